@@ -1,0 +1,2 @@
+//! The `pearlbed` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The stable contract between pearlbed and mining providers.
