@@ -1,1 +1,28 @@
-//! The host behind the `pearlbed` command.
+//! The host behind the `pearlbed` command: finds providers, confines them, feeds them work and checks what
+//! they hand back.
+//!
+//! The modules are floors of a house; each knows only those below it.
+//!
+//! ```text
+//! cli                                     pearlbed <command>: parse, call one function, render
+//! doctor  init  session  bench            what a person asks for
+//! plugins  work                           providers | jobs and proofs
+//! config  hardware  sidecar  sandbox      plain services, no policy
+//! home  text  exit  explain  panic        what everything stands on
+//! ```
+
+// What a person types.
+pub mod cli;
+
+// What a person asks for.
+
+// Providers, and the work for them.
+
+// Plain services.
+
+// What everything stands on.
+pub mod exit;
+pub mod explain;
+pub mod home;
+pub mod panic;
+pub mod text;

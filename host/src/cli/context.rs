@@ -1,0 +1,120 @@
+//! What a command is given besides its flags: home, environment, and the two streams it may write to.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anstream::AutoStream;
+use serde::Serialize;
+
+use super::{Error, Global};
+use crate::cli::render;
+use crate::home::{Env, Home, NoHome};
+
+/// The widest that text ever gets.
+const WIDTH_MAX: usize = 80;
+/// The narrowest that text is fitted to; a narrower terminal wraps by itself.
+const WIDTH_MIN: usize = 40;
+
+/// What a command is given besides its flags.
+#[derive(Debug)]
+pub struct Context {
+    home_flag: Option<PathBuf>,
+    env: Env,
+    width: usize,
+    output_closed: Cell<bool>,
+}
+
+impl Context {
+    /// The context of this process.
+    pub fn of_process(global: &Global) -> Self {
+        let env = Env::of_process();
+        let width = terminal_width(&env).clamp(WIDTH_MIN, WIDTH_MAX);
+        Self { home_flag: global.home.clone(), env, width, output_closed: Cell::new(false) }
+    }
+
+    /// The home folder, which need not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHome`] where nothing names a folder.
+    pub fn home(&self) -> Result<Home, NoHome> {
+        Home::find(self.home_flag.as_deref(), &self.env)
+    }
+
+    /// The environment. Commands read it here, never through `std::env`.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// The columns that text may take: at most 80.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whether stdout is a terminal, for what only makes sense on one. Colour is decided by [`Self::print`].
+    pub fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Prints `text`, styled as by [`render`], to stdout as it is; styles are dropped unless it is a terminal
+    /// and `NO_COLOR` is not set. A reader that has gone is not an error: see [`Self::output_closed`].
+    ///
+    /// # Errors
+    ///
+    /// What writing met, such as a full disk.
+    pub fn print(&self, text: &str) -> Result<(), Error> {
+        // One write for the whole answer: a reader sees all of it or nothing.
+        let mut plain = AutoStream::new(Vec::with_capacity(text.len()), AutoStream::choice(&io::stdout()));
+        plain.write_all(text.as_bytes()).expect("writing to a Vec never fails");
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(&plain.into_inner()).and_then(|()| stdout.flush()) {
+            Err(err) if err.kind() == io::ErrorKind::BrokenPipe => {
+                self.output_closed.set(true);
+                Ok(())
+            }
+            Err(err) => Err(Error::caused_by("failed to write the answer to stdout", err)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Prints `value` as indented JSON and a newline to stdout.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::print`].
+    pub fn print_json(&self, value: &impl Serialize) -> Result<(), Error> {
+        let mut text = serde_json::to_string_pretty(value)
+            .map_err(|err| Error::caused_by("failed to write the answer as JSON", err))?;
+        text.push('\n');
+        self.print(&text)
+    }
+
+    /// Whether the reader of stdout has gone, so that a command that prints on and on may end.
+    pub fn output_closed(&self) -> bool {
+        self.output_closed.get()
+    }
+
+    /// Tells `text` on stderr, wrapped to the width.
+    pub fn note(&self, text: &str) {
+        let mut stderr = anstream::stderr().lock();
+        for line in crate::text::wrap(text, self.width) {
+            // Where stderr is gone there is nobody left to tell.
+            let _ = writeln!(stderr, "{line}");
+        }
+    }
+
+    /// Prints an error with its causes and its hint on stderr.
+    pub fn report(&self, err: &Error) {
+        let _ = anstream::stderr().lock().write_all(render::error(err, self.width).as_bytes());
+    }
+}
+
+/// The width of the terminal that stdout or stderr is, else `$COLUMNS`, else [`WIDTH_MAX`].
+fn terminal_width(env: &Env) -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout())
+        .or_else(|_| rustix::termios::tcgetwinsize(io::stderr()))
+        .ok()
+        .map(|size| usize::from(size.ws_col));
+    size.or_else(|| env.var("COLUMNS")?.parse().ok()).filter(|&columns| columns > 0).unwrap_or(WIDTH_MAX)
+}

@@ -1,0 +1,141 @@
+//! The command line: parse, call one function, render.
+//!
+//! Each command is one file with `Args` (its flags and its help, with an example) and
+//! `run(&Args, &Context) -> Result<Exit, Error>`. A new command is a file, a `mod` line and a line in
+//! `commands!`. Decisions live in the floors below; here they are only asked for and shown.
+//!
+//! stdout is the answer ([`Context::print`], [`Context::print_json`]); stderr is the story ([`Context::note`]).
+
+mod context;
+mod error;
+pub mod render;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use self::context::Context;
+pub use self::error::Error;
+use crate::exit::Exit;
+
+/// Lists the commands once: each becomes a variant of `Command` that calls its module.
+///
+/// The help of a command is the documentation of its `Args`.
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $variant:ident($module:ident),)*) => {
+        #[derive(clap::Subcommand, Debug)]
+        enum Command {
+            $($(#[$attribute])* $variant($module::Args),)*
+        }
+
+        impl Command {
+            /// The module's name, for crash reports.
+            fn name(&self) -> &'static str {
+                match *self {
+                    $(Self::$variant(_) => stringify!($module),)*
+                }
+            }
+
+            fn run(&self, context: &Context) -> Result<Exit, Error> {
+                match self {
+                    $(Self::$variant(args) => $module::run(args, context),)*
+                }
+            }
+        }
+    };
+}
+
+mod doctor;
+
+// In the order of `pearlbed --help`.
+commands! {
+    Doctor(doctor),
+}
+
+/// Mine Pearl (PRL) with providers that come as shared libraries: untrusted kernels, trusted wallet.
+#[derive(Parser, Debug)]
+#[command(name = "pearlbed", version, arg_required_else_help = true, max_term_width = 80)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The flags that every command takes.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Home folder [default: $PEARLBED_HOME, $OPENJARVIS_HOME, $XDG_DATA_HOME/openjarvis or ~/.openjarvis]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub home: Option<PathBuf>,
+}
+
+/// Where to look for plugins: flatten it into the `Args` of a command that does.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct PluginDirs {
+    /// Look for plugins in DIR instead of the search path (repeatable)
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+}
+
+/// Runs the command line that this process was given. This is all that `main` calls.
+pub fn main() -> ExitCode {
+    run(std::env::args_os()).into()
+}
+
+/// Parses `args` (the program's name first), runs the command, prints its error, and says how to exit.
+fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(err) => return answer_without_command(&err),
+    };
+    crate::panic::install(cli.command.name());
+    let context = Context::of_process(&cli.global);
+    match cli.command.run(&context) {
+        Ok(exit) => exit,
+        // The reader of our output has gone: nothing is wrong, and nobody is left to tell.
+        Err(_) if context.output_closed() => Exit::Ok,
+        Err(err) => {
+            context.report(&err);
+            err.exit()
+        }
+    }
+}
+
+/// Prints what clap has to say: help and version on stdout, a wrong command line on stderr.
+fn answer_without_command(err: &clap::Error) -> Exit {
+    // Where the stream is closed (`pearlbed --help | head -1`) there is nobody to tell.
+    let _ = err.print();
+    if err.use_stderr() { Exit::Usage } else { Exit::Ok }
+}
+
+/// The command line as clap describes it, for completions and man pages.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        for command in command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("pearlbed "), "`pearlbed {}` shows no example", command.get_name());
+            assert!(
+                command.get_about().is_some(),
+                "`pearlbed {}` says nothing of itself",
+                command.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The exit statuses of the `pearlbed` command, in one table.
+//!
+//! Scripts and service managers depend on these numbers: they never change their meaning. The same table is in
+//! `docs/exit-statuses.md`; a test compares the two.
+
+use std::process::ExitCode;
+
+/// How a `pearlbed` process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// The command did what it was asked; for `status`: running and earning.
+    Ok = 0,
+    /// The command failed, or `doctor` found a failure, or `status` cannot tell.
+    Failed = 1,
+    /// The command line itself was wrong.
+    Usage = 2,
+    /// `status`: no session is running.
+    Stopped = 3,
+    /// `status`: a session runs but does not earn.
+    NotEarning = 4,
+    /// The network asks for a certificate version that the provider does not speak.
+    NeedsUpdate = 5,
+    /// A bug in pearlbed: it panicked and wrote a report.
+    Panicked = 101,
+}
+
+impl Exit {
+    /// Every status with the words of the public table, in the order of the numbers.
+    pub const TABLE: [(Self, &'static str); 7] = [
+        (Self::Ok, "the command did what it was asked; `status`: running and earning"),
+        (Self::Failed, "the command failed; `doctor`: a check failed; `status`: cannot tell"),
+        (Self::Usage, "the command line was wrong"),
+        (Self::Stopped, "`status`: no session is running"),
+        (Self::NotEarning, "`status`: a session is running but not earning"),
+        (Self::NeedsUpdate, "the network wants a certificate version that the provider does not speak"),
+        (Self::Panicked, "a bug in pearlbed; the message says where the report lies"),
+    ];
+
+    /// The number that the operating system is given.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_shows_this_table() {
+        let document = include_str!("../../docs/exit-statuses.md");
+        let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+        let table = Exit::TABLE.map(|(exit, meaning)| format!("| {} | {meaning} |", exit.code()));
+        assert_eq!(rows, table);
+    }
+}

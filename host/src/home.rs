@@ -1,0 +1,222 @@
+//! Where the files of one user's pearlbed lie.
+//!
+//! The home folder is the first of `--home`, `$PEARLBED_HOME`, `$OPENJARVIS_HOME`,
+//! `$XDG_DATA_HOME/openjarvis` and `~/.openjarvis`. Names below it are given out by [`Home`] alone, so that no
+//! two modules disagree about one. Nothing here creates, reads or tests a file.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::exit::Exit;
+use crate::explain::Explain;
+
+/// The environment variables of this process, or of a test.
+///
+/// A variable that is set to nothing counts as not set.
+#[derive(Clone, Debug, Default)]
+pub struct Env {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Env {
+    /// The variables that this process was started with.
+    pub fn of_process() -> Self {
+        Self { variables: std::env::vars_os().collect() }
+    }
+
+    /// Exactly these variables.
+    pub fn of<K: Into<OsString>, V: Into<OsString>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self { variables: variables.into_iter().map(|(key, value)| (key.into(), value.into())).collect() }
+    }
+
+    /// The value of `name`, unless it is missing or empty.
+    pub fn var_os(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// The value of `name`, unless it is missing, empty or not UTF-8.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.var_os(name).and_then(OsStr::to_str)
+    }
+}
+
+/// What decided where the home folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HomeOrigin {
+    /// The flag `--home`.
+    Flag,
+    /// `$PEARLBED_HOME`.
+    PearlbedHome,
+    /// `$OPENJARVIS_HOME`.
+    OpenjarvisHome,
+    /// `$XDG_DATA_HOME/openjarvis`.
+    XdgDataHome,
+    /// `~/.openjarvis`.
+    Default,
+}
+
+impl HomeOrigin {
+    /// The origin in words a person knows, such as `$PEARLBED_HOME`.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Flag => "--home",
+            Self::PearlbedHome => "$PEARLBED_HOME",
+            Self::OpenjarvisHome => "$OPENJARVIS_HOME",
+            Self::XdgDataHome => "$XDG_DATA_HOME",
+            Self::Default => "the default",
+        }
+    }
+}
+
+/// The home folder, as an absolute path that need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+    origin: HomeOrigin,
+}
+
+/// Why there is no home folder.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot tell where the home folder is: neither $PEARLBED_HOME nor $HOME is set")]
+pub struct NoHome;
+
+impl Explain for NoHome {
+    fn hint(&self) -> Option<String> {
+        Some("set PEARLBED_HOME to a folder of yours, or pass --home DIR".into())
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+impl Home {
+    /// Finds the home folder: `flag` where given, else from `env`.
+    ///
+    /// A relative `$XDG_DATA_HOME` is passed over, as its specification demands; other relative paths are taken
+    /// from the working directory.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHome`] where nothing names a folder.
+    pub fn find(flag: Option<&Path>, env: &Env) -> Result<Self, NoHome> {
+        let own = |name| env.var_os(name).map(PathBuf::from);
+        let found = None
+            .or_else(|| Some((flag?.to_owned(), HomeOrigin::Flag)))
+            .or_else(|| Some((own("PEARLBED_HOME")?, HomeOrigin::PearlbedHome)))
+            .or_else(|| Some((own("OPENJARVIS_HOME")?, HomeOrigin::OpenjarvisHome)))
+            .or_else(|| {
+                let data = own("XDG_DATA_HOME").filter(|data| data.is_absolute())?;
+                Some((data.join("openjarvis"), HomeOrigin::XdgDataHome))
+            })
+            .or_else(|| Some((own("HOME")?.join(".openjarvis"), HomeOrigin::Default)));
+        let (root, origin) = found.ok_or(NoHome)?;
+        // Without a working directory a relative path stays what it is, and fails where it is used.
+        let root = std::path::absolute(&root).unwrap_or(root);
+        Ok(Self { root, origin })
+    }
+
+    /// A home at `root`, for tests and for processes that are told where it is.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), origin: HomeOrigin::Flag }
+    }
+
+    /// What decided where it is.
+    pub fn origin(&self) -> HomeOrigin {
+        self.origin
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `config.toml`, shared with OpenJarvis.
+    pub fn config_file(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// `plugins/`, where a user drops providers.
+    pub fn plugins_dir(&self) -> PathBuf {
+        self.root.join("plugins")
+    }
+
+    /// `runtime/`: what a running session leaves while it runs, and proofs that are still owed.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.root.join("runtime")
+    }
+
+    /// `runtime/mining.json`, the sidecar.
+    pub fn sidecar_file(&self) -> PathBuf {
+        self.runtime_dir().join("mining.json")
+    }
+
+    /// `runtime/mining.lock`: whoever holds it may run a session.
+    pub fn lock_file(&self) -> PathBuf {
+        self.runtime_dir().join("mining.lock")
+    }
+
+    /// `runtime/mining.sock`, the control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime_dir().join("mining.sock")
+    }
+
+    /// `runtime/proofs/`: found proofs until the work source took or refused them.
+    pub fn proofs_dir(&self) -> PathBuf {
+        self.runtime_dir().join("proofs")
+    }
+
+    /// `runtime/devnet/`: the chain of the embedded network.
+    pub fn devnet_dir(&self) -> PathBuf {
+        self.runtime_dir().join("devnet")
+    }
+
+    /// `logs/`: the session log and its rotated predecessors.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// `logs/mining.log`, the session log.
+    pub fn log_file(&self) -> PathBuf {
+        self.logs_dir().join("mining.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(flag: Option<&str>, variables: &[(&str, &str)]) -> (PathBuf, HomeOrigin) {
+        let env = Env::of(variables.iter().copied());
+        let home = Home::find(flag.map(Path::new), &env).unwrap();
+        (home.root().to_owned(), home.origin())
+    }
+
+    #[test]
+    fn the_first_that_is_named_wins() {
+        let mut variables =
+            vec![("HOME", "/h"), ("XDG_DATA_HOME", "/x"), ("OPENJARVIS_HOME", "/o"), ("PEARLBED_HOME", "/p")];
+        assert_eq!(found(Some("/f"), &variables), ("/f".into(), HomeOrigin::Flag));
+        assert_eq!(found(None, &variables), ("/p".into(), HomeOrigin::PearlbedHome));
+        variables.pop();
+        assert_eq!(found(None, &variables), ("/o".into(), HomeOrigin::OpenjarvisHome));
+        variables.pop();
+        assert_eq!(found(None, &variables), ("/x/openjarvis".into(), HomeOrigin::XdgDataHome));
+        variables.pop();
+        assert_eq!(found(None, &variables), ("/h/.openjarvis".into(), HomeOrigin::Default));
+    }
+
+    #[test]
+    fn empty_variables_and_a_relative_data_home_name_nothing() {
+        let variables = [("PEARLBED_HOME", ""), ("XDG_DATA_HOME", "relative"), ("HOME", "/h")];
+        assert_eq!(found(None, &variables), ("/h/.openjarvis".into(), HomeOrigin::Default));
+        assert!(Home::find(None, &Env::of([("HOME", "")])).is_err());
+    }
+
+    #[test]
+    fn a_relative_home_is_taken_from_the_working_directory() {
+        let (root, _) = found(Some("here"), &[]);
+        assert_eq!(root, std::env::current_dir().unwrap().join("here"));
+    }
+}
