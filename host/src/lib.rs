@@ -17,6 +17,7 @@ pub mod cli;
 // What a person asks for.
 
 // Providers, and the work for them.
+pub mod work;
 
 // Plain services.
 
