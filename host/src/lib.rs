@@ -20,6 +20,7 @@ pub mod cli;
 pub mod work;
 
 // Plain services.
+pub mod config;
 
 // What everything stands on.
 pub mod exit;

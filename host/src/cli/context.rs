@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Error, Global};
 use crate::cli::render;
+use crate::config::{Config, Override, Sources};
 use crate::home::{Env, Home, NoHome};
 
 /// The widest that text ever gets.
@@ -40,6 +41,16 @@ impl Context {
     /// [`NoHome`] where nothing names a folder.
     pub fn home(&self) -> Result<Home, NoHome> {
         Home::find(self.home_flag.as_deref(), &self.env)
+    }
+
+    /// The configuration: `flags` over the environment over `config.toml` over the defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHome`], or the first mistake in the configuration.
+    pub fn config(&self, flags: &[Override]) -> Result<Config, Error> {
+        let file = self.home()?.config_file();
+        Ok(Config::load(&Sources { file: &file, text: None, env: &self.env, flags })?)
     }
 
     /// The environment. Commands read it here, never through `std::env`.

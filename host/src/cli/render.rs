@@ -1,7 +1,7 @@
 //! How answers look: styles, aligned rows, errors.
 //!
 //! Everything is a `String` with styles in it; [`Context::print`](super::Context::print) drops them where they do
-//! not belong. Text that others wrote passes [`printable`](crate::text::printable) before it comes here, except in
+//! not belong. Text that others wrote passes [`printable`] before it comes here, except in
 //! errors, where [`error`] sees to it.
 
 use anstyle::{AnsiColor, Style};

@@ -1,0 +1,102 @@
+//! What can be wrong with a configuration, in words that name the key, the place and a right value.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::explain::Explain;
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// A line of the file, counted from 1.
+    File {
+        /// The configuration file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(out, "{} line {line}", path.display()),
+            Self::Environment(variable) => write!(out, "environment variable {variable}"),
+            Self::Flag(flag) => write!(out, "flag {flag}"),
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum ConfigError {
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("{} is not UTF-8 text (byte {offset})", path.display())]
+    NotText { path: PathBuf, offset: usize },
+    #[error("{} line {line} is not TOML: {problem}", path.display())]
+    Syntax { path: PathBuf, line: usize, problem: String },
+    #[error("unknown key `{key}` in [{table}] ({place})")]
+    UnknownKey { key: String, table: String, nearest: Option<String>, known: Vec<&'static str>, place: Place },
+    #[error("unknown section [{section}] ({place})")]
+    UnknownSection { section: String, nearest: String, place: Place },
+    #[error("unknown environment variable {variable}")]
+    UnknownVariable { variable: String, nearest: Option<String> },
+    #[error("`{key}` must be {expected}, but is {found} ({place})")]
+    WrongType { key: String, expected: String, found: &'static str, example: String, place: Place },
+    #[error("`{key}`: {problem} ({place})")]
+    Invalid { key: String, problem: String, fix: String, place: Place },
+    #[error("`{key}` is not set, and {reason}")]
+    Missing { key: &'static str, reason: &'static str, fix: String },
+}
+
+impl Explain for ConfigError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { path, .. } => Some(format!("make {} readable for you", path.display())),
+            Self::NotText { .. } => Some("save the file as UTF-8".to_owned()),
+            Self::Syntax { .. } => {
+                Some("text stands in quotes, lists in brackets: `provider = \"…\"`".to_owned())
+            }
+            Self::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::UnknownKey { known, .. } => Some(format!("known here: {}", known.join(", "))),
+            Self::UnknownSection { nearest, .. } => Some(format!("did you mean [{nearest}]?")),
+            Self::UnknownVariable { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
+            Self::UnknownVariable { .. } => {
+                Some("`pearlbed config show --origin` lists the variables".to_owned())
+            }
+            Self::WrongType { key, example, .. } => {
+                Some(format!("write it like this: {} = {example}", last(key)))
+            }
+            Self::Invalid { fix, .. } | Self::Missing { fix, .. } => Some(fix.clone()),
+        }
+    }
+}
+
+impl ConfigError {
+    /// The key at fault, where it is one.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::WrongType { key, .. } | Self::Invalid { key, .. } | Self::UnknownKey { key, .. } => {
+                Some(key)
+            }
+            Self::Missing { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}
+
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}

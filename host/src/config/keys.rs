@@ -1,0 +1,281 @@
+//! The table of settings: the one place where a key, its kind, its default and its meaning are written down.
+
+/// What a value must look like. Each kind has one parser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One line of text without control characters.
+    Text,
+    /// A provider id: lower-case letters, digits and `-`.
+    ProviderId,
+    /// A Pearl address, bech32m with its full checksum.
+    Address,
+    /// `"solo"`, `"devnet"` or `"pool:<url>"`.
+    SubmitTarget,
+    /// The fee in basis points; only 0 is accepted.
+    Fee,
+    /// The name of an environment variable.
+    EnvName,
+    /// A host name or an IP address.
+    Host,
+    /// A TCP port, 1 to 65535.
+    Port,
+    /// An `http://` or `https://` address without user, password or path surprises.
+    HttpUrl,
+    /// A path of a file or folder.
+    Path,
+    /// A list of paths.
+    Paths,
+    /// A program and its arguments.
+    Command,
+    /// A length of time such as `"10s"`.
+    Duration,
+    /// A number of bytes such as `"16MiB"`.
+    Size,
+    /// A loopback address and port.
+    LoopbackAddress,
+    /// `true` or `false`.
+    Flag,
+}
+
+impl Kind {
+    /// The kind in words, as `config show` and the reference say it.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::ProviderId => "provider id",
+            Self::Address => "Pearl address",
+            Self::SubmitTarget => "solo, devnet or pool:<url>",
+            Self::Fee => "0",
+            Self::EnvName => "name of an environment variable",
+            Self::Host => "host name or IP address",
+            Self::Port => "port, 1 to 65535",
+            Self::HttpUrl => "http or https URL",
+            Self::Path => "path",
+            Self::Paths => "list of paths",
+            Self::Command => "list: program and arguments",
+            Self::Duration => "duration",
+            Self::Size => "size in bytes",
+            Self::LoopbackAddress => "loopback address and port",
+            Self::Flag => "true or false",
+        }
+    }
+
+    /// Whether the value is a list in TOML. Lists are set in the file only.
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::Paths | Self::Command)
+    }
+}
+
+/// One setting that the host reads.
+#[derive(Debug)]
+pub struct Key {
+    /// Path in the file, for instance `mining.extra.gateway_port`.
+    pub path: &'static str,
+    /// What a value must look like.
+    pub kind: Kind,
+    /// The value where nothing sets it, in TOML; `None` where there is none.
+    pub default: Option<&'static str>,
+    /// A right value in TOML, shown in errors and in the reference.
+    pub example: &'static str,
+    /// What it is for, one or two sentences.
+    pub help: &'static str,
+}
+
+impl Key {
+    /// The table that the key lies in, for instance `mining.extra`.
+    pub fn table(&self) -> &'static str {
+        self.path.rsplit_once('.').expect("every key lies in a table").0
+    }
+
+    /// The last part of the path.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').expect("every key lies in a table").1
+    }
+
+    /// The environment variable that overrides the file: `PEARLBED_` and the path in capitals.
+    pub fn env(&self) -> String {
+        format!("PEARLBED_{}", self.path.replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+/// Tables whose keys are the user's own: passed on to the provider, or one per provider.
+pub const OPEN_TABLES: &[&str] = &["mining.extra", "mining.grants"];
+
+/// Every setting, in the order in which `config show` and the reference list them.
+pub const KEYS: &[Key] = &[
+    Key {
+        path: "mining.provider",
+        kind: Kind::ProviderId,
+        default: None,
+        example: r#""cpu-pearl""#,
+        help: "The provider that mines. Without it, the fastest one that supports this machine.",
+    },
+    Key {
+        path: "mining.wallet_address",
+        kind: Kind::Address,
+        default: None,
+        example: r#""prl1p…""#,
+        help: "Who is paid. Needed for `solo` and for pools; the devnet pays nobody.",
+    },
+    Key {
+        path: "mining.submit_target",
+        kind: Kind::SubmitTarget,
+        default: Some(r#""solo""#),
+        example: r#""solo""#,
+        help: "Where work comes from and proofs go: `solo` (your node, through pearl-gateway), `pool:<url>`, or \
+               `devnet` (the built-in test network).",
+    },
+    Key {
+        path: "mining.fee_bps",
+        kind: Kind::Fee,
+        default: Some("0"),
+        example: "0",
+        help: "The fee in basis points. Always 0: pearlbed takes no fee and refuses to take one for others.",
+    },
+    Key {
+        path: "mining.fee_payout_address",
+        kind: Kind::Address,
+        default: None,
+        example: r#""""#,
+        help: "Kept because OpenJarvis writes it. Nothing is ever paid to it.",
+    },
+    Key {
+        path: "mining.extra.model",
+        kind: Kind::Text,
+        default: None,
+        example: r#""pearl-ai/Llama-3.3-70B-Instruct-pearl""#,
+        help: "The model that a provider with an inference engine serves. Others ignore it.",
+    },
+    Key {
+        path: "mining.extra.gateway_host",
+        kind: Kind::Host,
+        default: Some(r#""127.0.0.1""#),
+        example: r#""127.0.0.1""#,
+        help: "Host of pearl-gateway's miner RPC over TCP.",
+    },
+    Key {
+        path: "mining.extra.gateway_port",
+        kind: Kind::Port,
+        default: Some("8337"),
+        example: "8337",
+        help: "Port of pearl-gateway's miner RPC over TCP.",
+    },
+    Key {
+        path: "mining.extra.metrics_port",
+        kind: Kind::Port,
+        default: None,
+        example: "8339",
+        help: "Port that OpenJarvis reads metrics from. Where it is set, sessions serve theirs there, on loopback.",
+    },
+    Key {
+        path: "mining.extra.gateway_metrics_port",
+        kind: Kind::Port,
+        default: None,
+        example: "8339",
+        help: "The same, as OpenJarvis writes it for its vLLM provider.",
+    },
+    Key {
+        path: "mining.extra.pearld_rpc_url",
+        kind: Kind::HttpUrl,
+        default: None,
+        example: r#""https://localhost:44107""#,
+        help: "RPC of your pearld. With it, a block counts as accepted only once the node has it.",
+    },
+    Key {
+        path: "mining.extra.pearld_rpc_user",
+        kind: Kind::Text,
+        default: Some(r#""rpcuser""#),
+        example: r#""rpcuser""#,
+        help: "User name for the node's RPC.",
+    },
+    Key {
+        path: "mining.extra.pearld_rpc_password_env",
+        kind: Kind::EnvName,
+        default: Some(r#""PEARLD_RPC_PASSWORD""#),
+        example: r#""PEARLD_RPC_PASSWORD""#,
+        help: "Name of the environment variable that holds the node's password; never the password itself.",
+    },
+    Key {
+        path: "mining.gateway.socket",
+        kind: Kind::Path,
+        default: None,
+        example: r#""/tmp/pearlgw.sock""#,
+        help: "Unix socket of pearl-gateway's miner RPC. Wins over `gateway_host` and `gateway_port`.",
+    },
+    Key {
+        path: "mining.gateway.command",
+        kind: Kind::Command,
+        default: None,
+        example: r#"["pearl-gateway", "start"]"#,
+        help: "Program and arguments that start pearl-gateway. With it, the session starts and stops the gateway.",
+    },
+    Key {
+        path: "mining.node.certificate",
+        kind: Kind::Path,
+        default: None,
+        example: r#""/home/me/.pearld/rpc.cert""#,
+        help: "The node's own TLS certificate (PEM), which an https `pearld_rpc_url` must present.",
+    },
+    Key {
+        path: "mining.pool.worker",
+        kind: Kind::Text,
+        default: None,
+        example: r#""rig1""#,
+        help: "Name of this machine at the pool.",
+    },
+    Key {
+        path: "mining.pool.password_env",
+        kind: Kind::EnvName,
+        default: None,
+        example: r#""POOL_PASSWORD""#,
+        help: "Name of the environment variable that holds the pool's password, where it wants one.",
+    },
+    Key {
+        path: "mining.session.stop_grace",
+        kind: Kind::Duration,
+        default: Some(r#""10s""#),
+        example: r#""10s""#,
+        help: "How long an orderly stop may take before the provider process is ended.",
+    },
+    Key {
+        path: "mining.session.metrics_listen",
+        kind: Kind::LoopbackAddress,
+        default: None,
+        example: r#""127.0.0.1:9109""#,
+        help: "Where to serve `/metrics` and `/healthz`. Without it, on `metrics_port` where that is set, else off.",
+    },
+    Key {
+        path: "mining.session.log_size",
+        kind: Kind::Size,
+        default: Some(r#""16MiB""#),
+        example: r#""16MiB""#,
+        help: "Disk that the session log may use, rotated parts included.",
+    },
+    Key {
+        path: "plugins.dirs",
+        kind: Kind::Paths,
+        default: Some("[]"),
+        example: r#"["/opt/miners"]"#,
+        help: "More folders to look for plugins in, before `<home>/plugins`.",
+    },
+    Key {
+        path: "plugins.probe_timeout",
+        kind: Kind::Duration,
+        default: Some(r#""2s""#),
+        example: r#""2s""#,
+        help: "How long one plugin may take to answer a probe.",
+    },
+    Key {
+        path: "plugins.relax_trust",
+        kind: Kind::Flag,
+        default: Some("false"),
+        example: "false",
+        help: "Also use plugin files that others own or may write to. Anyone who can change such a file can change \
+               what mines for you.",
+    },
+];
+
+/// The row of `path`, if the host knows it.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}

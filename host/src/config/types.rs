@@ -1,0 +1,201 @@
+//! The resolved configuration: what the rest of the host reads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::{KEYS, Key};
+use super::{ConfigError, Setting};
+
+/// Where work comes from and proofs go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubmitTarget {
+    /// The user's own node, through pearl-gateway.
+    Solo,
+    /// A pool, by its URL as it was written after `pool:`.
+    Pool(String),
+    /// The built-in test network.
+    Devnet,
+}
+
+impl SubmitTarget {
+    /// Reads the text form. Only for text that passed the check of its kind.
+    pub(super) fn from_checked(text: &str) -> Self {
+        match text.strip_prefix("pool:") {
+            Some(url) => Self::Pool(url.to_owned()),
+            None if text == "devnet" => Self::Devnet,
+            None => Self::Solo,
+        }
+    }
+}
+
+impl fmt::Display for SubmitTarget {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Solo => out.write_str("solo"),
+            Self::Pool(url) => write!(out, "pool:{url}"),
+            Self::Devnet => out.write_str("devnet"),
+        }
+    }
+}
+
+/// `[mining]` with its sub-tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MiningSection {
+    /// The provider that mines; `None` leaves the choice to the host.
+    pub provider: Option<String>,
+    /// Who is paid, checked. `None` is enough for the devnet only.
+    pub wallet_address: Option<String>,
+    /// Where work comes from and proofs go.
+    pub submit_target: SubmitTarget,
+    /// Always 0.
+    pub fee_bps: u32,
+    /// Kept for OpenJarvis; nothing is ever paid to it.
+    pub fee_payout_address: Option<String>,
+    /// `mining.extra.model`.
+    pub model: Option<String>,
+    /// `[mining.extra]` as written, with the host's own keys resolved: what the provider gets as `extra`.
+    pub extra: serde_json::Map<String, serde_json::Value>,
+    /// `[mining.grants]`: per provider id, the permissions that the user granted, in their text form.
+    pub grants: BTreeMap<String, Vec<String>>,
+    /// How pearl-gateway is reached.
+    pub gateway: GatewaySection,
+    /// The user's pearld, where one is configured.
+    pub node: Option<NodeSection>,
+    /// `[mining.pool]`.
+    pub pool: PoolSection,
+    /// `[mining.session]`.
+    pub session: SessionSection,
+}
+
+impl MiningSection {
+    /// The wallet address, for work that pays somebody.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Missing`] where none is set.
+    pub fn require_wallet(&self) -> Result<&str, ConfigError> {
+        self.wallet_address.as_deref().ok_or_else(|| ConfigError::Missing {
+            key: "mining.wallet_address",
+            reason: "mining for real pays an address of yours",
+            fix: "run `pearlbed init`, or `pearlbed init --set mining.wallet_address=prl1p…`".to_owned(),
+        })
+    }
+}
+
+/// Where pearl-gateway listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayEndpoint {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// TCP.
+    Tcp {
+        /// Host name or IP address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+impl fmt::Display for GatewayEndpoint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Tcp { host, port } if host.contains(':') => write!(out, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(out, "{host}:{port}"),
+        }
+    }
+}
+
+/// How pearl-gateway is reached, and started where the user wants that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewaySection {
+    /// Where it listens.
+    pub endpoint: GatewayEndpoint,
+    /// Program and arguments that start it; never empty.
+    pub command: Option<Vec<String>>,
+}
+
+/// The user's pearld.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSection {
+    /// `http://` or `https://` address of its RPC.
+    pub url: String,
+    /// User name for basic authentication.
+    pub user: String,
+    /// Name of the environment variable that holds the password.
+    pub password_env: String,
+    /// The one certificate that an `https://` node must present, PEM.
+    pub certificate: Option<PathBuf>,
+}
+
+/// `[mining.pool]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PoolSection {
+    /// Name of this machine at the pool.
+    pub worker: Option<String>,
+    /// Name of the environment variable that holds the pool's password.
+    pub password_env: Option<String>,
+}
+
+/// `[mining.session]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSection {
+    /// How long an orderly stop may take.
+    pub stop_grace: Duration,
+    /// Where metrics are served; `None` is off. Always loopback.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Disk that the session log may use, in bytes, rotated parts included.
+    pub log_bytes_max: u64,
+}
+
+/// `[plugins]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginsSection {
+    /// More folders to look in.
+    pub dirs: Vec<PathBuf>,
+    /// How long one plugin may take to answer a probe.
+    pub probe_timeout: Duration,
+    /// Also use files that others own or may write to.
+    pub relax_trust: bool,
+}
+
+/// The whole configuration, resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that was read, whether or not it exists.
+    pub path: PathBuf,
+    /// Whether anything under `[mining]` is set at all, by file, environment or flag.
+    pub configured: bool,
+    /// `[mining]`.
+    pub mining: MiningSection,
+    /// `[plugins]`.
+    pub plugins: PluginsSection,
+    pub(super) settings: BTreeMap<String, Setting>,
+}
+
+impl Config {
+    /// The configuration of a home without a file, environment or flags.
+    pub fn defaults(path: &Path) -> Self {
+        Self::load(&super::Sources { file: path, text: Some(""), env: &Default::default(), flags: &[] })
+            .expect("the defaults pass their own checks")
+    }
+
+    /// What is set under `path`, and where that came from.
+    pub fn setting(&self, path: &str) -> Option<&Setting> {
+        self.settings.get(path)
+    }
+
+    /// Every key that the host knows in the order of the reference, then the user's own; with its setting, if any.
+    pub fn rows(&self) -> Vec<(&str, Option<&'static Key>, Option<&Setting>)> {
+        let known = KEYS.iter().map(|key| (key.path, Some(key), self.settings.get(key.path)));
+        let own = self
+            .settings
+            .iter()
+            .filter(|(path, _)| super::keys::find(path).is_none())
+            .map(|(path, setting)| (path.as_str(), None, Some(setting)));
+        known.chain(own).collect()
+    }
+}

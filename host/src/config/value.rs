@@ -1,0 +1,432 @@
+//! Values by kind: parsed from TOML or from one line of text, and written back as TOML.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::keys::Kind;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Nothing set it.
+    Default,
+    /// The configuration file, at this line (counted from 1).
+    File {
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// An environment variable, by name.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            Self::File { line } => write!(out, "file line {line}"),
+            Self::Environment(variable) => write!(out, "environment {variable}"),
+            Self::Flag(flag) => write!(out, "flag {flag}"),
+        }
+    }
+}
+
+/// A value that passed its kind's check.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// One line of text.
+    Text(String),
+    /// A whole number.
+    Integer(u64),
+    /// Yes or no.
+    Flag(bool),
+    /// A list of texts.
+    List(Vec<String>),
+    /// A length of time.
+    Duration(Duration),
+    /// A number of bytes.
+    Bytes(u64),
+    /// A value of an open table, kept as JSON.
+    Json(serde_json::Value),
+}
+
+impl Value {
+    /// The value as TOML would write it.
+    pub fn to_toml(&self) -> String {
+        match self {
+            Self::Text(text) => quote(text),
+            Self::Integer(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::List(items) => {
+                format!("[{}]", items.iter().map(|item| quote(item)).collect::<Vec<_>>().join(", "))
+            }
+            Self::Duration(duration) => quote(&duration_text(*duration)),
+            Self::Bytes(bytes) => quote(&size_text(*bytes)),
+            Self::Json(json) => json.to_string(),
+        }
+    }
+
+    /// The value as JSON: durations and sizes as the text that the file holds.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) => text.as_str().into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Flag(flag) => (*flag).into(),
+            Self::List(items) => items.clone().into(),
+            Self::Duration(duration) => duration_text(*duration).into(),
+            Self::Bytes(bytes) => size_text(*bytes).into(),
+            Self::Json(json) => json.clone(),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// The value.
+    pub value: Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A value as it was written, before its kind was asked.
+#[derive(Debug, Clone)]
+pub(super) enum Raw {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Flag(bool),
+    Date(String),
+    List(Vec<Raw>),
+    Table(Vec<(String, Raw)>),
+    /// From a flag or a variable: text that may stand for any kind.
+    Word(String),
+}
+
+impl Raw {
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Word(_) => "text",
+            Self::Integer(_) => "a whole number",
+            Self::Float(_) => "a number with a point",
+            Self::Flag(_) => "true or false",
+            Self::Date(_) => "a date",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) | Self::Word(text) | Self::Date(text) => text.as_str().into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Float(number) => (*number).into(),
+            Self::Flag(flag) => (*flag).into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Table(rows) => rows
+                .iter()
+                .map(|(key, value)| (key.clone(), value.to_json()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+}
+
+/// Why a raw value is not of its kind.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The TOML type is wrong; what it should be.
+    Type(&'static str),
+    /// The type is right and the value is not: what is wrong, and what to do.
+    Value { problem: String, fix: String },
+}
+
+fn refuse<T>(problem: impl Into<String>, fix: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::Value { problem: problem.into(), fix: fix.into() })
+}
+
+/// Checks `raw` against `kind`. `Ok(None)` is an empty text where empty means "not set".
+pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
+    match kind {
+        Kind::Fee => fee(raw),
+        Kind::Port => port(raw).map(Some),
+        Kind::Flag => flag(raw).map(Some),
+        Kind::Paths => Ok(Some(Value::List(list(raw, "a list of paths in quotes")?))),
+        Kind::Command => {
+            let words = list(raw, "a list of a program and its arguments, each in quotes")?;
+            if words.first().is_none_or(String::is_empty) {
+                return refuse("names no program", "put the program first, or remove the key");
+            }
+            Ok(Some(Value::List(words)))
+        }
+        _ => {
+            let text = text(raw)?;
+            // OpenJarvis writes `fee_payout_address = ""` where it has none.
+            if text.is_empty() && matches!(kind, Kind::Address | Kind::Text | Kind::Path | Kind::HttpUrl) {
+                return Ok(None);
+            }
+            scalar(kind, text).map(Some)
+        }
+    }
+}
+
+fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
+    let kept = || Ok(Value::Text(text.to_owned()));
+    match kind {
+        Kind::ProviderId if is_provider_id(text) => kept(),
+        Kind::ProviderId => refuse(
+            format!("{} is not a provider id", quote(text)),
+            "an id is 1 to 64 lower-case letters, digits and `-`; `pearlbed plugins list` shows them",
+        ),
+        Kind::Address => kept(),
+        Kind::SubmitTarget => submit_target(text),
+        Kind::EnvName if is_env_name(text) => kept(),
+        // The text is not repeated: it may be the secret itself.
+        Kind::EnvName => refuse(
+            "is not the name of an environment variable",
+            "give the variable's name (capitals, digits, `_`), never the secret itself, and set the variable",
+        ),
+        Kind::Host if is_host(text) => kept(),
+        Kind::Host => refuse(
+            format!("{} is not a host name or IP address", quote(text)),
+            "give the host alone, without scheme, port or path: \"127.0.0.1\"",
+        ),
+        Kind::HttpUrl => url(text, &["http", "https"], false).map(|()| Value::Text(text.to_owned())),
+        Kind::Duration => duration(text).map(Value::Duration),
+        Kind::Size => size(text).map(Value::Bytes),
+        Kind::LoopbackAddress => loopback(text),
+        _ => kept(),
+    }
+}
+
+fn text(raw: &Raw) -> Result<&str, Refusal> {
+    let (Raw::Text(text) | Raw::Word(text)) = raw else { return Err(Refusal::Type("text in quotes")) };
+    if let Some(bad) = text.chars().find(|c| c.is_control()) {
+        return refuse(
+            format!("holds a control character (U+{:04X})", u32::from(bad)),
+            "write one line without line breaks or tabs",
+        );
+    }
+    if text.trim() != text {
+        return refuse("begins or ends with a blank", "remove the blank inside the quotes");
+    }
+    Ok(text)
+}
+
+fn list(raw: &Raw, expected: &'static str) -> Result<Vec<String>, Refusal> {
+    let Raw::List(items) = raw else { return Err(Refusal::Type(expected)) };
+    items
+        .iter()
+        .map(|item| match item {
+            Raw::Text(_) => text(item).map(str::to_owned),
+            _ => Err(Refusal::Type(expected)),
+        })
+        .collect()
+}
+
+fn integer(raw: &Raw) -> Option<i64> {
+    match raw {
+        Raw::Integer(number) => Some(*number),
+        Raw::Word(word) => word.parse().ok(),
+        _ => None,
+    }
+}
+
+fn fee(raw: &Raw) -> Result<Option<Value>, Refusal> {
+    match integer(raw) {
+        Some(0) => Ok(Some(Value::Integer(0))),
+        Some(other) => refuse(
+            format!("is {other}, but pearlbed takes no fee and pays none: 0 % always"),
+            "write fee_bps = 0, or remove the key",
+        ),
+        None => Err(Refusal::Type("the number 0")),
+    }
+}
+
+fn port(raw: &Raw) -> Result<Value, Refusal> {
+    match integer(raw) {
+        Some(number @ 1..=65535) => Ok(Value::Integer(number as u64)),
+        Some(number) => {
+            refuse(format!("is {number}, which is no port"), "a port is a number from 1 to 65535")
+        }
+        None => Err(Refusal::Type("a port number without quotes")),
+    }
+}
+
+fn flag(raw: &Raw) -> Result<Value, Refusal> {
+    match raw {
+        Raw::Flag(flag) => Ok(Value::Flag(*flag)),
+        Raw::Word(word) if word == "true" || word == "1" => Ok(Value::Flag(true)),
+        Raw::Word(word) if word == "false" || word == "0" => Ok(Value::Flag(false)),
+        _ => Err(Refusal::Type("true or false without quotes")),
+    }
+}
+
+fn submit_target(text: &str) -> Result<Value, Refusal> {
+    let fix = "write \"solo\", \"devnet\" or \"pool:stratum+tcp://host:port\"";
+    match text.split_once(':') {
+        None if text == "solo" || text == "devnet" => {}
+        None if text == "pool" => return refuse("says `pool` but not which", fix),
+        Some(("pool", "")) => return refuse("says `pool:` without a URL", fix),
+        Some(("pool", address)) => url(address, POOL_SCHEMES, true)?,
+        _ => return refuse(format!("{} is no place to submit to", quote(text)), fix),
+    }
+    Ok(Value::Text(text.to_owned()))
+}
+
+/// Schemes of pool addresses; `https` is what OpenJarvis' own example uses.
+const POOL_SCHEMES: &[&str] =
+    &["stratum+tcp", "stratum+ssl", "stratum+tls", "tcp", "ssl", "tls", "http", "https"];
+
+/// Checks `scheme://host[:port][/path]`, without user or password.
+fn url(text: &str, schemes: &[&str], needs_port: bool) -> Result<(), Refusal> {
+    let example = if needs_port { "stratum+tcp://pool.example:3333" } else { "https://localhost:44107" };
+    let fix = format!("write it like this: \"{example}\"");
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return refuse("has no scheme (the part before `://`)", fix);
+    };
+    if !schemes.contains(&scheme) {
+        return refuse(format!("has the scheme {}, known are {}", quote(scheme), schemes.join(", ")), fix);
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        // The text is not repeated: it holds a secret.
+        return refuse(
+            "holds a user name or password",
+            "keep secrets out of the file: give the name of an environment variable in the `…_password_env` key",
+        );
+    }
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, after)) => (host, after.strip_prefix(':')),
+        None => match authority.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    if !is_host(host) {
+        return refuse(format!("has {} where the host should be", quote(host)), fix);
+    }
+    match port {
+        Some(port) if !matches!(port.parse::<u16>(), Ok(1..)) => {
+            refuse(format!("has the port {}, a port is 1 to 65535", quote(port)), fix)
+        }
+        None if needs_port && !scheme.starts_with("http") => refuse("names no port", fix),
+        _ => Ok(()),
+    }
+}
+
+fn loopback(text: &str) -> Result<Value, Refusal> {
+    let fix = "write it like this: \"127.0.0.1:9109\"";
+    let address: SocketAddr = match text.replace("localhost:", "127.0.0.1:").parse() {
+        Ok(address) => address,
+        Err(_) => return refuse(format!("{} is not an address with a port", quote(text)), fix),
+    };
+    if !address.ip().is_loopback() {
+        return refuse(
+            format!("{} is not a loopback address, and metrics ask for no password", quote(text)),
+            "listen on 127.0.0.1 and let a proxy of yours publish it",
+        );
+    }
+    if address.port() == 0 {
+        return refuse("has the port 0, a port is 1 to 65535", fix);
+    }
+    Ok(Value::Text(address.to_string()))
+}
+
+/// Units of time, longest name first so that `ms` is not read as minutes.
+const TIME_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const SIZE_UNITS: &[(&str, u64)] = &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+
+fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn duration(text: &str) -> Result<Duration, Refusal> {
+    match measured(text, TIME_UNITS) {
+        Some(0) => refuse("is no time at all", "give a time above zero: \"10s\""),
+        Some(millis) if millis <= 24 * 3_600_000 => Ok(Duration::from_millis(millis)),
+        Some(_) => refuse("is longer than a day", "give a shorter time: \"10s\""),
+        None => refuse(
+            format!("{} is not a length of time", quote(text)),
+            "write a whole number and ms, s, m or h: \"10s\"",
+        ),
+    }
+}
+
+fn size(text: &str) -> Result<u64, Refusal> {
+    match measured(text, SIZE_UNITS) {
+        Some(bytes) if bytes >= 64 << 10 => Ok(bytes),
+        Some(_) => refuse("is too small to be of use", "give at least \"64KiB\""),
+        None => refuse(
+            format!("{} is not a size", quote(text)),
+            "write a whole number and KiB, MiB or GiB: \"16MiB\"",
+        ),
+    }
+}
+
+/// The shortest way to write `duration` that reads back as the same.
+fn duration_text(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    unit_text(millis, TIME_UNITS)
+}
+
+fn size_text(bytes: u64) -> String {
+    unit_text(bytes, SIZE_UNITS)
+}
+
+fn unit_text(amount: u64, units: &[(&str, u64)]) -> String {
+    let (name, factor) = units
+        .iter()
+        .filter(|(_, factor)| amount.is_multiple_of(*factor))
+        .max_by_key(|(_, factor)| *factor)
+        .expect("the smallest unit divides every amount");
+    format!("{}{name}", amount / factor)
+}
+
+pub(super) fn is_provider_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn is_env_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn is_host(text: &str) -> bool {
+    if text.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    // A name of digits and points that is no address, such as 300.1.1.1, is a slip.
+    let numeric = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    !numeric
+        && text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        })
+}
+
+/// `text` in TOML's basic quotes.
+pub(super) fn quote(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
+}
+
+/// `path` with a leading `~/` replaced by the user's folder.
+pub(super) fn expand(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(path),
+    }
+}
