@@ -1,0 +1,403 @@
+//! What a plugin says of itself, readable from its file without running it.
+//!
+//! The manifest is one JSON object in a link section of its own. [`export_provider!`](crate::export_provider) writes it
+//! while the plugin compiles; a host reads the section's bytes with an object-file parser and hands them to
+//! [`Manifest::parse`]. Reading is bounded and trusts nothing: the file may come from anywhere.
+//!
+//! ```json
+//! {"schema":1,"id":"my-provider","version":"0.1.0","vendor":"Me","license":"MIT","homepage":"","summary":"",
+//!  "plugin_api":[1],"certificate_versions":[1,2,3],"platforms":["linux-x86_64"],"engines":[],"permissions":[]}
+//! ```
+//!
+//! Members that this version does not know are ignored, so that the object can grow.
+
+use serde::{Deserialize, Serialize};
+
+use crate::permission::{self, Permission};
+
+/// The ELF section that holds the manifest. Since 1.0.0.
+pub const ELF_SECTION: &str = ".pearlbed.manifest";
+/// The Mach-O segment and section that hold the manifest. Since 1.0.0.
+pub const MACHO_SECTION: (&str, &str) = ("__DATA", "__pearlbed");
+/// A manifest is at most so long, in bytes. Since 1.0.0.
+pub const MAX_BYTES: usize = 64 * 1024;
+/// An id is at most so long, in bytes. Since 1.0.0.
+pub const MAX_ID_BYTES: usize = 64;
+/// Any other text is at most so long, in bytes. Since 1.0.0.
+pub const MAX_TEXT_BYTES: usize = 512;
+/// A list has at most so many entries. Since 1.0.0.
+pub const MAX_LIST: usize = 64;
+/// The operating system and architecture this crate was compiled for, such as `linux-x86_64`. Since 1.0.0.
+pub const PLATFORM: &str = platform();
+
+/// What a plugin says of itself. Since 1.0.0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// The provider's id: lower-case letters, digits and dashes, beginning with a letter, at most 64 bytes.
+    pub id: String,
+    /// The provider's own version (semantic versioning).
+    pub version: String,
+    /// Who made it.
+    #[serde(default)]
+    pub vendor: String,
+    /// Its licence, as an SPDX expression.
+    #[serde(default)]
+    pub license: String,
+    /// Where to read about it.
+    #[serde(default)]
+    pub homepage: String,
+    /// What it is, in one sentence.
+    #[serde(default)]
+    pub summary: String,
+    /// The versions of the provider table it exports.
+    pub plugin_api: Vec<u32>,
+    /// The certificate versions it can mine.
+    pub certificate_versions: Vec<u32>,
+    /// The platforms it was built for, such as `linux-x86_64`.
+    #[serde(default)]
+    pub platforms: Vec<String>,
+    /// The inference engines it works with; empty if it needs none.
+    #[serde(default)]
+    pub engines: Vec<String>,
+    /// What it wants to be allowed.
+    #[serde(default)]
+    pub permissions: Vec<Permission>,
+}
+
+/// Why bytes are not a manifest. Since 1.0.0.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum ManifestError {
+    #[error("the manifest is empty")]
+    Empty,
+    #[error("the manifest has {0} bytes, more than the {MAX_BYTES} that are read")]
+    TooLarge(u64),
+    #[error("the manifest is not UTF-8: byte {0} is wrong")]
+    NotUtf8(usize),
+    #[error("the manifest is not a JSON object of the expected shape")]
+    Json(#[source] serde_json::Error),
+    #[error("the manifest's `{0}` {1}")]
+    Member(&'static str, &'static str),
+}
+
+impl Manifest {
+    /// Reads a manifest from the bytes of its link section; NUL bytes at the end are padding.
+    ///
+    /// # Errors
+    ///
+    /// Everything that [`ManifestError`] names. Takes time and memory in proportion to the input, and never panics.
+    pub fn parse(section: &[u8]) -> Result<Self, ManifestError> {
+        if section.len() > MAX_BYTES {
+            return Err(ManifestError::TooLarge(section.len() as u64));
+        }
+        let end = section.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let text =
+            std::str::from_utf8(&section[..end]).map_err(|err| ManifestError::NotUtf8(err.valid_up_to()))?;
+        if text.is_empty() {
+            return Err(ManifestError::Empty);
+        }
+        let manifest: Self = serde_json::from_str(text).map_err(ManifestError::Json)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let wrong = |member, what| Err(ManifestError::Member(member, what));
+        if !is_id(&self.id) {
+            return wrong("id", ID_RULE);
+        }
+        let texts = [
+            ("version", &self.version),
+            ("vendor", &self.vendor),
+            ("license", &self.license),
+            ("homepage", &self.homepage),
+            ("summary", &self.summary),
+        ];
+        let lists = [("platforms", &self.platforms), ("engines", &self.engines)];
+        let in_lists = lists.iter().flat_map(|(name, list)| list.iter().map(move |text| (*name, text)));
+        for (member, text) in texts.into_iter().chain(in_lists) {
+            if text.len() > MAX_TEXT_BYTES {
+                return wrong(member, "is longer than 512 bytes");
+            }
+            if text.chars().any(char::is_control) {
+                return wrong(member, "holds control characters");
+            }
+        }
+        if self.version.is_empty() {
+            return wrong("version", "is empty");
+        }
+        for (member, entries) in [
+            ("plugin_api", self.plugin_api.len()),
+            ("certificate_versions", self.certificate_versions.len()),
+            ("platforms", self.platforms.len()),
+            ("engines", self.engines.len()),
+            ("permissions", self.permissions.len()),
+        ] {
+            if entries > MAX_LIST {
+                return wrong(member, "has more than 64 entries");
+            }
+        }
+        if self.plugin_api.is_empty() {
+            return wrong("plugin_api", "is empty");
+        }
+        Ok(())
+    }
+}
+
+const ID_RULE: &str = "is no id: 1 to 64 lower-case letters, digits and dashes, beginning with a letter";
+
+/// Whether `id` is a provider id: 1 to 64 lower-case letters, digits and dashes, beginning with a letter. Since 1.0.0.
+pub const fn is_id(id: &str) -> bool {
+    let bytes = id.as_bytes();
+    if bytes.is_empty() || bytes.len() > MAX_ID_BYTES || !bytes[0].is_ascii_lowercase() {
+        return false;
+    }
+    let mut i = 0;
+    while i < bytes.len() {
+        if !(bytes[i].is_ascii_lowercase() || bytes[i].is_ascii_digit() || bytes[i] == b'-') {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+const fn platform() -> &'static str {
+    macro_rules! of {
+        ($($os:literal),*) => {$(
+            if cfg!(all(target_os = $os, target_arch = "x86_64")) { return concat!($os, "-x86_64"); }
+            if cfg!(all(target_os = $os, target_arch = "aarch64")) { return concat!($os, "-aarch64"); }
+        )*};
+    }
+    of!("linux", "macos", "windows", "freebsd");
+    "unknown"
+}
+
+/// The manifest as [`export_provider!`](crate::export_provider) is given it: borrowed, so that the JSON text can be
+/// made while the plugin compiles.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Spec {
+    pub id: &'static str,
+    pub version: &'static str,
+    pub vendor: &'static str,
+    pub license: &'static str,
+    pub homepage: &'static str,
+    pub summary: &'static str,
+    pub certificate_versions: &'static [u32],
+    pub engines: &'static [&'static str],
+    pub permissions: &'static [&'static str],
+}
+
+impl Spec {
+    /// Stops the compilation where the manifest could not be read back.
+    pub const fn check(&self) {
+        assert!(is_id(self.id), "id: 1 to 64 lower-case letters, digits and dashes, beginning with a letter");
+        assert!(!self.certificate_versions.is_empty(), "certificate_versions: name at least one");
+        assert!(self.certificate_versions.len() <= MAX_LIST, "certificate_versions: at most 64");
+        assert!(self.engines.len() <= MAX_LIST, "engines: at most 64");
+        assert!(self.permissions.len() <= MAX_LIST, "permissions: at most 64");
+        let texts = [self.version, self.vendor, self.license, self.homepage, self.summary];
+        let mut i = 0;
+        while i < texts.len() {
+            assert!(texts[i].len() <= MAX_TEXT_BYTES, "a text of the manifest is longer than 512 bytes");
+            let bytes = texts[i].as_bytes();
+            let mut j = 0;
+            while j < bytes.len() {
+                assert!(
+                    bytes[j] >= 0x20 && bytes[j] != 0x7f,
+                    "a text of the manifest holds control characters"
+                );
+                j += 1;
+            }
+            i += 1;
+        }
+        let mut i = 0;
+        while i < self.permissions.len() {
+            assert!(
+                permission::has_known_kind(self.permissions[i]),
+                "permissions: each begins with device:, network:, unix-socket:, program:, read:, write:, threads-hint: or memory-hint:"
+            );
+            i += 1;
+        }
+    }
+
+    /// How many bytes [`Self::json`] needs.
+    pub const fn json_len(&self) -> usize {
+        self.write::<0>().len
+    }
+
+    /// The JSON text; `N` is [`Self::json_len`].
+    pub const fn json<const N: usize>(&self) -> [u8; N] {
+        let json = self.write::<N>();
+        assert!(json.len == N, "the length of another manifest");
+        json.bytes
+    }
+
+    const fn write<const N: usize>(&self) -> Json<N> {
+        let mut json = Json { bytes: [0; N], len: 0 };
+        json.raw("{\"schema\":1,\"id\":");
+        json.text(self.id);
+        json.raw(",\"version\":");
+        json.text(self.version);
+        json.raw(",\"vendor\":");
+        json.text(self.vendor);
+        json.raw(",\"license\":");
+        json.text(self.license);
+        json.raw(",\"homepage\":");
+        json.text(self.homepage);
+        json.raw(",\"summary\":");
+        json.text(self.summary);
+        json.raw(",\"plugin_api\":");
+        json.numbers(crate::abi::VERSIONS);
+        json.raw(",\"certificate_versions\":");
+        json.numbers(self.certificate_versions);
+        json.raw(",\"platforms\":");
+        json.texts(&[PLATFORM]);
+        json.raw(",\"engines\":");
+        json.texts(self.engines);
+        json.raw(",\"permissions\":");
+        json.texts(self.permissions);
+        json.raw("}");
+        json
+    }
+}
+
+/// A JSON text of at most `N` bytes in the making; `len` counts also what found no room, so that `N = 0` measures.
+struct Json<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Json<N> {
+    const fn byte(&mut self, byte: u8) {
+        if self.len < N {
+            self.bytes[self.len] = byte;
+        }
+        self.len += 1;
+    }
+
+    const fn raw(&mut self, text: &str) {
+        let bytes = text.as_bytes();
+        let mut i = 0;
+        while i < bytes.len() {
+            self.byte(bytes[i]);
+            i += 1;
+        }
+    }
+
+    const fn text(&mut self, text: &str) {
+        let bytes = text.as_bytes();
+        self.byte(b'"');
+        let mut i = 0;
+        while i < bytes.len() {
+            // Control characters never get here: `Spec::check` refuses them.
+            if bytes[i] == b'"' || bytes[i] == b'\\' {
+                self.byte(b'\\');
+            }
+            self.byte(bytes[i]);
+            i += 1;
+        }
+        self.byte(b'"');
+    }
+
+    const fn texts(&mut self, texts: &[&str]) {
+        self.byte(b'[');
+        let mut i = 0;
+        while i < texts.len() {
+            if i > 0 {
+                self.byte(b',');
+            }
+            self.text(texts[i]);
+            i += 1;
+        }
+        self.byte(b']');
+    }
+
+    const fn numbers(&mut self, numbers: &[u32]) {
+        self.byte(b'[');
+        let mut i = 0;
+        while i < numbers.len() {
+            if i > 0 {
+                self.byte(b',');
+            }
+            self.number(numbers[i]);
+            i += 1;
+        }
+        self.byte(b']');
+    }
+
+    const fn number(&mut self, number: u32) {
+        if number >= 10 {
+            self.number(number / 10);
+        }
+        self.byte(b'0' + (number % 10) as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: Spec = Spec {
+        id: "a-provider",
+        version: "1.2.3",
+        vendor: "Quote \" and \\ backslash, naïve",
+        license: "MIT",
+        homepage: "https://example.org",
+        summary: "What it is.",
+        certificate_versions: &[1, 2, 3, 4_294_967_295],
+        engines: &["vllm", "sglang"],
+        permissions: &["device:/dev/nvidia*", "threads-hint:4"],
+    };
+
+    #[test]
+    fn what_the_compiler_writes_the_reader_reads() {
+        const JSON: [u8; SPEC.json_len()] = SPEC.json();
+        SPEC.check();
+        let manifest = Manifest::parse(&JSON).unwrap();
+        assert_eq!(manifest.id, SPEC.id);
+        assert_eq!(manifest.vendor, SPEC.vendor);
+        assert_eq!(manifest.certificate_versions, SPEC.certificate_versions);
+        assert_eq!(manifest.engines, SPEC.engines);
+        assert_eq!(manifest.permissions[0].to_string(), SPEC.permissions[0]);
+        assert_eq!(manifest.plugin_api, crate::abi::VERSIONS);
+        assert_eq!(manifest.platforms, [PLATFORM]);
+        let mut padded = JSON.to_vec();
+        padded.extend([0; 13]);
+        assert_eq!(Manifest::parse(&padded).unwrap(), manifest);
+    }
+
+    fn with(change: impl FnOnce(&mut serde_json::Value)) -> Result<Manifest, ManifestError> {
+        const JSON: [u8; SPEC.json_len()] = SPEC.json();
+        let mut value: serde_json::Value = serde_json::from_slice(&JSON).unwrap();
+        change(&mut value);
+        Manifest::parse(value.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_manifest_that_lies_about_its_shape_is_refused() {
+        assert!(with(|_| ()).is_ok());
+        assert!(with(|json| json["a_member_of_the_future"] = true.into()).is_ok());
+        for id in ["", "Upper", "-x", "9x", "a b", "a\nb", "é", &"x".repeat(65)] {
+            assert!(with(|json| json["id"] = id.into()).is_err(), "{id:?}");
+        }
+        assert!(with(|json| json["vendor"] = "\u{1b}[2J".into()).is_err());
+        assert!(with(|json| json["summary"] = "x".repeat(513).into()).is_err());
+        assert!(with(|json| json["plugin_api"] = serde_json::json!([])).is_err());
+        assert!(with(|json| json["plugin_api"] = serde_json::json!([-1])).is_err());
+        assert!(with(|json| json["permissions"] = serde_json::json!(["camera:/dev/video0"])).is_err());
+        assert!(with(|json| json["engines"] = vec!["x"; 65].into()).is_err());
+        assert!(with(|json| drop(json.as_object_mut().unwrap().remove("version"))).is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_no_manifest_are_refused() {
+        for bytes in [&b""[..], &[0; 100], b"\xff\xfe", b"{", b"[]", b"null", "[".repeat(10_000).as_bytes()] {
+            assert!(Manifest::parse(bytes).is_err(), "{:?}", &bytes[..bytes.len().min(20)]);
+        }
+        assert!(matches!(Manifest::parse(&vec![b' '; MAX_BYTES + 1]), Err(ManifestError::TooLarge(_))));
+    }
+}
