@@ -1,1 +1,5 @@
-//! What the tests of the real binary share.
+//! What the tests of the real binary share: building it, and the plugins they throw at it.
+
+pub mod build;
+pub mod misbehave;
+pub mod surgery;

@@ -1,0 +1,55 @@
+//! Builds what the tests run: the `pearlbed` binary and the plugins, each once per test process.
+//!
+//! Cargo has no way to hand a library target of another package to a test, so the tests ask cargo for it; after the
+//! first test that is a look at time stamps. The profile is the one that the tests themselves were built with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex};
+
+/// The workspace's folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace's folder")
+}
+
+/// The real binary.
+pub fn pearlbed() -> PathBuf {
+    profile_folder(&["build", "--bin", "pearlbed", "-p", "pearlbed"]).join("pearlbed")
+}
+
+/// The library of the workspace's plugin `package`.
+pub fn plugin(package: &str) -> PathBuf {
+    let folder = profile_folder(&["build", "--lib", "-p", package]);
+    folder.join(format!(
+        "{}{}{}",
+        std::env::consts::DLL_PREFIX,
+        package.replace('-', "_"),
+        std::env::consts::DLL_SUFFIX
+    ))
+}
+
+/// The folder that holds what cargo built when told `arguments`; each is told once.
+fn profile_folder(arguments: &[&str]) -> PathBuf {
+    static DONE: LazyLock<Mutex<BTreeMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+    let mut done = DONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let folder = done.entry(arguments.join(" ")).or_insert_with(|| {
+        let release = !cfg!(debug_assertions);
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(arguments).args(["--quiet", "--locked"]).current_dir(workspace());
+        if release {
+            cargo.arg("--release");
+        }
+        let status = cargo.status().expect("cargo runs: it started this test");
+        assert!(status.success(), "cargo {} failed", arguments.join(" "));
+        target().join(if release { "release" } else { "debug" })
+    });
+    folder.clone()
+}
+
+/// Cargo's target folder: this test lies in it, below `<profile>/deps`.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it lies");
+    let target = test.ancestors().nth(3).expect("a test lies in <target>/<profile>/deps");
+    target.to_owned()
+}
