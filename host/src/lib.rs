@@ -21,6 +21,7 @@ pub mod work;
 
 // Plain services.
 pub mod config;
+pub mod hardware;
 
 // What everything stands on.
 pub mod exit;

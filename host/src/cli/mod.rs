@@ -48,10 +48,13 @@ macro_rules! commands {
 }
 
 mod doctor;
+mod drivers;
 
 // In the order of `pearlbed --help`.
 commands! {
     Doctor(doctor),
+    #[command(name = "__drivers", hide = true)]
+    Drivers(drivers),
 }
 
 /// Mine Pearl (PRL) with providers that come as shared libraries: untrusted kernels, trusted wallet.

@@ -1,0 +1,25 @@
+//! The hidden command behind the hardware inventory: asks the graphics drivers, in a process that may be killed.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{Context, Error};
+use crate::exit::Exit;
+
+/// Ask the graphics drivers and print what they say, a JSON line each
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The folder that stands for /
+    #[arg(long)]
+    root: PathBuf,
+
+    /// NVIDIA's management library
+    #[arg(long)]
+    nvml: PathBuf,
+}
+
+/// Asks and answers.
+pub fn run(args: &Args, _context: &Context) -> Result<Exit, Error> {
+    crate::hardware::answer_as_child(&args.root, &args.nvml, &mut io::stdout().lock())?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,284 @@
+//! What the drivers of graphics processors know: memory, versions, identifiers.
+//!
+//! Every read here goes through a driver, and a driver may hang for ever (a card that fell off the bus, firmware
+//! that does not answer). So this runs in a child process, [`super::child`], which announces each source before it
+//! asks it: whoever waits knows what it waits for, and keeps what came before.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use pearlbed_plugin_api::GpuInfo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::nvml;
+use super::read::{Root, clean};
+
+/// Somebody to ask, in the order in which they are asked: who hangs most often comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The attributes that the kernel's own graphics drivers publish below `/sys`.
+    Drm,
+    /// AMD's compute driver.
+    Kfd,
+    /// What NVIDIA's kernel module publishes below `/proc`.
+    NvidiaProc,
+    /// NVIDIA's management library.
+    Nvml,
+}
+
+impl Source {
+    /// Who it is, for a person.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Drm => "the kernel's graphics driver",
+            Self::Kfd => "AMD's compute driver",
+            Self::NvidiaProc | Self::Nvml => "the NVIDIA driver",
+        }
+    }
+}
+
+/// One line from the child.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// `source` is asked next.
+    Asking(Source),
+    /// What it said.
+    Said(Answer),
+    /// There is nobody left to ask.
+    Done,
+}
+
+/// What one source said.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Answer {
+    /// What it knows of each card; fields that it does not know are empty.
+    pub gpus: Vec<Seen>,
+    /// What it knows besides.
+    pub details: Map<String, Value>,
+    /// What went wrong, and what to do about it.
+    pub trouble: Option<Trouble>,
+}
+
+/// One card as a source sees it.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Seen {
+    /// The fields that this source knows.
+    pub gpu: GpuInfo,
+    /// What has no field.
+    pub details: Map<String, Value>,
+}
+
+/// Something about the hardware that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What is the matter.
+    pub finding: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+/// Whether there is anybody to ask, so that a child is worth its while. Reads nothing that a driver serves.
+pub fn worth_asking(root: &Root, gpus: &[GpuInfo]) -> bool {
+    gpus.iter().any(|gpu| gpu.driver.is_some()) || nvidia_is_here(root)
+}
+
+/// Whether NVIDIA's kernel module is loaded, or Windows lends a card (WSL).
+fn nvidia_is_here(root: &Root) -> bool {
+    ["proc/driver/nvidia", "dev/nvidiactl", "dev/dxg"].iter().any(|path| root.join(path).exists())
+}
+
+/// Asks everybody and writes what they say, a JSON line each.
+///
+/// # Errors
+///
+/// What writing met.
+pub fn ask(root: &Root, nvml: &Path, out: &mut impl Write) -> io::Result<()> {
+    let mut say = |line: &Line| {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    };
+    let mut turn = |source, answer: &dyn Fn() -> Answer| {
+        say(&Line::Asking(source))?;
+        say(&Line::Said(answer()))
+    };
+    turn(Source::Drm, &|| drm(root))?;
+    turn(Source::Kfd, &|| kfd(root))?;
+    if nvidia_is_here(root) {
+        turn(Source::NvidiaProc, &|| nvidia_proc(root))?;
+        turn(Source::Nvml, &|| nvml::ask(nvml))?;
+    }
+    say(&Line::Done)
+}
+
+/// AMD's and Intel's attributes of each device on the bus.
+fn drm(root: &Root) -> Answer {
+    let mut answer = Answer::default();
+    for address in root.names("sys/bus/pci/devices") {
+        let Some(address) = address.to_str() else { continue };
+        let device = PathBuf::from("sys/bus/pci/devices").join(address);
+        let driver = root.link_name(device.join("driver"));
+        if !matches!(driver.as_deref(), Some("amdgpu" | "radeon" | "i915" | "xe")) {
+            continue;
+        }
+        let mut seen = Seen::default();
+        seen.gpu.pci_address = Some(address.into());
+        seen.gpu.vram_bytes = root.number(device.join("mem_info_vram_total")).filter(|&bytes| bytes > 0);
+        seen.gpu.name = root.line(device.join("product_name")).unwrap_or_default();
+        seen.gpu.uuid = root.line(device.join("unique_id"));
+        // Drivers that live outside the kernel's tree have a version of their own.
+        if let (Some(driver), Some(version)) = (&driver, root.line(device.join("driver/module/version"))) {
+            seen.gpu.driver = Some(format!("{driver} {version}"));
+        }
+        let nodes = root.names(device.join("drm"));
+        let nodes: Vec<_> =
+            nodes.iter().filter_map(|node| node.to_str()).filter(|n| n.starts_with("render")).collect();
+        if let Some(node) = nodes.first() {
+            seen.details.insert("render_node".into(), format!("/dev/dri/{}", clean(node)).into());
+        }
+        answer.gpus.push(seen);
+    }
+    answer
+}
+
+/// The architecture (`gfx1100`) of each AMD card that can compute.
+fn kfd(root: &Root) -> Answer {
+    let mut answer = Answer::default();
+    let nodes = Path::new("sys/class/kfd/kfd/topology/nodes");
+    for node in root.names(nodes) {
+        let text = root.text(nodes.join(node).join("properties"), 64 << 10).unwrap_or_default();
+        let property = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+            line.trim().parse::<u32>().ok()
+        };
+        let Some(version) = property("gfx_target_version").filter(|&version| version > 0) else { continue };
+        let Some(location) = property("location_id") else { continue };
+        let domain = property("domain").unwrap_or(0);
+        let mut seen = Seen::default();
+        let (bus, device, function) = (location >> 8 & 0xff, location >> 3 & 0x1f, location & 7);
+        seen.gpu.pci_address = Some(format!("{domain:04x}:{bus:02x}:{device:02x}.{function}"));
+        let (major, minor, step) = (version / 10_000, version / 100 % 100, version % 100);
+        seen.details.insert("architecture".into(), format!("gfx{major}{minor:x}{step:x}").into());
+        if let Some(units) =
+            property("simd_count").zip(property("simd_per_cu")).and_then(|(s, per)| s.checked_div(per))
+        {
+            seen.details.insert("compute_units".into(), units.into());
+        }
+        answer.gpus.push(seen);
+    }
+    answer
+}
+
+/// The model, the identifier and the driver's version of each NVIDIA card, without NVIDIA's library.
+fn nvidia_proc(root: &Root) -> Answer {
+    let mut answer = Answer::default();
+    let version = root.text("proc/driver/nvidia/version", 4096).and_then(|text| nvidia_version(&text));
+    let cards = Path::new("proc/driver/nvidia/gpus");
+    for address in root.names(cards) {
+        let Some(address) = address.to_str().and_then(pci_address) else { continue };
+        let text = root.text(cards.join(&address).join("information"), 64 << 10).unwrap_or_default();
+        let field = |name: &str| {
+            let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+            fields
+                .find(|(key, _)| key.trim() == name)
+                .map(|(_, value)| clean(value))
+                .filter(|value| !value.is_empty())
+        };
+        let mut seen = Seen::default();
+        seen.gpu.vendor = "nvidia".into();
+        seen.gpu.pci_address = Some(address);
+        seen.gpu.name = field("Model").unwrap_or_default();
+        // Unknown digits are question marks until the card has been used once.
+        seen.gpu.uuid = field("GPU UUID").filter(|uuid| !uuid.contains('?'));
+        seen.gpu.driver = version.as_ref().map(|version| format!("nvidia {version}"));
+        answer.gpus.push(seen);
+    }
+    answer
+}
+
+/// The version in a line such as `NVRM version: NVIDIA UNIX x86_64 Kernel Module  555.42.02  Mon …`.
+fn nvidia_version(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with("NVRM version"))?;
+    let is_version = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_digit())
+            && word.contains('.')
+            && word.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    line.split_whitespace().find(is_version).map(clean)
+}
+
+/// `text` in the one form in which addresses are compared, such as `0000:01:00.0`. NVIDIA writes the domain with
+/// eight digits.
+pub fn pci_address(text: &str) -> Option<String> {
+    let (domain, rest) = text.split_once(':')?;
+    let (bus, rest) = rest.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    let hex = |digits: &str| u32::from_str_radix(digits, 16).ok();
+    Some(format!("{:04x}:{:02x}:{:02x}.{:x}", hex(domain)?, hex(bus)?, hex(device)?, hex(function)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::fake::Machine;
+
+    #[test]
+    fn addresses_have_one_form() {
+        assert_eq!(pci_address("00000000:0A:00.0").as_deref(), Some("0000:0a:00.0"));
+        assert_eq!(pci_address("0000:0a:00.0").as_deref(), Some("0000:0a:00.0"));
+        for wrong in ["", "0:0", "x:0:0.0", "0000:0a:00", "0000:0a:00.0.0"] {
+            assert_eq!(pci_address(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn both_flavours_of_the_nvidia_module_say_their_version() {
+        for (line, version) in [
+            (
+                "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024",
+                "550.54.15",
+            ),
+            (
+                "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  565.57.01  Release Build",
+                "565.57.01",
+            ),
+        ] {
+            assert_eq!(nvidia_version(line).as_deref(), Some(version));
+        }
+        assert_eq!(nvidia_version("GCC version: 12.2.0"), None);
+    }
+
+    #[test]
+    fn amd_says_memory_and_architecture() {
+        let machine = Machine::new();
+        machine.pci("0000:03:00.0", 0x030000, 0x1002, 0x744c, Some("amdgpu"));
+        machine.file("sys/bus/pci/devices/0000:03:00.0/mem_info_vram_total", "25753026560\n");
+        machine.file("sys/bus/pci/devices/0000:03:00.0/drm/renderD128/dev", "226:128");
+        machine.file(
+            "sys/class/kfd/kfd/topology/nodes/0/properties",
+            "cpu_cores_count 16\ngfx_target_version 0\n",
+        );
+        machine.file(
+            "sys/class/kfd/kfd/topology/nodes/1/properties",
+            "simd_count 192\nsimd_per_cu 2\ngfx_target_version 110000\nlocation_id 768\ndomain 0\n",
+        );
+        let seen = drm(&machine.root()).gpus;
+        assert_eq!(seen[0].gpu.vram_bytes, Some(25_753_026_560));
+        assert_eq!(seen[0].details["render_node"], "/dev/dri/renderD128");
+        let seen = kfd(&machine.root()).gpus;
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].gpu.pci_address.as_deref(), Some("0000:03:00.0"));
+        assert_eq!(seen[0].details["architecture"], "gfx1100");
+        assert_eq!(seen[0].details["compute_units"], 96);
+        machine.file(
+            "sys/class/kfd/kfd/topology/nodes/1/properties",
+            "gfx_target_version 90010\nlocation_id 768\n",
+        );
+        assert_eq!(kfd(&machine.root()).gpus[0].details["architecture"], "gfx90a");
+    }
+}
