@@ -100,7 +100,7 @@ macro_rules! export_provider {
 
             const ENTRY: $crate::__private::Entry = $crate::__private::Entry { table };
 
-            #[unsafe(export_name = "_as_0lib__header_0root_bmodule_bloader")]
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static HEADER: $crate::__private::LibHeader = $crate::__private::header(entry);
 
             extern "C" fn entry() -> $crate::__private::RootModuleResult {

@@ -89,5 +89,5 @@ fn every_number_of_version_1_keeps_its_meaning() {
 #[test]
 fn the_entry_symbol_is_the_one_that_abi_stable_looks_for() {
     // The macro has to write it out as a literal.
-    assert_eq!(ENTRY_SYMBOL, "_as_0lib__header_0root_bmodule_bloader");
+    assert_eq!(ENTRY_SYMBOL, "_1as_0lib_1header_0root_bmodule_bloader");
 }

@@ -59,7 +59,7 @@ static MANIFEST: [u8; SPEC.json_len()] = SPEC.json();
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
 static CONSTRUCTOR: extern "C" fn() = constructor;
 
-#[unsafe(export_name = "_as_0lib__header_0root_bmodule_bloader")]
+#[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
 static HEADER: LibHeader = __private::header(entry);
 
 static TABLE: v1::ProviderTable = {
