@@ -1,2 +1,43 @@
-//! Development commands.
-fn main() {}
+//! Development commands: what CI runs, what a release is made of, and the demonstration.
+//!
+//! It stands on few crates, because it is compiled before anything else happens. The bundled providers are known
+//! here and in the documents, never in `host`.
+
+#![expect(clippy::print_stdout, reason = "what a person runs here, a person reads")]
+
+mod demo;
+mod dist;
+mod package;
+mod sh;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Development commands of pearlbed")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run all that CI runs: formatting, lints, documents, tests, packages, the demonstration
+    Test(test::Args),
+    /// Build everything in release, lay it out as an installation would, and make the packages
+    Dist(dist::Args),
+    /// Build, mine on the built-in devnet until three blocks are verified, and stop
+    Demo(demo::Args),
+    /// Write the man pages to target/dist/share/man/man1
+    Man,
+}
+
+fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(sh::root())?;
+    match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Dist(args) => dist::run(&args).map(|_| ()),
+        Command::Demo(args) => demo::run(&args),
+        Command::Man => dist::man_pages(&sh::target().join("dist/share/man/man1"), &sh::Profile::Dev),
+    }
+}

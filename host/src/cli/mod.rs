@@ -47,12 +47,16 @@ macro_rules! commands {
     };
 }
 
+mod completions;
+mod config;
 mod doctor;
 mod drivers;
 
 // In the order of `pearlbed --help`.
 commands! {
     Doctor(doctor),
+    Config(config),
+    Completions(completions),
     #[command(name = "__drivers", hide = true)]
     Drivers(drivers),
 }

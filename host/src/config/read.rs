@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 
+use pearlbed_plugin_api::Permission;
 use toml_edit::{Document, Item, Table, TableLike};
 
 use crate::home::Env;
@@ -88,7 +89,7 @@ struct Reader<'a> {
     file: &'a Path,
     text: &'a str,
     settings: BTreeMap<String, Setting>,
-    grants: BTreeMap<String, Vec<String>>,
+    grants: BTreeMap<String, Vec<Permission>>,
 }
 
 impl Reader<'_> {
@@ -193,10 +194,15 @@ impl Reader<'_> {
         let mut granted = Vec::with_capacity(items.len());
         for item in items {
             let Raw::Text(text) = item else { return Err(wrong(item)) };
-            granted.push(text.clone());
+            granted.push(text.parse::<Permission>().map_err(|err| ConfigError::Invalid {
+                key: key.clone(),
+                problem: err.to_string(),
+                fix: format!("write it like this: {provider} = {example}"),
+                place: self.place(line),
+            })?);
         }
-        self.settings
-            .insert(key, Setting { value: Value::List(granted.clone()), origin: Origin::File { line } });
+        let value = Value::List(granted.iter().map(Permission::to_string).collect());
+        self.settings.insert(key, Setting { value, origin: Origin::File { line } });
         self.grants.insert(provider.to_owned(), granted);
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pearlbed_plugin_api::Permission;
+
 use super::keys::{KEYS, Key};
 use super::{ConfigError, Setting};
 
@@ -58,8 +60,8 @@ pub struct MiningSection {
     pub model: Option<String>,
     /// `[mining.extra]` as written, with the host's own keys resolved: what the provider gets as `extra`.
     pub extra: serde_json::Map<String, serde_json::Value>,
-    /// `[mining.grants]`: per provider id, the permissions that the user granted, in their text form.
-    pub grants: BTreeMap<String, Vec<String>>,
+    /// `[mining.grants]`: per provider id, the permissions that the user granted.
+    pub grants: BTreeMap<String, Vec<Permission>>,
     /// How pearl-gateway is reached.
     pub gateway: GatewaySection,
     /// The user's pearld, where one is configured.

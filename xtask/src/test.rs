@@ -1,0 +1,226 @@
+//! `cargo xtask test`: all that CI runs, with the time that each step took.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{demo, dist, sh};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these steps, by name
+    #[arg(value_name = "STEP")]
+    only: Vec<String>,
+}
+
+type Step = (&'static str, fn() -> Result<String>);
+
+/// Cheap steps first: a formatting slip should not cost a build.
+const STEPS: &[Step] = &[
+    ("tools", tools),
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("test", test),
+    ("packages", packages),
+    ("readme", readme),
+];
+
+pub fn run(args: &Args) -> Result<()> {
+    if let Some(unknown) = args.only.iter().find(|only| STEPS.iter().all(|(name, _)| name != only)) {
+        let names: Vec<_> = STEPS.iter().map(|(name, _)| *name).collect();
+        bail!("no step is called `{unknown}`; there are {}", names.join(", "));
+    }
+    let mut report: Vec<(&str, Duration, String)> = Vec::new();
+    for (name, step) in STEPS {
+        if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
+            continue;
+        }
+        println!("=== {name}");
+        let begun = Instant::now();
+        let result = step();
+        let said = match &result {
+            Ok(said) => said.clone(),
+            Err(_) => "FAILED".to_owned(),
+        };
+        report.push((name, begun.elapsed(), said));
+        if let Err(err) = result {
+            summary(&report);
+            return Err(err.context(format!("step `{name}` failed")));
+        }
+    }
+    summary(&report);
+    Ok(())
+}
+
+fn summary(report: &[(&str, Duration, String)]) {
+    println!("=== summary");
+    for (name, time, said) in report {
+        println!("{name:<10} {:>7.1} s  {said}", time.as_secs_f64());
+    }
+    let total: Duration = report.iter().map(|(_, time, _)| *time).sum();
+    println!("{:<10} {:>7.1} s", "total", total.as_secs_f64());
+}
+
+/// What the tests need from the system, and how Debian calls it.
+const NEEDED: &[(&str, &str)] = &[("cc", "gcc libc6-dev"), ("tar", "tar"), ("gzip", "gzip")];
+
+fn tools() -> Result<String> {
+    let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| !sh::has(program)).collect();
+    if missing.is_empty() {
+        return Ok("all there".to_owned());
+    }
+    let packages: Vec<_> = missing.iter().flat_map(|(_, packages)| packages.split(' ')).collect();
+    if !(sh::has("apt-get") && is_root()) {
+        bail!("missing on this machine: {}; on Debian: apt-get install {0}", packages.join(" "));
+    }
+    let mut apt = std::process::Command::new("apt-get");
+    sh::run(apt.arg("update"))?;
+    let mut apt = std::process::Command::new("apt-get");
+    sh::run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y"]).args(&packages))?;
+    Ok(format!("installed {}", packages.join(" ")))
+}
+
+fn is_root() -> bool {
+    let id = std::process::Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn fmt() -> Result<String> {
+    sh::run(&mut sh::cargo(&["fmt", "--all", "--check"]))?;
+    Ok(String::new())
+}
+
+fn clippy() -> Result<String> {
+    sh::run(&mut sh::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    Ok(String::new())
+}
+
+fn doc() -> Result<String> {
+    let mut command = sh::cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    sh::run(command.env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(String::new())
+}
+
+/// Runs the tests and the doc tests, shows their output but for what passing tests printed, and counts.
+fn test() -> Result<String> {
+    // What a passing test printed is asked for, because a test that had to skip something says so there.
+    let mut command =
+        sh::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        if tally.take(&line) {
+            println!("{line}");
+        }
+    }
+    let status = child.wait()?;
+    for skipped in &tally.skipped {
+        println!("{skipped}");
+    }
+    if !status.success() {
+        bail!("{} tests failed, {} passed", tally.failed, tally.passed);
+    }
+    Ok(format!("{} passed, {} ignored, {} skipped", tally.passed, tally.ignored, tally.skipped.len()))
+}
+
+/// What the test programs said, as their lines go by.
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+    skipped: Vec<String>,
+    in_successes: bool,
+}
+
+impl Tally {
+    /// Takes one line and says whether to show it.
+    fn take(&mut self, line: &str) -> bool {
+        let text = line.trim();
+        match text {
+            "successes:" => self.in_successes = true,
+            "failures:" => self.in_successes = false,
+            _ => {}
+        }
+        if let Some(result) = text.strip_prefix("test result: ") {
+            self.in_successes = false;
+            for part in result.split([';', '.']) {
+                let mut words = part.split_whitespace();
+                let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u32>), words.next())
+                else {
+                    continue;
+                };
+                match what {
+                    "passed" => self.passed += count,
+                    "failed" => self.failed += count,
+                    "ignored" => self.ignored += count,
+                    _ => {}
+                }
+            }
+        }
+        if self.in_successes && text.starts_with("skipped: ") && !self.skipped.iter().any(|line| line == text)
+        {
+            self.skipped.push(text.to_owned());
+        }
+        !self.in_successes
+    }
+}
+
+/// Makes the packages, installs them into a scratch root and runs what was installed.
+///
+/// With the profile that the tests have built: what is checked is the packing.
+fn packages() -> Result<String> {
+    let made = dist::make(sh::Profile::Dev, &sh::target().join("xtask/dist"))?;
+    crate::package::check(&made)
+}
+
+/// Runs the first command that the README gives to a newcomer.
+fn readme() -> Result<String> {
+    let readme = std::fs::read_to_string(sh::root().join("README.md"))?;
+    let first = first_command(&readme).context("README.md has no command in a `sh` block")?;
+    if first != "cargo xtask demo" {
+        bail!("the first command of README.md is `{first}`, and this step knows only `cargo xtask demo`");
+    }
+    demo::run(&demo::Args::default())?;
+    Ok(format!("`{first}` works"))
+}
+
+fn first_command(readme: &str) -> Option<&str> {
+    let (_, block) = readme.split_once("```sh\n")?;
+    block.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_counted_and_what_passing_tests_printed_is_hidden_but_for_skips() {
+        let mut tally = Tally::default();
+        let shown: Vec<_> = [
+            "test a ... ok",
+            "successes:",
+            "---- a stdout ----",
+            "skipped: no docker here",
+            "test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.05s",
+        ]
+        .into_iter()
+        .filter(|line| tally.take(line))
+        .collect();
+        assert_eq!(shown.len(), 2);
+        assert_eq!((tally.passed, tally.failed, tally.ignored), (3, 1, 2));
+        assert_eq!(tally.skipped, ["skipped: no docker here"]);
+    }
+
+    #[test]
+    fn the_first_command_is_the_first_line_that_is_no_comment() {
+        assert_eq!(first_command("# x\n```sh\n# build\ncargo xtask demo\n```\n"), Some("cargo xtask demo"));
+        assert_eq!(first_command("no block"), None);
+    }
+}
