@@ -15,6 +15,7 @@
 pub mod cli;
 
 // What a person asks for.
+pub mod session;
 
 // Providers, and the work for them.
 pub mod work;
@@ -22,10 +23,12 @@ pub mod work;
 // Plain services.
 pub mod config;
 pub mod hardware;
+pub mod sidecar;
 
 // What everything stands on.
 pub mod exit;
 pub mod explain;
 pub mod home;
+pub mod identity;
 pub mod panic;
 pub mod text;

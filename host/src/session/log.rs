@@ -1,0 +1,473 @@
+//! The session log: one line per event, bounded on disk, with no secret in it.
+//!
+//! ```text
+//! 2026-11-23T23:59:59Z info  supervisor  the provider took its first job
+//! 2026-11-23T23:59:59Z warn  provider    device 0 is hot
+//! ```
+//!
+//! The third word says who speaks: the `supervisor`, the `provider` through its host, or what the provider process
+//! printed (`output`). The log is `mining.log`; full, it becomes `mining.log.1` and so on, and all parts together
+//! stay within the configured size. Text of others passes [`printable`](crate::text::printable), so that one event
+//! is one line and no line acts on a terminal. The values of secrets are known here only to be blotted out.
+//!
+//! A disk that refuses a line costs the line, never the session; how many were lost is said as soon as one goes
+//! through again.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::text::printable;
+
+/// Rotated parts beside the one that is written.
+const PARTS: u64 = 3;
+/// Longest line, in bytes before escapes.
+const LINE_BYTES_MAX: usize = 2048;
+/// Shorter values are not blotted out: they would tear holes into ordinary text.
+const SECRET_BYTES_MIN: usize = 4;
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something to look at.
+    Warn,
+    /// What happened.
+    Info,
+    /// Detail.
+    Debug,
+}
+
+impl Level {
+    /// Level of a provider's line, 1 (error) to 5 (trace).
+    pub fn from_wire(level: u8) -> Self {
+        match level {
+            1 => Self::Error,
+            2 => Self::Warn,
+            3 => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The supervisor.
+    Supervisor,
+    /// The provider, through its host.
+    Provider,
+    /// What the provider process printed.
+    Output,
+}
+
+impl Speaker {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::Provider => "provider",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// The log that is being written.
+#[derive(Debug)]
+pub struct SessionLog {
+    path: PathBuf,
+    file: Option<File>,
+    size: u64,
+    size_max: u64,
+    secrets: Vec<String>,
+    echo: bool,
+    lost: u64,
+    recent: std::collections::VecDeque<String>,
+}
+
+impl SessionLog {
+    /// Opens the log at `path`, whose parts together may take `size_max` bytes. `echo` repeats each line on stderr.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder or the file cannot be made.
+    pub fn open(path: &Path, size_max: u64, echo: bool) -> io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        let file = open_for_append(path)?;
+        let size = file.metadata()?.len();
+        Ok(Self {
+            path: path.to_owned(),
+            file: Some(file),
+            size,
+            size_max,
+            secrets: Vec::new(),
+            echo,
+            lost: 0,
+            recent: std::collections::VecDeque::new(),
+        })
+    }
+
+    /// Blots `value` out of every later line.
+    pub fn hide(&mut self, value: &str) {
+        if value.len() >= SECRET_BYTES_MIN && !self.secrets.iter().any(|known| known == value) {
+            self.secrets.push(value.to_owned());
+        }
+    }
+
+    /// Changes the bound for all parts together.
+    pub fn set_size_max(&mut self, size_max: u64) {
+        self.size_max = size_max;
+    }
+
+    /// The last few lines, for `status`.
+    pub fn recent(&self) -> impl Iterator<Item = &str> {
+        self.recent.iter().map(String::as_str)
+    }
+
+    /// Writes one line.
+    pub fn line(&mut self, level: Level, speaker: Speaker, text: &str) {
+        self.line_at(SystemTime::now(), level, speaker, text);
+    }
+
+    fn line_at(&mut self, now: SystemTime, level: Level, speaker: Speaker, text: &str) {
+        let clipped = super::frame::clip(text, LINE_BYTES_MAX);
+        let mut text = printable(clipped).into_owned();
+        if clipped.len() < text.len() && clipped.len() == LINE_BYTES_MAX {
+            text.push('…');
+        }
+        for secret in &self.secrets {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), "[hidden]");
+            }
+        }
+        let line = format!("{} {:<5} {:<10}  {text}\n", timestamp(now), level.word(), speaker.word());
+        if self.lost > 0 {
+            let confession = format!(
+                "{} warn  supervisor  {} lines were lost: the disk refused them\n",
+                timestamp(now),
+                self.lost
+            );
+            if self.write(&confession).is_ok() {
+                self.lost = 0;
+            }
+        }
+        if self.write(&line).is_err() {
+            self.lost += 1;
+        }
+        if self.echo {
+            // Where stderr is gone there is nobody left to tell.
+            let _ = anstream::stderr().lock().write_all(line.as_bytes());
+        }
+        if self.recent.len() == 8 {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(line.trim_end().to_owned());
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        let part_max = (self.size_max / (PARTS + 1)).max(LINE_BYTES_MAX as u64 * 4);
+        if self.size + line.len() as u64 > part_max {
+            self.rotate()?;
+        }
+        if self.file.is_none() {
+            let file = open_for_append(&self.path)?;
+            self.size = file.metadata()?.len();
+            self.file = Some(file);
+        }
+        let file = self.file.as_mut().expect("it was opened just above");
+        // One write per line: a reader and a crash see it whole or not at all.
+        let written = file.write(line.as_bytes())?;
+        self.size += written as u64;
+        if written < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for part in (1..PARTS).rev() {
+            match std::fs::rename(part_path(&self.path, part), part_path(&self.path, part + 1)) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+        }
+        std::fs::rename(&self.path, part_path(&self.path, 1))?;
+        self.file = None;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+fn open_for_append(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true).create(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn part_path(path: &Path, part: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{part}"));
+    name.into()
+}
+
+/// `2026-11-23T23:59:59Z`.
+pub fn timestamp(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's days-to-civil: eras of 400 years, years that begin in March.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// Whether a line of the log came from the provider or its process.
+pub fn is_from_provider(line: &str) -> bool {
+    matches!(line.split_ascii_whitespace().nth(2), Some("provider" | "output"))
+}
+
+/// The last `count` lines that `keep` wants, oldest first, from all parts of the log at `path`.
+///
+/// # Errors
+///
+/// Where a part is there and cannot be read; no log at all is an empty answer.
+pub fn tail(path: &Path, count: usize, keep: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    for part in 0..=PARTS {
+        if found.len() >= count {
+            break;
+        }
+        let part = if part == 0 { path.to_owned() } else { part_path(path, part) };
+        let bytes = match std::fs::read(&part) {
+            Ok(bytes) => bytes,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            Err(err) => return Err(err),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        found.extend(
+            text.lines().rev().filter(|line| keep(line)).take(count - found.len()).map(str::to_owned),
+        );
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Reads what is appended to a log from now on, also after it was rotated away.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    file: Option<File>,
+    rest: Vec<u8>,
+}
+
+impl Follower {
+    /// Follows the log at `path` from its present end; it need not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// Where it is there and cannot be read.
+    pub fn from_end(path: &Path) -> io::Result<Self> {
+        let file = match File::open(path) {
+            Ok(mut file) => {
+                file.seek(SeekFrom::End(0))?;
+                Some(file)
+            }
+            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+            Err(err) => return Err(err),
+        };
+        Ok(Self { path: path.to_owned(), file, rest: Vec::new() })
+    }
+
+    /// The whole lines that have come since the last call.
+    ///
+    /// # Errors
+    ///
+    /// Where reading fails.
+    pub fn read(&mut self) -> io::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        // One rotation between two calls is the rule; more of them than there are parts would mean lines that no
+        // longer exist anywhere.
+        for _ in 0..=PARTS {
+            if let Some(file) = &mut self.file {
+                file.read_to_end(&mut self.rest)?;
+                while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+                    let line: Vec<u8> = self.rest.drain(..=end).collect();
+                    lines.push(String::from_utf8_lossy(&line[..end]).into_owned());
+                }
+            }
+            let now = match File::open(&self.path) {
+                Ok(file) => file,
+                Err(err) if err.kind() == io::ErrorKind::NotFound => break,
+                Err(err) => return Err(err),
+            };
+            if self.file.as_ref().is_some_and(|held| same_file(held, &now)) {
+                break;
+            }
+            self.file = Some(now);
+            self.rest.clear();
+        }
+        Ok(lines)
+    }
+}
+
+fn same_file(a: &File, b: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Lets a bounded number of events per second through and counts the others.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    at: Instant,
+    held_back: u64,
+}
+
+impl Gate {
+    /// A gate for `per_second` events, after a first burst of `burst`.
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        let burst = f64::from(burst);
+        Self { per_second: f64::from(per_second), burst, tokens: burst, at: now, held_back: 0 }
+    }
+
+    /// Whether an event may pass at `now`.
+    pub fn pass(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            true
+        } else {
+            self.held_back += 1;
+            false
+        }
+    }
+
+    /// How long until the next event may pass; zero where one may now.
+    pub fn wait(&mut self, now: Instant) -> Duration {
+        self.refill(now);
+        Duration::from_secs_f64(((1.0 - self.tokens) / self.per_second).max(0.0))
+    }
+
+    /// Events held back since this was asked last.
+    pub fn take_held_back(&mut self) -> u64 {
+        std::mem::take(&mut self.held_back)
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
+        self.at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn timestamps_are_those_of_the_calendar() {
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_477_409, "2026-11-23T23:43:29Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(timestamp(at(seconds)), shown);
+        }
+    }
+
+    #[test]
+    fn lines_of_others_stay_one_line_and_secrets_are_blotted_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs/mining.log");
+        let mut log = SessionLog::open(&path, 1 << 20, false).unwrap();
+        log.hide("hunter2!");
+        log.hide("x");
+        log.line_at(at(0), Level::Warn, Speaker::Provider, "a\nb \x1b[31m hunter2! x");
+        log.line_at(at(1), Level::Info, Speaker::Supervisor, "done");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "1970-01-01T00:00:00Z warn  provider    a\\nb \\u{1b}[31m [hidden] x\n\
+             1970-01-01T00:00:01Z info  supervisor  done\n"
+        );
+        assert_eq!(tail(&path, 9, is_from_provider).unwrap().len(), 1);
+        assert_eq!(tail(&path, 1, |_| true).unwrap(), ["1970-01-01T00:00:01Z info  supervisor  done"]);
+    }
+
+    #[test]
+    fn all_parts_together_stay_within_the_bound_and_the_tail_spans_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.log");
+        let bound = 64 << 10;
+        let mut log = SessionLog::open(&path, bound, false).unwrap();
+        for number in 0..3000 {
+            log.line(Level::Info, Speaker::Provider, &format!("line {number} {}", "x".repeat(60)));
+        }
+        let sizes: u64 = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .sum();
+        assert!(sizes <= bound, "{sizes}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count() as u64, PARTS + 1);
+        let lines = tail(&path, 300, |_| true).unwrap();
+        assert_eq!(lines.len(), 300);
+        assert!(lines[299].contains("line 2999 ") && lines[0].contains("line 2700 "), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_follower_loses_no_line_when_the_log_is_rotated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.log");
+        let mut follower = Follower::from_end(&path).unwrap();
+        let mut log = SessionLog::open(&path, 64 << 10, false).unwrap();
+        let mut seen = Vec::new();
+        for number in 0..1000 {
+            log.line(Level::Info, Speaker::Supervisor, &format!("line {number}."));
+            if number % 50 == 0 {
+                seen.extend(follower.read().unwrap());
+            }
+        }
+        seen.extend(follower.read().unwrap());
+        let numbers: Vec<_> = seen.iter().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
+        let wanted: Vec<_> = (0..1000).map(|number| format!("{number}.")).collect();
+        assert_eq!(numbers, wanted);
+    }
+
+    #[test]
+    fn a_gate_lets_a_burst_through_and_then_its_rate_and_counts_the_rest() {
+        let t0 = Instant::now();
+        let mut gate = Gate::new(10, 5, t0);
+        let passed = (0..100).filter(|_| gate.pass(t0)).count();
+        assert_eq!((passed, gate.take_held_back()), (5, 95));
+        assert!(gate.wait(t0) > Duration::from_millis(90));
+        let later = t0 + Duration::from_millis(300);
+        assert_eq!((0..100).filter(|_| gate.pass(later)).count(), 3);
+    }
+}

@@ -1,0 +1,275 @@
+//! What a session says of itself: the answer of the control socket and of `pearlbed status --json`.
+//!
+//! One type for both, so that the text, the JSON and the metrics cannot disagree. Written down in `docs/json.md`.
+//! Every number that is not known is absent (`null`), never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::rate::AcceptedRate;
+use super::state::State;
+use crate::exit::Exit;
+
+/// Version of the JSON form. Keys may be added within one version; none changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// A session at one moment, or the lack of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// One of the seven states.
+    pub state: State,
+    /// Whether work done now can be expected to earn something.
+    pub earning: bool,
+    /// One word for why: `earning`, `starting`, `needs-update`, `restarting`, `stalled`, `idle`, `stopping`, or the
+    /// work source's condition.
+    pub condition: String,
+    /// The condition in a sentence.
+    pub reason: Option<String>,
+    /// What to do about it, where there is something.
+    pub hint: Option<String>,
+    /// Unix time since which the state holds, in seconds.
+    pub since: Option<u64>,
+    /// Seconds for which the state has held, by a clock that nobody sets.
+    pub since_seconds: Option<f64>,
+    /// Unix time at which the session started, in seconds.
+    pub started_at: Option<u64>,
+    /// Provider id.
+    pub provider: Option<String>,
+    /// The plugin that carries it.
+    pub plugin: Option<PluginReport>,
+    /// The supervisor process.
+    pub supervisor_pid: Option<u32>,
+    /// The provider process, while there is one.
+    pub provider_pid: Option<u32>,
+    /// Where work comes from.
+    pub work: Option<WorkReport>,
+    /// The job in work.
+    pub job: Option<JobReport>,
+    /// Hash rates.
+    pub hashrate: RateReport,
+    /// Hashes that the provider reported.
+    pub hashes: u64,
+    /// Proofs, counted over this session.
+    pub proofs: ProofReport,
+    /// Unix time of the last proof that passed the host's verifier, in seconds.
+    pub last_proof_at: Option<u64>,
+    /// Expected time per find at this rate.
+    pub expected_seconds: Expected,
+    /// Restarts of the provider process.
+    pub restarts: u64,
+    /// Failures of the provider process in a row, and the number at which the session gives up.
+    pub failures: (u32, u32),
+    /// The last thing that went wrong.
+    pub last_error: Option<String>,
+    /// What the confinement lacks on this machine, and what it denied.
+    pub confinement: ConfinementReport,
+    /// What was held back or ended for being too much.
+    pub flood: FloodReport,
+    /// Addresses that this session talks to or listens on.
+    pub endpoints: Vec<EndpointReport>,
+    /// The provider's own numbers, as it gave them.
+    pub provider_stats: Option<serde_json::Value>,
+    /// The last lines of the session log.
+    pub log: Vec<String>,
+    /// How the session before ended, where none runs.
+    pub last_session: Option<LastSession>,
+}
+
+/// The plugin in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// File it was loaded from.
+    pub path: String,
+    /// Its version.
+    pub version: String,
+    /// Certificate versions that it speaks.
+    pub certificate_versions: Vec<u32>,
+}
+
+/// The work source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkReport {
+    /// `devnet` or `gateway`.
+    pub source: String,
+    /// Its condition in one word.
+    pub condition: String,
+    /// Its condition in a sentence.
+    pub sentence: String,
+    /// Connections made anew.
+    pub reconnects: u64,
+}
+
+/// The job in work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobReport {
+    /// Height of the block in the making, where the source says.
+    pub height: Option<u64>,
+    /// Certificate version that it needs.
+    pub certificate_version: u32,
+    /// Seconds since the source first saw it.
+    pub age_seconds: f64,
+    /// Whether the provider has taken it.
+    pub taken: bool,
+    /// Hashes that a proof takes on average.
+    pub hashes_per_proof: Option<f64>,
+}
+
+/// Hash rates, in hashes per second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RateReport {
+    /// As the provider reports them, by window.
+    pub raw: Windows,
+    /// As accepted proofs bear them out.
+    pub accepted: Option<AcceptedRate>,
+    /// As proofs that passed the host's verifier bear them out.
+    pub verified: Option<AcceptedRate>,
+    /// The verdict in words.
+    pub verdict: Option<String>,
+}
+
+/// One rate by window; nothing until a window is full.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Windows {
+    /// Over the last 10 seconds.
+    #[serde(rename = "10s")]
+    pub s10: Option<f64>,
+    /// Over the last 60 seconds.
+    #[serde(rename = "60s")]
+    pub s60: Option<f64>,
+    /// Over the last 15 minutes.
+    #[serde(rename = "15m")]
+    pub m15: Option<f64>,
+}
+
+/// Proofs by what became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofReport {
+    /// Handed in by the provider.
+    pub found: u64,
+    /// Passed the host's verifier.
+    pub verified: u64,
+    /// Taken by the work source's peer.
+    pub submitted: u64,
+    /// Became a block of the chain.
+    pub accepted: u64,
+    /// Refused by the work source's peer.
+    pub rejected: u64,
+    /// Came too late for their job.
+    pub stale: u64,
+    /// Refused by the host's verifier, and never sent.
+    pub refused: u64,
+    /// The same by the stage that refused them.
+    pub refused_by: BTreeMap<String, u64>,
+    /// Handed over, and nobody can be asked what became of them.
+    pub untraced: u64,
+    /// Not settled yet, also from earlier sessions.
+    pub pending: u64,
+}
+
+/// Expected seconds per find.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Per share of a pool; nothing without a pool.
+    pub share: Option<f64>,
+    /// Per block.
+    pub block: Option<f64>,
+}
+
+/// The provider's confinement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfinementReport {
+    /// What holds the provider process, or what is missing.
+    pub summary: Option<String>,
+    /// Permissions in force, in their text form.
+    pub granted: Vec<String>,
+    /// Permissions that the plugin wants and the user has not granted.
+    pub withheld: Vec<String>,
+    /// What the provider tried and was denied, with how often.
+    pub denied: BTreeMap<String, u64>,
+}
+
+/// What was too much.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloodReport {
+    /// Log lines of the provider that were dropped.
+    pub log_lines_dropped: u64,
+    /// Times that reading from the provider was slowed down.
+    pub pipe_throttled: u64,
+}
+
+/// An address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointReport {
+    /// What for: `gateway`, `node`, `metrics`, `control`.
+    pub purpose: String,
+    /// Without any credentials.
+    pub address: String,
+    /// Whether the last exchange worked; nothing before the first.
+    pub reachable: Option<bool>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastSession {
+    /// Provider id.
+    pub provider: Option<String>,
+    /// Unix time of its end, in seconds.
+    pub ended_at: u64,
+    /// Whether it failed, as opposed to having been stopped.
+    pub failed: bool,
+    /// Why it ended, in a phrase.
+    pub reason: String,
+    /// Its proofs.
+    pub proofs: ProofReport,
+}
+
+impl Report {
+    /// A report without a session.
+    pub fn without_session(state: State) -> Self {
+        Self {
+            schema: SCHEMA,
+            state,
+            earning: false,
+            condition: "none".into(),
+            reason: None,
+            hint: None,
+            since: None,
+            since_seconds: None,
+            started_at: None,
+            provider: None,
+            plugin: None,
+            supervisor_pid: None,
+            provider_pid: None,
+            work: None,
+            job: None,
+            hashrate: RateReport::default(),
+            hashes: 0,
+            proofs: ProofReport::default(),
+            last_proof_at: None,
+            expected_seconds: Expected::default(),
+            restarts: 0,
+            failures: (0, 0),
+            last_error: None,
+            confinement: ConfinementReport::default(),
+            flood: FloodReport::default(),
+            endpoints: Vec::new(),
+            provider_stats: None,
+            log: Vec::new(),
+            last_session: None,
+        }
+    }
+
+    /// The exit status of `pearlbed status` for this report.
+    pub fn exit(&self) -> Exit {
+        match self.state {
+            _ if self.condition == "unknown" => Exit::Failed,
+            State::NotConfigured | State::Configured | State::Stopped | State::Failed => Exit::Stopped,
+            State::Running if self.earning => Exit::Ok,
+            _ if self.condition == "needs-update" => Exit::NeedsUpdate,
+            State::Starting | State::Running | State::Stopping => Exit::NotEarning,
+        }
+    }
+}

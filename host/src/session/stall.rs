@@ -1,0 +1,94 @@
+//! When a provider that lives is called stalled: it takes no jobs, or finds nothing for far too long.
+//!
+//! A plain function of counts and times. What follows (a line, a restart) is the supervisor's to do.
+
+use std::time::Duration;
+
+/// Expected proofs after which finding none is no bad luck any more: one honest provider in 10^13 is blamed.
+const BARREN_EXPECTED: f64 = 30.0;
+/// Times [`Facts::patience`] after which a provider that has never reported a hash and found nothing is stalled.
+const MUTE_PATIENCE: u32 = 10;
+
+/// What is known of a provider that has been given work.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts {
+    /// How long a provider may keep a fitting job waiting, or say nothing after it has said something.
+    pub patience: Duration,
+    /// How long the job on offer has waited to be taken; nothing if it was taken or none is on offer.
+    pub job_waits: Option<Duration>,
+    /// How long ago it reported hashes; nothing if it never has.
+    pub progress: Option<Duration>,
+    /// How long it has been mining without a break: nothing unless it has taken the job on offer.
+    pub mining: Option<Duration>,
+    /// Mining time since the last verified proof, or since it began.
+    pub barren: Duration,
+    /// Proofs that were due in that time: by what its proofs have borne out so far, else by its claim.
+    pub barren_expected: f64,
+}
+
+/// Why the provider is stalled, in a phrase; nothing if it is not.
+pub fn judge(facts: &Facts) -> Option<String> {
+    let seconds = |duration: Duration| duration.as_secs();
+    if let Some(waits) = facts.job_waits.filter(|&waits| waits >= facts.patience) {
+        return Some(format!("has not taken the job that is on offer for {} s", seconds(waits)));
+    }
+    let mining = facts.mining?;
+    match facts.progress {
+        Some(quiet) if quiet.min(mining) >= facts.patience => {
+            return Some(format!("has reported no work for {} s", seconds(quiet)));
+        }
+        None if mining >= facts.patience * MUTE_PATIENCE && facts.barren >= mining => {
+            return Some(format!("has reported no work and found nothing in {} s", seconds(mining)));
+        }
+        _ => {}
+    }
+    if facts.barren >= facts.patience && facts.barren_expected >= BARREN_EXPECTED {
+        return Some(format!(
+            "has found nothing for {} s, in which {:.0} proofs were due",
+            seconds(facts.barren),
+            facts.barren_expected
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn mining(seconds: u64) -> Facts {
+        Facts {
+            patience: PATIENCE,
+            mining: Some(Duration::from_secs(seconds)),
+            progress: Some(Duration::from_secs(1)),
+            barren: Duration::from_secs(seconds),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_provider_that_works_and_is_merely_unlucky_is_left_alone() {
+        assert_eq!(judge(&Facts { barren_expected: 10.0, ..mining(86_400) }), None);
+        assert_eq!(judge(&Facts { barren_expected: 1e6, ..mining(59) }), None);
+        assert_eq!(judge(&Facts { patience: PATIENCE, ..Facts::default() }), None);
+    }
+
+    #[test]
+    fn each_way_to_stall_is_named() {
+        let waits = Facts { job_waits: Some(PATIENCE), patience: PATIENCE, ..Facts::default() };
+        assert!(judge(&waits).unwrap().contains("not taken"));
+        let quiet = Facts { progress: Some(PATIENCE), ..mining(90) };
+        assert!(judge(&quiet).unwrap().contains("no work for 60 s"));
+        let mute = Facts { progress: None, ..mining(600) };
+        assert!(judge(&mute).unwrap().contains("no work and found nothing"));
+        let barren = Facts { barren_expected: 31.0, ..mining(61) };
+        assert!(judge(&barren).unwrap().contains("31 proofs were due"));
+    }
+
+    #[test]
+    fn silence_counts_from_the_moment_there_was_work() {
+        assert_eq!(judge(&Facts { progress: Some(Duration::from_secs(900)), ..mining(5) }), None);
+    }
+}

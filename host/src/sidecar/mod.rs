@@ -1,0 +1,276 @@
+//! `runtime/mining.json`: the one public record of the session that runs, in the shape that OpenJarvis reads.
+//!
+//! OpenJarvis' `mine status` shows `provider`, looks whether `gateway_pid` and `miner_loop_pid` are alive and reads
+//! the counters behind `metrics_url`; its `mine stop` sends SIGTERM to both pids, waits two and five seconds, and
+//! removes the file. So `gateway_pid` is our supervisor, which stops in order on SIGTERM, and `miner_loop_pid` is the
+//! provider process. What is ours alone lies under `"pearlbed"`.
+//!
+//! The record informs; it decides nothing. Who may run a session is decided by the lock, and whether a recorded
+//! process lives is asked of the kernel by pid *and* start time. Reading never changes the file, so that a record
+//! that somebody else wrote, or half wrote, costs nobody a session.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::explain::Explain;
+use crate::identity::ProcessIdentity;
+
+/// Larger files are not read: no record comes near it.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The record of one session. Keys that do not apply are left out of the file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// Provider id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Model that an inference engine serves meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Payout address; empty on the devnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wallet_address: Option<String>,
+    /// Unix time of the start, in whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole_seconds")]
+    pub started_at: Option<u64>,
+    /// Where work comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_url: Option<String>,
+    /// Metrics as OpenJarvis' vLLM provider names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_metrics_url: Option<String>,
+    /// Metrics as OpenJarvis' other providers name them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_url: Option<String>,
+    /// The process that hands proofs in: our supervisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_pid: Option<u32>,
+    /// The process that mines: our provider process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub miner_loop_pid: Option<u32>,
+    /// Docker container that mines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// OpenAI-compatible address of an inference engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vllm_endpoint: Option<String>,
+    /// What only pearlbed writes; absent in a record of somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pearlbed: Option<Own>,
+}
+
+/// Our own part of the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Own {
+    /// The supervisor, or for an attached miner the process that recorded it.
+    #[serde(flatten)]
+    pub supervisor: ProcessIdentity,
+    /// Control socket of the supervisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// Version of the pearlbed that wrote the record.
+    pub version: String,
+    /// Whether the record describes a miner that somebody else runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attached: bool,
+}
+
+/// OpenJarvis writes a float in some places and an integer in others.
+fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let seconds = Option::<f64>::deserialize(deserializer)?;
+    Ok(seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0).map(|seconds| seconds as u64))
+}
+
+/// What keeps a record from being read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum SidecarError {
+    #[error("cannot read the session record {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("the session record {} is not one: {problem}", path.display())]
+    Corrupt { path: PathBuf, problem: String },
+    #[error("cannot write the session record {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+}
+
+impl Explain for SidecarError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Corrupt { .. } => {
+                Some("`pearlbed stop` removes it, and `pearlbed start` writes a new one".into())
+            }
+            Self::Read { .. } | Self::Write { .. } => None,
+        }
+    }
+}
+
+impl Sidecar {
+    /// Reads the record at `path`; none where there is no file.
+    ///
+    /// # Errors
+    ///
+    /// - [`SidecarError::Read`]: the file is there and cannot be read.
+    /// - [`SidecarError::Corrupt`]: it is no record, whoever wrote it.
+    pub fn read(path: &Path) -> Result<Option<Self>, SidecarError> {
+        let read = |err| SidecarError::Read { path: path.to_owned(), err };
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(read(err)),
+        };
+        let corrupt = |problem: String| SidecarError::Corrupt { path: path.to_owned(), problem };
+        if !metadata.is_file() {
+            return Err(corrupt("not a regular file".into()));
+        }
+        if metadata.len() > BYTES_MAX {
+            return Err(corrupt(format!("{} bytes long", metadata.len())));
+        }
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(read(err)),
+        };
+        // By way of an object: a bare list of the right values would pass for a record otherwise.
+        let object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&bytes).map_err(|err| corrupt(err.to_string()))?;
+        serde_json::from_value(object.into()).map(Some).map_err(|err| corrupt(err.to_string()))
+    }
+
+    /// Writes the record so that a reader sees the old one or the new one whole, and a crash leaves one of them:
+    /// temporary file of mode 0600, fsync, rename, fsync of the folder.
+    ///
+    /// # Errors
+    ///
+    /// [`SidecarError::Write`]; the old record is then still there, and nothing else is.
+    pub fn write(&self, path: &Path) -> Result<(), SidecarError> {
+        let mut json = serde_json::to_vec_pretty(self).expect("a record has text keys and plain values");
+        json.push(b'\n');
+        write_atomically(path, &json).map_err(|err| SidecarError::Write { path: path.to_owned(), err })
+    }
+
+    /// Removes the record at `path` if it is the one that `owner` wrote; answers whether it was removed.
+    pub fn remove_own(path: &Path, owner: &ProcessIdentity) -> bool {
+        let ours = matches!(Self::read(path), Ok(Some(Self { pearlbed: Some(own), .. })) if own.supervisor == *owner);
+        ours && std::fs::remove_file(path).is_ok()
+    }
+
+    /// Which of the recorded processes of a record that is not ours are there. Pids alone name nobody, so this may
+    /// be said and must not be acted upon.
+    pub fn foreign_pids_present(&self) -> Vec<u32> {
+        let pids = [self.gateway_pid, self.miner_loop_pid];
+        pids.into_iter().flatten().filter(|&pid| ProcessIdentity::of(pid).is_some()).collect()
+    }
+}
+
+/// Replaces the file at `path` by `bytes`, whole or not at all, readable for its owner alone.
+///
+/// # Errors
+///
+/// Whatever creating, writing, syncing or renaming meets; nothing is left behind then.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or_else(|| io::Error::other("the path has no folder"))?;
+    // `tempfile` creates with mode 0600 and removes the file again unless it is persisted.
+    let mut file = tempfile::Builder::new().prefix(".mining-").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|err| err.error)?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn record() -> Sidecar {
+        Sidecar {
+            provider: Some("cpu-pearl".into()),
+            wallet_address: Some("prl1p".into()),
+            started_at: Some(1_700_000_000),
+            gateway_pid: Some(7),
+            pearlbed: Some(Own {
+                supervisor: ProcessIdentity::own(),
+                socket: Some("/s".into()),
+                version: "0.1.0".into(),
+                attached: false,
+            }),
+            ..Sidecar::default()
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back_private_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.json");
+        assert!(Sidecar::read(&path).unwrap().is_none());
+        record().write(&path).unwrap();
+        record().write(&path).unwrap();
+        assert_eq!(Sidecar::read(&path).unwrap(), Some(record()));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_keys_are_those_that_openjarvis_reads() {
+        let value = serde_json::to_value(record()).unwrap();
+        let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["gateway_pid", "pearlbed", "provider", "started_at", "wallet_address"]);
+        for key in ["pid", "start_time", "socket", "version"] {
+            assert!(value["pearlbed"].get(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_openjarvis_is_read_with_whatever_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.json");
+        std::fs::write(
+            &path,
+            r#"{"provider":"cpu-pearl","started_at":1.7e9,"gateway_pid":1,"miner_loop_pid":null,"new":[1]}"#,
+        )
+        .unwrap();
+        let read = Sidecar::read(&path).unwrap().unwrap();
+        assert_eq!(
+            (read.started_at, read.gateway_pid, read.miner_loop_pid),
+            (Some(1_700_000_000), Some(1), None)
+        );
+        assert!(read.pearlbed.is_none());
+        assert_eq!(read.foreign_pids_present(), [1]);
+    }
+
+    #[test]
+    fn what_is_no_record_is_explained_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.json");
+        for bytes in [&b""[..], b"{", b"[]", b"\xff", br#"{"gateway_pid":"x"}"#] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(matches!(Sidecar::read(&path), Err(SidecarError::Corrupt { .. })));
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(Sidecar::read(&path), Err(SidecarError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn only_the_writer_removes_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.json");
+        record().write(&path).unwrap();
+        let stranger = ProcessIdentity { start_time: 1, ..ProcessIdentity::own() };
+        assert!(!Sidecar::remove_own(&path, &stranger));
+        assert!(Sidecar::remove_own(&path, &ProcessIdentity::own()));
+        assert!(!path.exists());
+    }
+}
