@@ -15,6 +15,7 @@
 pub mod cli;
 
 // What a person asks for.
+pub mod init;
 pub mod session;
 
 // Providers, and the work for them.

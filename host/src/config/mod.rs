@@ -16,6 +16,7 @@
 //!
 //! The first mistake is reported, not all of them. Writing is the work of `init`.
 
+mod change;
 mod error;
 pub mod keys;
 mod read;
@@ -23,6 +24,7 @@ mod suggest;
 mod types;
 mod value;
 
+pub use change::Change;
 pub use error::{ConfigError, Place};
 pub use read::{Override, Sources};
 pub use suggest::nearest;

@@ -391,7 +391,7 @@ impl Reader<'_> {
 }
 
 /// The names of the known keys and sub-tables of `table`.
-fn names_in(table: &str) -> Vec<&'static str> {
+pub(super) fn names_in(table: &str) -> Vec<&'static str> {
     let mut names = Vec::new();
     for key in KEYS {
         if let Some(rest) = key.path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')) {
@@ -424,7 +424,7 @@ fn raw_table(table: &Table) -> Raw {
     Raw::Table(table.iter().map(|(key, item)| (key.to_owned(), raw(item))).collect())
 }
 
-fn raw_value(value: &toml_edit::Value) -> Raw {
+pub(super) fn raw_value(value: &toml_edit::Value) -> Raw {
     match value {
         toml_edit::Value::String(text) => Raw::Text(text.value().clone()),
         toml_edit::Value::Integer(number) => Raw::Integer(*number.value()),
