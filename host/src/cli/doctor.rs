@@ -1,34 +1,291 @@
 //! `pearlbed doctor`: what this machine can mine with, and what stands in the way.
 
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error, PluginDirs};
+use crate::doctor::{self, CHECKS, Facts, Report, Row, Scope, Section, Selection, State};
 use crate::exit::Exit;
+use crate::text::{columns, duration};
 
 const EXAMPLES: &str = "\
 Examples:
-  pearlbed doctor                      every check, with what to do about it
-  pearlbed doctor --plugin-dir ./out   the plugins of one folder only
-  pearlbed doctor --json | jq .ok      for scripts";
+  pearlbed doctor                        every check, with what to do about it
+  pearlbed doctor --only gpu,providers   some checks, by id or by section
+  pearlbed doctor --plugin-dir ./out     the plugins of one folder only
+  pearlbed doctor --json | jq .ok        for scripts
+
+Exit status: 0 if nothing failed, else 1.";
 
 /// Check this machine, its plugins and its configuration, and say what to do
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Run only these checks, by id or by section
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// List the checks and what each finds out
+    #[arg(long)]
+    list_checks: bool,
+
+    /// Also show what is fine in detail, and how long each check took
+    #[arg(short, long, conflicts_with = "json")]
+    verbose: bool,
+
+    /// Print the answer as JSON (docs/json.md)
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     plugins: PluginDirs,
 
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    /// How long one plugin may take to answer, such as 500ms or 5s [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    probe_timeout: Option<Duration>,
 }
 
 /// Runs the checks and prints what they found.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
-    let home = context.home()?;
-    if args.json {
-        context.print_json(&serde_json::json!({ "schema": 1, "ok": true, "checks": [] }))?;
-    } else {
-        context.print(&format!("home  {}\n", crate::text::printable_path(home.root())))?;
+    let selection = match &args.only[..] {
+        [] => Selection::all(),
+        only => Selection::only(only.iter().map(String::as_str))?,
+    };
+    if args.list_checks {
+        list(args.json, &selection, context)?;
+        return Ok(Exit::Ok);
     }
-    let _ = &args.plugins;
-    Ok(Exit::Ok)
+    let mut scope = Scope::new(context.home()?, context.env().clone());
+    scope.plugin_dirs.clone_from(&args.plugins.dirs);
+    scope.probe_timeout = args.probe_timeout;
+    let facts = Arc::new(Facts::new(scope));
+    let report = doctor::examine(&selection, &facts);
+    if args.json {
+        context.print_json(&Answer::new(&report, &facts))?;
+    } else {
+        let next = args.only.is_empty().then(|| next_step(&report)).flatten();
+        context.print(&render(&report, args.verbose, next, context.width()))?;
+    }
+    Ok(if report.ok() { Exit::Ok } else { Exit::Failed })
+}
+
+/// The whole answer as JSON, version 1 of its schema.
+#[derive(Serialize)]
+struct Answer<'a> {
+    schema: u32,
+    ok: bool,
+    checks: &'a [Row],
+    plugins: Vec<Value>,
+    hardware: Value,
+}
+
+impl<'a> Answer<'a> {
+    fn new(report: &'a Report, facts: &Facts) -> Self {
+        let hardware = facts.hardware_if_known().map(|inventory| serde_json::to_value(&inventory.info));
+        Self {
+            schema: 1,
+            ok: report.ok(),
+            checks: &report.rows,
+            plugins: vec![],
+            // Nobody asked for it, or it never answered: nothing is known, and that is an object, too.
+            hardware: hardware.and_then(Result::ok).unwrap_or_else(|| Value::Object(Default::default())),
+        }
+    }
+}
+
+/// Prints the table of checks.
+fn list(json: bool, selection: &Selection, context: &Context) -> Result<(), Error> {
+    let chosen =
+        || CHECKS.iter().enumerate().filter(|(index, _)| selection.includes(*index)).map(|(_, check)| check);
+    if json {
+        let checks: Vec<_> = chosen()
+            .map(|check| serde_json::json!({ "id": check.id, "section": check.section, "question": check.question }))
+            .collect();
+        return context.print_json(&serde_json::json!({ "schema": 1, "checks": checks }));
+    }
+    let wide = chosen().map(|check| check.id.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    let mut section = None;
+    for check in chosen() {
+        heading(&mut out, &mut section, check.section);
+        let first = format!("  {}  ", padded(BOLD, check.id, wide));
+        hanging(&mut out, &first, wide + 4, check.question, context.width());
+    }
+    context.print(&out)
+}
+
+/// Starts a section where the last row was in another one.
+fn heading(out: &mut String, last: &mut Option<Section>, section: Section) {
+    if *last != Some(section) {
+        if last.is_some() {
+            out.push('\n');
+        }
+        out.push_str(&styled(BOLD, section.name()));
+        out.push('\n');
+        *last = Some(section);
+    }
+}
+
+/// The widest that the column of ids gets; a longer id has a line of its own.
+const ID_COLUMNS_MAX: usize = 18;
+
+/// The report as text.
+fn render(report: &Report, verbose: bool, next: Option<&str>, width: usize) -> String {
+    let ids = report.rows.iter().map(|row| columns(&row.id)).filter(|&wide| wide <= ID_COLUMNS_MAX);
+    let wide = ids.max().unwrap_or(ID_COLUMNS_MAX);
+    // Two spaces, the state's four letters, two spaces, the id, two spaces.
+    let indent = 2 + 4 + 2 + wide + 2;
+    let mut out = String::new();
+    let mut section = None;
+    for row in &report.rows {
+        heading(&mut out, &mut section, row.section);
+        let style = style(row.state);
+        let mut first =
+            format!("  {}  {}  ", padded(style, row.state.name(), 4), padded(BOLD, &row.id, wide));
+        if columns(&row.id) > wide {
+            hanging(&mut out, &format!("  {}  ", padded(style, row.state.name(), 4)), 8, &row.id, width);
+            first = " ".repeat(indent);
+        }
+        hanging(&mut out, &first, indent, &row.finding, width);
+        let mut under = |label: &str, style, text: &str| {
+            let first = format!("{:indent$}{}", "", styled(style, label));
+            hanging(&mut out, &first, indent + columns(label), text, width);
+        };
+        if let Some(fix) = &row.fix {
+            under("fix: ", if row.state == State::Skip { DIM } else { BOLD }, fix);
+        }
+        if verbose {
+            for line in &row.more {
+                under("", DIM, line);
+            }
+            under("", DIM, &format!("answered after {}", duration(row.took)));
+        }
+    }
+    out.push('\n');
+    hanging(&mut out, "", 0, &summary(report), width);
+    if let Some(next) = next {
+        hanging(&mut out, &styled(BOLD, "next: "), 6, next, width);
+    }
+    out
+}
+
+fn style(state: State) -> anstyle::Style {
+    match state {
+        State::Ok => GOOD,
+        State::Warn => WARN,
+        State::Fail => BAD,
+        State::Skip => DIM,
+    }
+}
+
+/// One line that counts.
+fn summary(report: &Report) -> String {
+    let mut line = String::new();
+    let counts =
+        [(State::Fail, "failed"), (State::Warn, "to look at"), (State::Ok, "fine"), (State::Skip, "skipped")];
+    for (state, words) in counts {
+        let count = report.count(state);
+        if count > 0 {
+            let comma = if line.is_empty() { "" } else { ", " };
+            write!(line, "{comma}{count} {words}").expect("writing to a String never fails");
+        }
+    }
+    write!(line, " ({})", duration(report.took)).expect("writing to a String never fails");
+    line
+}
+
+/// What a newcomer does next.
+fn next_step(report: &Report) -> Option<&'static str> {
+    if !report.ok() {
+        return None;
+    }
+    let configured = report.rows.iter().any(|row| row.id == "config" && row.state == State::Ok);
+    Some(if configured {
+        "`pearlbed start` mines"
+    } else {
+        "`pearlbed start --devnet` mines on a test network inside this machine, `pearlbed init` sets up real mining"
+    })
+}
+
+/// A time with its unit, such as `500ms`, `2s` or `1m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err("write a number and a unit: 500ms, 2s, 1m".into()),
+    };
+    let number: f64 = number.parse().map_err(|_| "write a number and a unit: 500ms, 2s, 1m")?;
+    let seconds = number * seconds;
+    if !(0.01..=600.0).contains(&seconds) {
+        return Err("must be between 10ms and 10m".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str, state: State, finding: &str, fix: Option<&str>) -> Row {
+        Row {
+            id: id.into(),
+            section: if id == "cpu" { Section::Hardware } else { Section::Plugins },
+            state,
+            finding: finding.into(),
+            fix: fix.map(Into::into),
+            more: vec!["more".into()],
+            took: Duration::from_millis(3),
+        }
+    }
+
+    #[test]
+    fn a_report_is_aligned_and_fits_the_width() {
+        let rows = vec![
+            row("cpu", State::Ok, "AMD EPYC, 2 cores; avx2", None),
+            row(
+                "plugin/broken.so",
+                State::Warn,
+                "it is cut off after 4096 bytes, where 16 KiB follow",
+                Some("copy it again"),
+            ),
+            row("plugin/a-name-that-is-too-long-for-the-column.so", State::Fail, "no", Some("yes")),
+        ];
+        let report = Report { rows, took: Duration::from_millis(12) };
+        let text = render(&report, false, Some("go on"), 60);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        let expected = "\
+Hardware
+  ok    cpu               AMD EPYC, 2 cores; avx2
+
+Plugins
+  warn  plugin/broken.so  it is cut off after 4096 bytes,
+                          where 16 KiB follow
+                          fix: copy it again
+  fail  plugin/a-name-that-is-too-long-for-the-column.so
+                          no
+                          fix: yes
+
+1 failed, 1 to look at, 1 fine (12 ms)
+next: go on
+";
+        assert_eq!(plain, expected);
+        assert!(text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn times_need_a_unit_and_a_sane_size() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        for wrong in ["", "2", "s", "-1s", "0s", "1h", "1e9s", "nans", "99999m"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
 }

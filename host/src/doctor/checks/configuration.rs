@@ -1,0 +1,77 @@
+//! `config.toml`: whether it can be read, who is paid, where the passwords are.
+
+use super::super::{Facts, Verdict};
+use super::unreadable_configuration;
+use crate::config::SubmitTarget;
+use crate::explain::Explain;
+use crate::text::{printable, printable_path};
+
+pub fn file(facts: &Facts) -> Vec<Verdict> {
+    let path = facts.home().config_file();
+    vec![match facts.config() {
+        Ok(config) if config.configured => {
+            let provider = match &config.mining.provider {
+                Some(provider) => format!("provider `{}`", printable(provider)),
+                None => "any provider that works here".into(),
+            };
+            let target = config.mining.submit_target.to_string();
+            Verdict::ok(format!("{provider}, work from {}", printable(&target)))
+                .more(format!("file: {}", printable_path(&path)))
+        }
+        Ok(_) => Verdict::skip("nothing is configured yet", "run `pearlbed init`")
+            .more(format!("file: {}", printable_path(&path))),
+        Err(err) => {
+            let fix = err.hint().unwrap_or_else(|| format!("put {} right", printable_path(&path)));
+            let mut finding = err.to_string();
+            if let Some(cause) = std::error::Error::source(err) {
+                finding.push_str(&format!(": {cause}"));
+            }
+            Verdict::fail(printable(&finding), printable(&fix))
+        }
+    }]
+}
+
+pub fn wallet(facts: &Facts) -> Vec<Verdict> {
+    let Ok(config) = facts.config() else { return unreadable_configuration() };
+    let mining = &config.mining;
+    vec![match (&mining.wallet_address, &mining.submit_target) {
+        _ if !config.configured => Verdict::skip("nothing is configured yet", "run `pearlbed init`"),
+        (Some(address), _) => Verdict::ok(format!("{} is paid", printable(address))),
+        (None, SubmitTarget::Devnet) => Verdict::ok("the built-in test network pays nobody"),
+        (None, _) => match mining.require_wallet() {
+            Ok(_) => Verdict::ok("set"),
+            Err(err) => {
+                Verdict::fail(err.to_string(), err.hint().unwrap_or_else(|| "run `pearlbed init`".into()))
+            }
+        },
+    }]
+}
+
+pub fn secrets(facts: &Facts) -> Vec<Verdict> {
+    let Ok(config) = facts.config() else { return unreadable_configuration() };
+    let mining = &config.mining;
+    let mut named = vec![];
+    if let (SubmitTarget::Solo, Some(node)) = (&mining.submit_target, &mining.node) {
+        named.push((&node.password_env, "the node's password"));
+    }
+    if let (SubmitTarget::Pool(_), Some(variable)) = (&mining.submit_target, &mining.pool.password_env) {
+        named.push((variable, "the pool's password"));
+    }
+    if named.is_empty() {
+        return vec![Verdict::ok("none needed")];
+    }
+    let verdicts = named.into_iter().map(|(variable, holds)| {
+        let variable = printable(variable);
+        match facts.scope().env.var_os(&variable) {
+            Some(_) => Verdict::ok(format!("{holds} is in ${variable}")),
+            None => Verdict::fail(
+                format!("{holds} should be in ${variable}, which is not set"),
+                format!(
+                    "set it where mining is started: `export {variable}=…`, or in the service's environment"
+                ),
+            ),
+        }
+        .of(variable)
+    });
+    verdicts.collect()
+}

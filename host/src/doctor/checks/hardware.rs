@@ -1,0 +1,163 @@
+//! Processor, memory, graphics processors.
+
+use pearlbed_plugin_api::{CpuInfo, GpuInfo};
+
+use super::super::{Facts, Verdict};
+use crate::hardware::Inventory;
+use crate::text::{bytes, printable};
+
+/// What a CPU provider multiplies int8 numbers with.
+const FAST: [&str; 6] = ["avx-vnni", "avx-vnni-int8", "avx512-vnni", "amx-int8", "dotprod", "i8mm"];
+/// Less memory than this and a plugin, its matrices and this program get in each other's way.
+const MEMORY_WANTED_BYTES: u64 = 1 << 30;
+
+pub fn cpu(facts: &Facts) -> Vec<Verdict> {
+    let Inventory { info, .. } = facts.hardware();
+    let cpu = &info.cpu;
+    if cpu.logical_cores == 0 && cpu.brand.is_empty() {
+        return vec![Verdict::warn("the processor cannot be read", "make /proc/cpuinfo and /sys readable")];
+    }
+    let finding = describe_cpu(cpu);
+    let mut verdict = if cpu.features.iter().any(|feature| FAST.contains(&feature.as_str())) {
+        Verdict::ok(finding)
+    } else if cpu.features.iter().any(|feature| feature == "avx2" || feature == "neon") {
+        Verdict::ok(format!("{finding} (no int8 dot products: slower)"))
+    } else {
+        let fix = "expect very little from this processor; in a virtual machine, pass the host's features on";
+        Verdict::warn(format!("{finding}; no vector instructions for int8 products"), fix)
+    };
+    let caches = [("L1d", cpu.l1d_bytes), ("L2", cpu.l2_bytes), ("L3", cpu.l3_bytes)];
+    for (name, size) in caches.into_iter().filter(|(_, size)| *size > 0) {
+        verdict = verdict.more(format!("{name} cache: {}", bytes(size)));
+    }
+    if let Some(usable) = info.details.get("usable_threads").and_then(serde_json::Value::as_u64)
+        && usable < cpu.logical_cores.into()
+    {
+        verdict = verdict.more(format!("this process may use {usable} of {} threads", cpu.logical_cores));
+    }
+    vec![verdict]
+}
+
+/// A processor on one line.
+fn describe_cpu(cpu: &CpuInfo) -> String {
+    let mut parts = vec![];
+    if !cpu.brand.is_empty() {
+        parts.push(printable(&cpu.brand).into_owned());
+    }
+    let count = |count: u32, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    if cpu.physical_cores > 0 {
+        parts.push(count(cpu.physical_cores, "core"));
+    }
+    if cpu.logical_cores > 0 && cpu.logical_cores != cpu.physical_cores {
+        parts.push(count(cpu.logical_cores, "thread"));
+    }
+    if cpu.l3_bytes > 0 {
+        parts.push(format!("{} L3", bytes(cpu.l3_bytes)));
+    }
+    let mut line = parts.join(", ");
+    if !cpu.features.is_empty() {
+        line.push_str("; ");
+        line.push_str(&printable(&cpu.features.join(" ")));
+    }
+    line
+}
+
+pub fn memory(facts: &Facts) -> Vec<Verdict> {
+    let info = &facts.hardware().info;
+    if info.memory_bytes == 0 {
+        return vec![Verdict::warn("the size of the memory cannot be read", "make /proc/meminfo readable")];
+    }
+    let detail = |name| info.details.get(name).and_then(serde_json::Value::as_u64);
+    let mut finding = bytes(info.memory_bytes);
+    if let Some(available) = detail("memory_available_bytes") {
+        finding.push_str(&format!(", {} available", bytes(available)));
+    }
+    let limit = detail("memory_limit_bytes");
+    if let Some(limit) = limit {
+        finding.push_str(&format!("; this container may use {}", bytes(limit)));
+    }
+    if limit.unwrap_or(info.memory_bytes) < MEMORY_WANTED_BYTES {
+        let fix = format!("give this machine or container at least {}", bytes(MEMORY_WANTED_BYTES));
+        return vec![Verdict::warn(finding, fix)];
+    }
+    vec![Verdict::ok(finding)]
+}
+
+pub fn gpu(facts: &Facts) -> Vec<Verdict> {
+    let info = &facts.hardware().info;
+    if info.gpus.is_empty() {
+        return vec![Verdict::ok("none found; providers for the CPU need none")];
+    }
+    info.gpus.iter().enumerate().map(|(index, gpu)| one_gpu(facts, index, gpu)).collect()
+}
+
+fn one_gpu(facts: &Facts, index: usize, gpu: &GpuInfo) -> Verdict {
+    let thing =
+        gpu.pci_address.as_deref().or(gpu.uuid.as_deref()).map_or_else(|| index.to_string(), clean_id);
+    let finding = describe_gpu(gpu);
+    let mut verdict = match gpu.driver.as_deref() {
+        Some(driver) if driver.starts_with("vfio") => {
+            let fix = "give the card back to its own driver, if it is meant to mine here";
+            Verdict::skip(format!("{finding}; lent to a virtual machine"), fix)
+        }
+        None => {
+            let fix = "install the card's driver, if it is meant to mine";
+            let finding = format!("{finding}; no driver");
+            // Somebody who mines with something else wants no yellow row about a card that lies idle.
+            match facts.chosen_provider() {
+                Some(_) => Verdict::skip(finding, fix),
+                None => Verdict::warn(finding, fix),
+            }
+        }
+        Some(_) => Verdict::ok(finding),
+    };
+    for (name, value) in [("UUID", &gpu.uuid), ("PCI", &gpu.pci_address)] {
+        if let Some(value) = value {
+            verdict = verdict.more(format!("{name}: {}", printable(value)));
+        }
+    }
+    verdict.of(thing)
+}
+
+/// `text` as a part of an id: what does not belong into one is left out.
+fn clean_id(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '-' | '_')).collect()
+}
+
+/// A card on one line.
+fn describe_gpu(gpu: &GpuInfo) -> String {
+    let name = if gpu.name.is_empty() { "a card without a name" } else { &gpu.name };
+    let mut parts = vec![];
+    // Most makers put themselves into the name.
+    if name.to_lowercase().contains(&gpu.vendor.to_lowercase()) {
+        parts.push(printable(name).into_owned());
+    } else {
+        parts.push(format!("{} {}", printable(&gpu.vendor), printable(name)));
+    }
+    if let Some(size) = gpu.vram_bytes {
+        parts.push(bytes(size));
+    }
+    if let Some(capability) = &gpu.compute_capability {
+        parts.push(format!("compute {}", printable(capability)));
+    }
+    if let Some(driver) = &gpu.driver {
+        parts.push(format!("driver {}", printable(driver)));
+    }
+    parts.join(", ")
+}
+
+pub fn gpu_driver(facts: &Facts) -> Vec<Verdict> {
+    let inventory = facts.hardware();
+    if inventory.troubles.is_empty() {
+        if inventory.info.gpus.iter().all(|gpu| gpu.driver.is_none()) {
+            return vec![Verdict::skip("no driver to ask", "nothing, unless a card is meant to mine here")];
+        }
+        return vec![Verdict::ok("the drivers answer")];
+    }
+    let troubles = inventory.troubles.iter();
+    let verdicts = troubles.map(|trouble| {
+        let (finding, fix) = (printable(&trouble.finding), trouble.fix.as_str());
+        Verdict::warn(finding, fix)
+    });
+    verdicts.collect()
+}

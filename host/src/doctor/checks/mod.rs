@@ -1,0 +1,80 @@
+//! The table of checks, and a file for each section.
+
+mod configuration;
+mod disk;
+mod hardware;
+
+use super::Section::*;
+use super::{Check, Verdict};
+
+/// Every check, in the order in which its rows are shown.
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "cpu",
+        section: Hardware,
+        question: "the processor, its cores and caches, and its instructions for int8 products",
+        if_silent: "see what `dmesg` says: /proc and /sys do not answer",
+        run: hardware::cpu,
+    },
+    Check {
+        id: "memory",
+        section: Hardware,
+        question: "physical memory, and what a container may use of it",
+        if_silent: "see what `dmesg` says: /proc and /sys do not answer",
+        run: hardware::memory,
+    },
+    Check {
+        id: "gpu",
+        section: Hardware,
+        question: "every graphics processor, with its memory and driver",
+        if_silent: "see what `dmesg` says about the graphics driver; a reboot often helps",
+        run: hardware::gpu,
+    },
+    Check {
+        id: "gpu-driver",
+        section: Hardware,
+        question: "whether the drivers of the graphics processors answer",
+        if_silent: "see what `dmesg` says about the graphics driver; a reboot often helps",
+        run: hardware::gpu_driver,
+    },
+    Check {
+        id: "home-folder",
+        section: Disk,
+        question: "whether the home folder exists or can be made, and is writable",
+        if_silent: "the file system of the home folder does not answer: see `mount`, or set PEARLBED_HOME elsewhere",
+        run: disk::home_folder,
+    },
+    Check {
+        id: "disk-space",
+        section: Disk,
+        question: "whether there is room for logs, found proofs and the devnet's chain",
+        if_silent: "the file system of the home folder does not answer: see `mount`, or set PEARLBED_HOME elsewhere",
+        run: disk::space,
+    },
+    Check {
+        id: "config",
+        section: Configuration,
+        question: "whether config.toml can be read and makes sense",
+        if_silent: "config.toml cannot be read to its end: is it a regular file on a file system that answers?",
+        run: configuration::file,
+    },
+    Check {
+        id: "wallet",
+        section: Configuration,
+        question: "whether there is an address to be paid to, where the work pays",
+        if_silent: "config.toml cannot be read to its end",
+        run: configuration::wallet,
+    },
+    Check {
+        id: "secrets",
+        section: Configuration,
+        question: "whether the environment variables that hold passwords are set",
+        if_silent: "config.toml cannot be read to its end",
+        run: configuration::secrets,
+    },
+];
+
+/// What checks say that need a configuration when it cannot be read.
+fn unreadable_configuration() -> Vec<Verdict> {
+    vec![Verdict::skip("the configuration cannot be read", "put right what the check `config` says")]
+}

@@ -1,0 +1,102 @@
+//! What several checks need to know, found out once, by whoever asks first.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use super::LIMIT;
+use crate::config::{Config, ConfigError, Sources};
+use crate::hardware::{self, Inventory};
+use crate::home::{Env, Home};
+
+/// What is looked at.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The user's home folder.
+    pub home: Home,
+    /// The environment.
+    pub env: Env,
+    /// Folders that replace the search path for plugins; empty for the search path.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// How long one plugin may take to answer; `None` for what is configured.
+    pub probe_timeout: Option<Duration>,
+    /// How the hardware is looked at.
+    pub hardware: hardware::Options,
+}
+
+impl Scope {
+    /// This machine, with the search path and the configured times.
+    pub fn new(home: Home, env: Env) -> Self {
+        Self { home, env, plugin_dirs: vec![], probe_timeout: None, hardware: hardware::Options::default() }
+    }
+}
+
+/// The facts, and the moment until which they may be waited for.
+///
+/// Asking for one that another check is finding out waits for it.
+#[derive(Debug)]
+pub struct Facts {
+    scope: Scope,
+    begin: Instant,
+    limit: Duration,
+    config: OnceLock<Result<Config, ConfigError>>,
+    hardware: OnceLock<Inventory>,
+}
+
+impl Facts {
+    /// Facts about `scope`; time runs from now.
+    pub fn new(scope: Scope) -> Self {
+        // Whoever gives plugins more time than a doctor takes means it.
+        let limit = scope.probe_timeout.map_or(LIMIT, |given| LIMIT.max(given + Duration::from_millis(500)));
+        Self { scope, begin: Instant::now(), limit, config: OnceLock::new(), hardware: OnceLock::new() }
+    }
+
+    /// Replaces the time that everything may take.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// When nobody waits any longer.
+    pub fn deadline(&self) -> Instant {
+        self.begin + self.limit
+    }
+
+    /// What is looked at.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> &Home {
+        &self.scope.home
+    }
+
+    /// The configuration, or what is wrong with it.
+    pub fn config(&self) -> Result<&Config, &ConfigError> {
+        let read = || {
+            let file = self.home().config_file();
+            Config::load(&Sources { file: &file, text: None, env: &self.scope.env, flags: &[] })
+        };
+        self.config.get_or_init(read).as_ref()
+    }
+
+    /// The id of the provider that the user has chosen, as far as the configuration can be read.
+    pub fn chosen_provider(&self) -> Option<&str> {
+        self.config().ok()?.mining.provider.as_deref()
+    }
+
+    /// The machine.
+    pub fn hardware(&self) -> &Inventory {
+        self.hardware.get_or_init(|| hardware::inspect(&self.scope.hardware))
+    }
+
+    /// The machine, if a check has asked for it and the answer came.
+    pub fn hardware_if_known(&self) -> Option<&Inventory> {
+        self.hardware.get()
+    }
+
+    /// The folder nearest to `path` that exists, `path` itself first.
+    pub(super) fn nearest_folder(path: &Path) -> Option<&Path> {
+        path.ancestors().find(|folder| folder.is_dir())
+    }
+}
