@@ -10,14 +10,17 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::abi::lend::Collector;
 use crate::abi::v1;
 use crate::hardware::HardwareInfo;
 use crate::host::{Job, LogLevel, NextJob, SubmitError};
-use crate::provider::{MiningCapabilities, MiningConfig, MiningStats, ProviderError, SubmitTarget};
+use crate::provider::{
+    MiningCapabilities, MiningConfig, MiningProvider, MiningStats, ProviderError, SubmitTarget,
+};
 
 /// A text that a provider answers is read up to so many bytes. Since 1.0.0.
 pub const MAX_TEXT_BYTES: usize = 64 * 1024;
@@ -67,6 +70,39 @@ impl StaticProvider {
 pub struct Provider {
     table: v1::ProviderTable,
     instance: *mut c_void,
+    /// Closes the host of the last `start`.
+    closed: Mutex<Arc<AtomicBool>>,
+}
+
+/// The host as a started provider sees it: once closed, it has no more jobs, and every job is stale.
+///
+/// Closing is what lets a provider end its threads without a flag of its own.
+struct Gate {
+    host: Arc<dyn HostServices>,
+    closed: Arc<AtomicBool>,
+}
+
+/// A provider that waits for a job notices so soon that it was stopped.
+const NOTICE_STOP: Duration = Duration::from_millis(50);
+
+impl Gate {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn next_job(&self, mut timeout: Duration) -> NextJob {
+        // Counts the waits instead of reading a clock: this crate has none.
+        loop {
+            if self.is_closed() {
+                return NextJob::Stopped;
+            }
+            match self.host.next_job(timeout.min(NOTICE_STOP)) {
+                NextJob::TimedOut if timeout > NOTICE_STOP => timeout -= NOTICE_STOP,
+                NextJob::Job(_) if self.is_closed() => return NextJob::Stopped,
+                answer => return answer,
+            }
+        }
+    }
 }
 
 impl Provider {
@@ -78,6 +114,17 @@ impl Provider {
     pub fn of_static(provider: StaticProvider) -> Result<Self, ProviderError> {
         // SAFETY: `StaticProvider::new` was told that the table follows the contract.
         unsafe { Self::from_table(provider.table) }
+    }
+
+    /// Makes an instance of a provider by its type, for tests of one that is not exported; its manifest is empty.
+    ///
+    /// # Errors
+    ///
+    /// What the provider's constructor says.
+    pub fn of_type<P: MiningProvider + Default>() -> Result<Self, ProviderError> {
+        unsafe extern "C" fn no_manifest(_: v1::Sink) {}
+        // SAFETY: the table is made by this crate for the type `P`.
+        unsafe { Self::from_table(&crate::export::table::<P>(no_manifest)) }
     }
 
     /// Makes an instance of the provider behind `table`.
@@ -110,7 +157,7 @@ impl Provider {
         if instance.is_null() {
             return Err(ProviderError::Failed(message(error)));
         }
-        Ok(Self { table, instance })
+        Ok(Self { table, instance, closed: Mutex::default() })
     }
 
     /// The manifest that the code was built with: JSON text, as it comes.
@@ -198,7 +245,9 @@ impl Provider {
             fee_payout_address: lend_optional(&config.fee_payout_address),
             extra: v1::Bytes::lend(&extra),
         };
-        let context = Arc::into_raw(Arc::new(host));
+        let closed = Arc::new(AtomicBool::new(false));
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = closed.clone();
+        let context = Arc::into_raw(Arc::new(Gate { host, closed }));
         let host = v1::HostTable {
             context: context.cast_mut().cast(),
             retain,
@@ -215,15 +264,25 @@ impl Provider {
             unsafe { (self.table.start)(self.instance, &raw const config, &raw const host, error.sink()) };
         // SAFETY: gives back the reference that was held for the call.
         unsafe { release(host.context) };
+        if status != v1::OK {
+            self.close();
+        }
         check(status, error)
     }
 
-    /// See [`MiningProvider::stop`](crate::MiningProvider::stop).
+    /// From now on the started provider's host has no more jobs, and every job is stale.
+    fn close(&self) {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
+    }
+
+    /// See [`MiningProvider::stop`](crate::MiningProvider::stop). The provider's host is closed first: it has no more
+    /// jobs, and every job is stale.
     ///
     /// # Errors
     ///
     /// What the provider says.
     pub fn stop(&self) -> Result<(), ProviderError> {
+        self.close();
         let mut error = Collector::new(MAX_TEXT_BYTES);
         // SAFETY: the sink is used during the call only, and the instance is this table's own.
         let status = unsafe { (self.table.stop)(self.instance, error.sink()) };
@@ -287,6 +346,7 @@ impl Provider {
 
 impl Drop for Provider {
     fn drop(&mut self) {
+        self.close();
         // SAFETY: the instance is this table's own, and nobody else can call it any more.
         unsafe { (self.table.destroy)(self.instance) }
     }
@@ -334,9 +394,9 @@ fn strict_text(text: Collector, what: &str) -> Result<Option<String>, ProviderEr
 /// # Safety
 ///
 /// `context` must come from `Provider::start`, and a reference to it must be held.
-unsafe fn services<'a>(context: *mut c_void) -> &'a Arc<dyn HostServices> {
-    // SAFETY: the context is the pointer of an `Arc<Arc<dyn HostServices>>`, kept alive by the caller's reference.
-    unsafe { &*context.cast::<Arc<dyn HostServices>>() }
+unsafe fn gate<'a>(context: *mut c_void) -> &'a Gate {
+    // SAFETY: the context is the pointer of an `Arc<Gate>`, kept alive by the caller's reference.
+    unsafe { &*context.cast::<Gate>() }
 }
 
 /// Runs `call`; a panic must not unwind into the plugin, so it answers `otherwise`.
@@ -345,19 +405,19 @@ fn shielded<T>(otherwise: T, call: impl FnOnce() -> T) -> T {
 }
 
 unsafe extern "C" fn retain(context: *mut c_void) {
-    // SAFETY: as for `services`.
-    unsafe { Arc::increment_strong_count(context.cast::<Arc<dyn HostServices>>()) }
+    // SAFETY: as for `gate`.
+    unsafe { Arc::increment_strong_count(context.cast::<Gate>()) }
 }
 
 unsafe extern "C" fn release(context: *mut c_void) {
-    // SAFETY: as for `services`; the caller gives back a reference that it holds.
-    shielded((), || unsafe { Arc::decrement_strong_count(context.cast::<Arc<dyn HostServices>>()) });
+    // SAFETY: as for `gate`; the caller gives back a reference that it holds.
+    shielded((), || unsafe { Arc::decrement_strong_count(context.cast::<Gate>()) });
 }
 
 unsafe extern "C" fn next_job(context: *mut c_void, timeout_ms: u32, job: *mut v1::Job) -> u32 {
-    // SAFETY: as for `services`.
-    let services = unsafe { services(context) };
-    match shielded(NextJob::Stopped, || services.next_job(Duration::from_millis(timeout_ms.into()))) {
+    // SAFETY: as for `gate`.
+    let gate = unsafe { gate(context) };
+    match shielded(NextJob::Stopped, || gate.next_job(Duration::from_millis(timeout_ms.into()))) {
         NextJob::Job(next) if !job.is_null() => {
             // SAFETY: the plugin passes a place for a job.
             unsafe { job.write((&next as &Job).into()) };
@@ -369,15 +429,15 @@ unsafe extern "C" fn next_job(context: *mut c_void, timeout_ms: u32, job: *mut v
 }
 
 unsafe extern "C" fn is_stale(context: *mut c_void, job_id: u64) -> u32 {
-    // SAFETY: as for `services`.
-    let services = unsafe { services(context) };
-    shielded(true, || services.is_stale(job_id)).into()
+    // SAFETY: as for `gate`.
+    let gate = unsafe { gate(context) };
+    shielded(true, || gate.is_closed() || gate.host.is_stale(job_id)).into()
 }
 
 unsafe extern "C" fn submit(context: *mut c_void, job_id: u64, proof: v1::Bytes) -> u32 {
-    // SAFETY: as for `services`; the plugin lends the bytes for the duration of this call.
-    let (services, proof) = unsafe { (services(context), proof.borrow()) };
-    match shielded(Err(SubmitError::Stopped), || services.submit(job_id, proof)) {
+    // SAFETY: as for `gate`; the plugin lends the bytes for the duration of this call.
+    let (gate, proof) = unsafe { (gate(context), proof.borrow()) };
+    match shielded(Err(SubmitError::Stopped), || gate.host.submit(job_id, proof)) {
         Ok(()) => v1::SUBMIT_TAKEN,
         Err(SubmitError::Stale) => v1::SUBMIT_STALE,
         Err(SubmitError::UnknownJob) => v1::SUBMIT_UNKNOWN_JOB,
@@ -387,13 +447,13 @@ unsafe extern "C" fn submit(context: *mut c_void, job_id: u64, proof: v1::Bytes)
 }
 
 unsafe extern "C" fn progress(context: *mut c_void, hashes: u64) {
-    // SAFETY: as for `services`.
-    let services = unsafe { services(context) };
-    shielded((), || services.progress(hashes));
+    // SAFETY: as for `gate`.
+    let gate = unsafe { gate(context) };
+    shielded((), || gate.host.progress(hashes));
 }
 
 unsafe extern "C" fn log(context: *mut c_void, level: u32, message: v1::Bytes) {
-    // SAFETY: as for `services`; the plugin lends the bytes for the duration of this call.
-    let (services, message) = unsafe { (services(context), message.borrow()) };
-    shielded((), || services.log(LogLevel::from_number(level), message));
+    // SAFETY: as for `gate`; the plugin lends the bytes for the duration of this call.
+    let (gate, message) = unsafe { (gate(context), message.borrow()) };
+    shielded((), || gate.host.log(LogLevel::from_number(level), message));
 }

@@ -38,6 +38,10 @@ pub trait MiningProvider: Send + Sync + 'static {
 
     /// Stops mining; returns when none of the provider's threads works any more. Stopping twice is no error.
     ///
+    /// Before this is called, the host closes: [`Host::next_job`] answers [`NextJob::Stopped`](crate::NextJob::Stopped)
+    /// (within 50 ms where a thread waits in it) and [`Host::is_stale`] answers `true` for every job. Threads that ask
+    /// both need no flag of their own; all that is left to do here is to join them.
+    ///
     /// # Errors
     ///
     /// What is left running, and why.

@@ -196,6 +196,38 @@ fn jobs_go_in_and_proofs_progress_and_log_come_out_until_stop() {
 }
 
 #[test]
+fn stop_ends_a_thread_that_only_waits_for_jobs() {
+    #[derive(Default)]
+    struct Waiting(Mutex<Option<JoinHandle<()>>>);
+    impl MiningProvider for Waiting {
+        fn detect(&self, _: &HardwareInfo, _: &str, _: &str) -> MiningCapabilities {
+            MiningCapabilities::supported()
+        }
+        fn start(&self, _: &MiningConfig, host: Host) -> Result<(), ProviderError> {
+            let wait = move || {
+                assert_eq!(host.next_job(Duration::MAX), NextJob::Stopped);
+                assert!(host.is_stale(5), "a closed host knows no current job");
+            };
+            *self.0.lock().unwrap() = Some(std::thread::spawn(wait));
+            Ok(())
+        }
+        fn stop(&self) -> Result<(), ProviderError> {
+            let thread = self.0.lock().unwrap().take();
+            thread.map_or(Ok(()), |thread| thread.join().map_err(|_| ProviderError::new("it panicked")))
+        }
+        fn is_running(&self) -> bool {
+            false
+        }
+        fn stats(&self) -> MiningStats {
+            MiningStats::default()
+        }
+    }
+    let provider = Provider::of_type::<Waiting>().unwrap();
+    provider.start(&config("{}"), Arc::new(Recorder::default())).unwrap();
+    provider.stop().unwrap();
+}
+
+#[test]
 fn a_provider_that_does_not_start_says_why_and_lets_go_of_the_host() {
     let recorder = Arc::new(Recorder::default());
     let error = provider().start(&config(r#"{"refuse":true}"#), recorder.clone()).unwrap_err();

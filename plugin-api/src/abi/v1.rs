@@ -11,6 +11,11 @@
 //! progress. `start` and `stop` are never called while another `start` or `stop` of the same instance is in progress.
 //! The host's functions may be called from any thread.
 //!
+//! # Stopping
+//!
+//! Before a host calls `stop` it closes: `next_job` answers [`NEXT_STOPPED`], soon also where it is waiting, and
+//! `is_stale` answers 1 for every job.
+//!
 //! # Unwinding
 //!
 //! No function of either table may unwind.
