@@ -55,7 +55,7 @@ pub enum ConfigError {
     UnknownVariable { variable: String, nearest: Option<String> },
     #[error("`{key}` must be {expected}, but is {found} ({place})")]
     WrongType { key: String, expected: String, found: &'static str, example: String, place: Place },
-    #[error("`{key}`: {problem} ({place})")]
+    #[error("`{key}` {problem} ({place})")]
     Invalid { key: String, problem: String, fix: String, place: Place },
     #[error("`{key}` is not set, and {reason}")]
     Missing { key: &'static str, reason: &'static str, fix: String },
@@ -66,6 +66,9 @@ impl Explain for ConfigError {
         match self {
             Self::Read { path, .. } => Some(format!("make {} readable for you", path.display())),
             Self::NotText { .. } => Some("save the file as UTF-8".to_owned()),
+            Self::Syntax { problem, .. } if problem.contains("duplicate") => {
+                Some("a key or a section may be written once only: remove one of the two".to_owned())
+            }
             Self::Syntax { .. } => {
                 Some("text stands in quotes, lists in brackets: `provider = \"…\"`".to_owned())
             }

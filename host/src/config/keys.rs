@@ -107,7 +107,7 @@ pub const KEYS: &[Key] = &[
         path: "mining.provider",
         kind: Kind::ProviderId,
         default: None,
-        example: r#""cpu-pearl""#,
+        example: r#""some-provider""#,
         help: "The provider that mines. Without it, the fastest one that supports this machine.",
     },
     Key {
@@ -172,7 +172,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Port,
         default: None,
         example: "8339",
-        help: "The same, as OpenJarvis writes it for its vLLM provider.",
+        help: "The same, as OpenJarvis writes it for its container.",
     },
     Key {
         path: "mining.extra.pearld_rpc_url",

@@ -18,6 +18,10 @@ use super::{ConfigError, Origin, Place, Setting, Value, nearest};
 /// Sections of the file that are ours. All others belong to other programs.
 const SECTIONS: &[&str] = &["mining", "plugins"];
 
+/// Words in the names of keys that hold secrets.
+const SECRET_WORDS: &[&str] =
+    &["password", "passphrase", "secret", "token", "api_key", "private_key", "mnemonic"];
+
 /// A value from the command line, above everything else.
 #[derive(Debug, Clone)]
 pub struct Override {
@@ -70,7 +74,9 @@ impl Config {
         configured |= reader.environment(sources.env)?;
         configured |= reader.flags(sources.flags)?;
         reader.defaults();
-        Ok(reader.build(configured))
+        let config = reader.build(configured);
+        config.check_payout()?;
+        Ok(config)
     }
 }
 
@@ -145,8 +151,10 @@ impl Reader<'_> {
                 };
                 self.table(&full, inner)?;
             } else {
+                let raw = raw(item);
                 self.unknown(path, name, line)?;
-                let value = Value::Json(raw(item).to_json());
+                self.secret(&full, name, &raw, line)?;
+                let value = Value::Json(raw.to_json());
                 self.settings.insert(full, Setting { value, origin: Origin::File { line } });
             }
         }
@@ -162,11 +170,27 @@ impl Reader<'_> {
         if OPEN_TABLES.contains(&table) && !close {
             return Ok(());
         }
+        let elsewhere = KEYS.iter().find(|key| key.name() == name).map(|key| key.path);
         Err(ConfigError::UnknownKey {
             key: name.to_owned(),
             table: table.to_owned(),
-            nearest: meant.map(str::to_owned),
+            nearest: elsewhere.or(meant).map(str::to_owned),
             known,
+            place: self.place(line),
+        })
+    }
+
+    /// A text that by its name is a secret has no place in the file, nor in a provider's settings.
+    fn secret(&self, key: &str, name: &str, raw: &Raw, line: usize) -> Result<(), ConfigError> {
+        let lower = name.to_ascii_lowercase();
+        let secret = SECRET_WORDS.iter().any(|word| lower.contains(word)) && !lower.ends_with("_env");
+        if !(secret && matches!(raw, Raw::Text(text) if !text.is_empty())) {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid {
+            key: key.to_owned(),
+            problem: "holds a secret by its name, and secrets have no place in this file".to_owned(),
+            fix: format!("put it into an environment variable, and the variable's name into `{name}_env`"),
             place: self.place(line),
         })
     }
@@ -176,7 +200,7 @@ impl Reader<'_> {
         if !value::is_provider_id(provider) {
             return Err(ConfigError::Invalid {
                 key,
-                problem: format!("{} is not a provider id", value::quote(provider)),
+                problem: "is not named after a provider id".to_owned(),
                 fix: "an id is 1 to 64 lower-case letters, digits and `-`".to_owned(),
                 place: self.place(line),
             });
@@ -196,7 +220,7 @@ impl Reader<'_> {
             let Raw::Text(text) = item else { return Err(wrong(item)) };
             granted.push(text.parse::<Permission>().map_err(|err| ConfigError::Invalid {
                 key: key.clone(),
-                problem: err.to_string(),
+                problem: format!("grants nothing that exists: {err}"),
                 fix: format!("write it like this: {provider} = {example}"),
                 place: self.place(line),
             })?);

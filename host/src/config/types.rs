@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pearl_pow::address::{Address, AddressKind};
 use pearlbed_plugin_api::Permission;
 
 use super::keys::{KEYS, Key};
-use super::{ConfigError, Setting};
+use super::{ConfigError, Origin, Place, Setting};
 
 /// Where work comes from and proofs go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,6 +184,34 @@ impl Config {
     pub fn defaults(path: &Path) -> Self {
         Self::load(&super::Sources { file: path, text: Some(""), env: &Default::default(), flags: &[] })
             .expect("the defaults pass their own checks")
+    }
+
+    /// The gateway pays to Taproot addresses only (section 13 of the protocol).
+    pub(super) fn check_payout(&self) -> Result<(), ConfigError> {
+        let Some(Ok(wallet)) = self.mining.wallet_address.as_ref().map(|wallet| wallet.parse::<Address>())
+        else {
+            return Ok(());
+        };
+        if self.mining.submit_target != SubmitTarget::Solo || wallet.kind == AddressKind::Taproot {
+            return Ok(());
+        }
+        let key = "mining.wallet_address";
+        let place = match &self.settings.get(key).expect("the address is set").origin {
+            Origin::File { line } => Place::File { path: self.path.clone(), line: *line },
+            Origin::Environment(variable) => Place::Environment(variable.clone()),
+            Origin::Flag(flag) => Place::Flag(flag.clone()),
+            Origin::Default => unreachable!("there is no default address"),
+        };
+        Err(ConfigError::Invalid {
+            key: key.to_owned(),
+            problem: "is a pay-to-Merkle-root address, and pearl-gateway pays to Taproot addresses only"
+                .to_owned(),
+            fix: format!(
+                "ask your wallet for a Taproot address, which begins `{}1p`",
+                wallet.network.prefix()
+            ),
+            place,
+        })
     }
 
     /// What is set under `path`, and where that came from.

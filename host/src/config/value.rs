@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pearl_pow::address::Address;
+
 use super::keys::Kind;
 
 /// Where a value came from.
@@ -180,10 +182,16 @@ fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
     match kind {
         Kind::ProviderId if is_provider_id(text) => kept(),
         Kind::ProviderId => refuse(
-            format!("{} is not a provider id", quote(text)),
+            format!("is {}, which is not a provider id", quote(text)),
             "an id is 1 to 64 lower-case letters, digits and `-`; `pearlbed plugins list` shows them",
         ),
-        Kind::Address => kept(),
+        Kind::Address => match text.parse::<Address>() {
+            Ok(_) => kept(),
+            Err(err) => {
+                let fix = err.hint().unwrap_or_else(|| "copy the address from your wallet".to_owned());
+                refuse(format!("is no Pearl address: {err}"), fix)
+            }
+        },
         Kind::SubmitTarget => submit_target(text),
         Kind::EnvName if is_env_name(text) => kept(),
         // The text is not repeated: it may be the secret itself.
@@ -193,7 +201,7 @@ fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
         ),
         Kind::Host if is_host(text) => kept(),
         Kind::Host => refuse(
-            format!("{} is not a host name or IP address", quote(text)),
+            format!("is {}, which is not a host name or IP address", quote(text)),
             "give the host alone, without scheme, port or path: \"127.0.0.1\"",
         ),
         Kind::HttpUrl => url(text, &["http", "https"], false).map(|()| Value::Text(text.to_owned())),
@@ -268,13 +276,13 @@ fn flag(raw: &Raw) -> Result<Value, Refusal> {
 }
 
 fn submit_target(text: &str) -> Result<Value, Refusal> {
-    let fix = "write \"solo\", \"devnet\" or \"pool:stratum+tcp://host:port\"";
+    let fix = "write \"solo\", \"devnet\" or \"pool:stratum+tcp://pool.example:3333\"";
     match text.split_once(':') {
         None if text == "solo" || text == "devnet" => {}
         None if text == "pool" => return refuse("says `pool` but not which", fix),
         Some(("pool", "")) => return refuse("says `pool:` without a URL", fix),
         Some(("pool", address)) => url(address, POOL_SCHEMES, true)?,
-        _ => return refuse(format!("{} is no place to submit to", quote(text)), fix),
+        _ => return refuse(format!("is {}, which is no place to submit to", quote(text)), fix),
     }
     Ok(Value::Text(text.to_owned()))
 }
@@ -285,7 +293,7 @@ const POOL_SCHEMES: &[&str] =
 
 /// Checks `scheme://host[:port][/path]`, without user or password.
 fn url(text: &str, schemes: &[&str], needs_port: bool) -> Result<(), Refusal> {
-    let example = if needs_port { "stratum+tcp://pool.example:3333" } else { "https://localhost:44107" };
+    let example = if needs_port { "pool:stratum+tcp://pool.example:3333" } else { "https://localhost:44107" };
     let fix = format!("write it like this: \"{example}\"");
     let Some((scheme, rest)) = text.split_once("://") else {
         return refuse("has no scheme (the part before `://`)", fix);
@@ -324,11 +332,11 @@ fn loopback(text: &str) -> Result<Value, Refusal> {
     let fix = "write it like this: \"127.0.0.1:9109\"";
     let address: SocketAddr = match text.replace("localhost:", "127.0.0.1:").parse() {
         Ok(address) => address,
-        Err(_) => return refuse(format!("{} is not an address with a port", quote(text)), fix),
+        Err(_) => return refuse(format!("is {}, which is not an address with a port", quote(text)), fix),
     };
     if !address.ip().is_loopback() {
         return refuse(
-            format!("{} is not a loopback address, and metrics ask for no password", quote(text)),
+            format!("is {}, which is not a loopback address, and metrics ask for no password", quote(text)),
             "listen on 127.0.0.1 and let a proxy of yours publish it",
         );
     }
@@ -355,7 +363,7 @@ fn duration(text: &str) -> Result<Duration, Refusal> {
         Some(millis) if millis <= 24 * 3_600_000 => Ok(Duration::from_millis(millis)),
         Some(_) => refuse("is longer than a day", "give a shorter time: \"10s\""),
         None => refuse(
-            format!("{} is not a length of time", quote(text)),
+            format!("is {}, which is not a length of time", quote(text)),
             "write a whole number and ms, s, m or h: \"10s\"",
         ),
     }
@@ -366,7 +374,7 @@ fn size(text: &str) -> Result<u64, Refusal> {
         Some(bytes) if bytes >= 64 << 10 => Ok(bytes),
         Some(_) => refuse("is too small to be of use", "give at least \"64KiB\""),
         None => refuse(
-            format!("{} is not a size", quote(text)),
+            format!("is {}, which is not a size", quote(text)),
             "write a whole number and KiB, MiB or GiB: \"16MiB\"",
         ),
     }

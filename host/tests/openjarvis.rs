@@ -1,0 +1,105 @@
+//! The configuration that is shared with OpenJarvis: its files are understood by us, and ours by its rules.
+//!
+//! `fixtures/openjarvis/README.md` says where the files and the rules come from.
+
+use std::path::{Path, PathBuf};
+
+use pearlbed::config::{Change, Config, GatewayEndpoint, Place, Sources, SubmitTarget};
+use pearlbed::home::Env;
+use pearlbed::init::edit;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/openjarvis")
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(fixtures().join(name)).expect("the fixture is there")
+}
+
+fn load(text: &str) -> Config {
+    let env = Env::default();
+    Config::load(&Sources { file: Path::new("config.toml"), text: Some(text), env: &env, flags: &[] })
+        .expect("the file is right")
+}
+
+/// What OpenJarvis' parser asks of a file, in our words.
+fn openjarvis_can_read(text: &str) -> Result<(), String> {
+    let file: toml::Table = text.parse().map_err(|err| format!("not TOML: {err}"))?;
+    let Some(mining) = file.get("mining") else { return Ok(()) };
+    for key in ["provider", "wallet_address"] {
+        if !mining.get(key).is_some_and(toml::Value::is_str) {
+            return Err(format!("`{key}` is missing"));
+        }
+    }
+    let target = mining.get("submit_target").map_or(Some("solo"), toml::Value::as_str);
+    match target {
+        Some(target) if target == "solo" || target.starts_with("pool:") => Ok(()),
+        other => Err(format!("submit_target is {other:?}")),
+    }
+}
+
+#[test]
+fn a_file_of_each_of_its_providers_is_understood() {
+    for name in ["vllm-pearl", "cpu-pearl", "apple-mps-pearl"] {
+        let text = read(&format!("{name}.toml"));
+        openjarvis_can_read(&text).unwrap();
+        let config = load(&text);
+        assert!(config.configured, "{name}");
+        let mining = &config.mining;
+        assert_eq!(mining.provider.as_deref(), Some(name));
+        assert_eq!(mining.submit_target, SubmitTarget::Solo);
+        assert_eq!(mining.fee_bps, 0);
+        assert_eq!(mining.fee_payout_address, None);
+        assert_eq!(mining.gateway.endpoint, GatewayEndpoint::Tcp { host: "127.0.0.1".into(), port: 8337 });
+        let node = mining.node.as_ref().unwrap();
+        assert_eq!((node.url.as_str(), node.user.as_str()), ("http://localhost:44107", "rpcuser"));
+        assert_eq!(node.password_env, "PEARLD_RPC_PASSWORD");
+        assert_eq!(mining.session.metrics_listen.unwrap().to_string(), "127.0.0.1:8339");
+    }
+}
+
+#[test]
+fn what_is_a_providers_own_reaches_it_unchanged() {
+    let mining = load(&read("vllm-pearl.toml")).mining;
+    assert_eq!(mining.model.as_deref(), Some("pearl-ai/Llama-3.3-70B-Instruct-pearl"));
+    assert_eq!(mining.extra["gpu_memory_utilization"], 0.96);
+    assert_eq!(mining.extra["vllm_args"], serde_json::json!(["--enforce-eager", "--max-num-seqs=16"]));
+    assert_eq!(mining.extra["hf_token_env"], "HF_TOKEN");
+}
+
+#[test]
+fn its_pool_form_is_understood() {
+    let target = load(&read("pool.toml")).mining.submit_target;
+    assert_eq!(target, SubmitTarget::Pool("https://pool.openjarvis.ai/submit".into()));
+}
+
+#[test]
+fn a_file_that_we_changed_is_still_one_for_openjarvis_and_the_rest_is_untouched() {
+    let place = Place::Flag("--set".into());
+    for entry in std::fs::read_dir(fixtures()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let old = std::fs::read_to_string(&path).unwrap();
+        let changes = [
+            Change::set("mining.extra.gateway_port", "18337", &place).unwrap(),
+            Change::set("mining.session.stop_grace", "20s", &place).unwrap(),
+            Change::set("plugins.probe_timeout", "3s", &place).unwrap(),
+        ];
+        let new = edit::apply(&old, &changes).unwrap();
+        openjarvis_can_read(&new).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
+        let others = |text: &str| text.split_once("[mining]").unwrap().0.to_owned();
+        assert_eq!(others(&new), others(&old));
+        let config = load(&new);
+        assert_eq!(config.mining.extra["gateway_port"], 18337);
+        assert_eq!(config.plugins.probe_timeout.as_secs(), 3);
+    }
+}
+
+#[test]
+fn our_devnet_is_the_one_value_that_openjarvis_refuses() {
+    let text = read("cpu-pearl.toml").replace("\"solo\"", "\"devnet\"");
+    assert!(openjarvis_can_read(&text).is_err());
+    assert_eq!(load(&text).mining.submit_target, SubmitTarget::Devnet);
+}
