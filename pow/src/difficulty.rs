@@ -132,10 +132,10 @@ impl Target {
         self.0.saturating_mul(U256::from(penalized_factor(config)))
     }
 
-    /// As [`penalized_bound`](Self::penalized_bound), but `None` when the product does not fit or is zero, so that a
-    /// nonsensical target is noticed (section 6.2, the reference's helper for miners).
+    /// As [`penalized_bound`](Self::penalized_bound), but `None` when the product does not fit, so that a nonsensical
+    /// target is noticed (section 6.2, the reference's helper for miners).
     pub fn checked_penalized_bound(self, config: &MiningConfiguration) -> Option<U256> {
-        self.0.checked_mul(U256::from(penalized_factor(config))).filter(|bound| !bound.is_zero())
+        self.0.checked_mul(U256::from(penalized_factor(config)))
     }
 
     /// The bound that decides: the smaller of both under the rank-penalty rule, else the plain one.
