@@ -49,6 +49,7 @@ macro_rules! commands {
 
 mod completions;
 mod config;
+mod devnet;
 mod doctor;
 mod drivers;
 
@@ -56,6 +57,7 @@ mod drivers;
 commands! {
     Doctor(doctor),
     Config(config),
+    Devnet(devnet),
     Completions(completions),
     #[command(name = "__drivers", hide = true)]
     Drivers(drivers),

@@ -30,9 +30,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
+pub mod devnet;
+pub mod gateway;
+mod lines;
+pub mod node;
 pub mod proofs;
 
+use crate::config::{GatewayEndpoint, MiningSection, NodeSection, SubmitTarget};
+use crate::explain::Explain;
+use crate::home::Home;
+use devnet::Devnet;
 pub use proofs::{KeptProof, ProofStore, StoreError};
+
+/// Events that may wait for a reader before the source itself waits.
+const EVENTS_MAX: usize = 256;
 
 /// One unit of work, as a source gives it out.
 ///
@@ -73,6 +84,20 @@ impl WorkJob {
             certificate_version: self.certificate_version,
             rank_penalty: self.rank_penalty,
         }
+    }
+
+    /// The job as the verifier takes it.
+    ///
+    /// # Errors
+    ///
+    /// The certificate version is none that this build can verify.
+    pub fn to_pow(&self) -> Result<pearl_pow::Job, pearl_pow::UnsupportedCertificate> {
+        Ok(pearl_pow::Job {
+            header: pearl_pow::Header::from_bytes(self.header),
+            target: Some(pearl_pow::Target::from_le_bytes(self.target)),
+            certificate: self.certificate_version.try_into()?,
+            rank_penalty: self.rank_penalty,
+        })
     }
 
     /// How long ago the source first saw the job.
@@ -287,19 +312,58 @@ impl Condition {
     }
 }
 
+/// What a source's task works with: the far ends of a [`WorkHandle`].
+#[derive(Debug)]
+struct Context {
+    events: mpsc::Sender<WorkEvent>,
+    status: watch::Sender<WorkStatus>,
+    proofs: mpsc::Receiver<KeptProof>,
+    earlier: proofs::Earlier,
+    store: Arc<ProofStore>,
+}
+
+/// The handle is gone: the source ends.
+#[derive(Debug)]
+struct Stopped;
+
+impl Context {
+    /// Tells the handle, and keeps the status and the store in step with what is told.
+    async fn emit(&self, event: WorkEvent) -> Result<(), Stopped> {
+        if let WorkEvent::Proof { id, state } = &event {
+            match state {
+                ProofState::HandedOver { .. } => self.store.handed_over(id),
+                ProofState::InBlock { .. } => self.store.settle(id),
+                state if state.is_final() => self.store.settle(id),
+                _ => {}
+            }
+        }
+        self.status.send_modify(|status| match &event {
+            WorkEvent::Job(job) => status.job = Some(job.clone()),
+            WorkEvent::Condition(condition) => status.condition = condition.clone(),
+            WorkEvent::Proof { .. } => status.proofs_pending = self.store.len(),
+            WorkEvent::Note(_) => {}
+        });
+        self.events.send(event).await.map_err(|_| Stopped)
+    }
+}
+
 /// Why a source could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each message is its variant's documentation")]
 pub enum SpawnError {
-    #[error("the work source `{source_name}` is not part of this build")]
-    Absent { source_name: &'static str },
+    #[error("failed to open the devnet")]
+    Devnet(#[source] devnet::chain::ChainError),
+    #[error("pools are not spoken to yet (`submit_target` is `pool:{url}`)")]
+    Pool { url: String },
 }
 
-impl SpawnError {
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<String> {
-        None
+impl Explain for SpawnError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Devnet(err) => err.hint(),
+            Self::Pool { .. } => Some("set `submit_target` to `solo` or `devnet`".to_owned()),
+        }
     }
 }
 
@@ -312,12 +376,48 @@ impl SpawnError {
 ///
 /// What can be known at once: the devnet's folder cannot be used, or another process has it. A gateway that cannot
 /// be reached is no error but a [`Condition`].
-pub fn spawn(config: SourceConfig, _store: Arc<ProofStore>) -> Result<WorkHandle, SpawnError> {
-    let source_name = match &config {
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn spawn(config: SourceConfig, store: Arc<ProofStore>) -> Result<WorkHandle, SpawnError> {
+    let (events_in, events) = mpsc::channel(EVENTS_MAX);
+    let (queue, proofs_out) = mpsc::channel(proofs::PROOFS_MAX);
+    let source = match &config {
         SourceConfig::Devnet(_) => "devnet",
         SourceConfig::Gateway(_) => "gateway",
     };
-    Err(SpawnError::Absent { source_name })
+    let (status_in, status) = watch::channel(WorkStatus {
+        source,
+        condition: Condition::Connecting { attempt: 1, next_try: None, error: None },
+        job: None,
+        endpoints: Vec::new(),
+        proofs_pending: 0,
+        requests: 0,
+        reconnects: 0,
+    });
+    let context = Context {
+        events: events_in,
+        status: status_in,
+        proofs: proofs_out,
+        earlier: store.take_earlier(source),
+        store: Arc::clone(&store),
+    };
+    let task = match config {
+        SourceConfig::Devnet(config) => {
+            let (network, notes) = Devnet::open(&config).map_err(SpawnError::Devnet)?;
+            tokio::spawn(devnet::run(network, notes, context))
+        }
+        SourceConfig::Gateway(config) => tokio::spawn(gateway::run(*config, context)),
+    };
+    Ok(WorkHandle { events, status, proofs: ProofSender { source, store, queue }, task })
+}
+
+/// A block hash as explorers print it: the header's bytes in reverse, in hex (protocol section 1).
+pub fn block_hash_text(hash: &[u8; 32]) -> String {
+    let mut reversed = *hash;
+    reversed.reverse();
+    proofs::hex(&reversed)
 }
 
 /// Whole seconds, or minutes and seconds, for sentences.
@@ -468,12 +568,14 @@ pub struct DevnetConfig {
     pub dir: PathBuf,
     /// The certificate version that its jobs ask for: 3 unless a fork is being rehearsed.
     pub certificate_version: u32,
+    /// What the network aims at between two blocks: 5 s but in tests.
+    pub spacing: Duration,
 }
 
 impl DevnetConfig {
     /// Today's rules, with the chain in `dir`.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, certificate_version: 3 }
+        Self { dir, certificate_version: 3, spacing: devnet::pace::SPACING }
     }
 }
 
@@ -481,44 +583,15 @@ impl DevnetConfig {
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// Where the gateway's miner RPC listens (protocol section 10).
-    pub address: GatewayAddress,
-    /// A gateway to be started and kept running by the session.
-    pub command: Option<GatewayCommand>,
+    pub endpoint: GatewayEndpoint,
+    /// Program and arguments of a gateway to be started and kept running by the source.
+    pub command: Option<Vec<String>>,
+    /// Who is paid: only told to a gateway that the source starts.
+    pub wallet_address: Option<String>,
     /// The node to ask what became of a proof; without one some questions stay open.
-    pub node: Option<NodeConfig>,
+    pub node: Option<NodeSection>,
     /// Waits and limits; [`GatewayTiming::default`] outside tests.
     pub timing: GatewayTiming,
-}
-
-/// Where a gateway listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GatewayAddress {
-    /// A Unix socket, by default `/tmp/pearlgw.sock`.
-    Unix(PathBuf),
-    /// A host and port, by default `127.0.0.1:8337`.
-    Tcp(String),
-}
-
-impl fmt::Display for GatewayAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(address) => write!(f, "tcp:{address}"),
-        }
-    }
-}
-
-/// A `pearl-gateway` command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayCommand {
-    /// The program, looked up in `PATH` when it has no slash.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Variables set for it, by value: nothing secret belongs here.
-    pub env: Vec<(String, String)>,
-    /// A variable set for it from one of ours, both by name: `("PEARLD_RPC_PASSWORD", "MY_NODE_PASSWORD")`.
-    pub secret_env: Vec<(String, String)>,
 }
 
 /// Waits and limits of the gateway client.
@@ -534,8 +607,10 @@ pub struct GatewayTiming {
     pub frozen: Duration,
     /// How long the node's tip and the job may disagree before the job is called frozen.
     pub behind: Duration,
-    /// Wait between the gateway's first answer after a hand-over and the next hand-over of the same proof.
+    /// How long after a hand-over, in which the gateway answered and no block came, the proof is handed over again.
     pub again: Duration,
+    /// Between two questions to the node.
+    pub node: Duration,
     /// First wait of the back-off 1, 2, 5, 10, 30, 60 times this.
     pub retry: Duration,
 }
@@ -550,23 +625,32 @@ impl Default for GatewayTiming {
             frozen: Duration::from_secs(10 * 194),
             // The gateway's own back-off towards its node reaches a minute.
             behind: Duration::from_secs(90),
-            again: Duration::from_secs(15),
+            again: Duration::from_secs(20),
+            node: Duration::from_secs(5),
             retry: Duration::from_secs(1),
         }
     }
 }
 
-/// How to reach a pearld node's JSON-RPC.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeConfig {
-    /// `https://host:port`, or `http://` for a loopback address only.
-    pub url: String,
-    /// User name of the basic authentication.
-    pub user: Option<String>,
-    /// Name of the environment variable that holds the password. It is read for each request and kept nowhere.
-    pub password_env: Option<String>,
-    /// The node's certificate (PEM file), which is what the node must show, whoever signed it.
-    pub certificate: Option<PathBuf>,
+impl SourceConfig {
+    /// The source that a configuration names.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError::Pool`]: the configuration names a pool.
+    pub fn from_mining(mining: &MiningSection, home: &Home) -> Result<Self, SpawnError> {
+        match &mining.submit_target {
+            SubmitTarget::Devnet => Ok(Self::Devnet(DevnetConfig::new(home.devnet_dir()))),
+            SubmitTarget::Pool(url) => Err(SpawnError::Pool { url: url.clone() }),
+            SubmitTarget::Solo => Ok(Self::Gateway(Box::new(GatewayConfig {
+                endpoint: mining.gateway.endpoint.clone(),
+                command: mining.gateway.command.clone(),
+                wallet_address: mining.wallet_address.clone(),
+                node: mining.node.clone(),
+                timing: GatewayTiming::default(),
+            }))),
+        }
+    }
 }
 
 /// A running source.
@@ -591,3 +675,6 @@ impl WorkHandle {
         let _ = task.await;
     }
 }
+
+#[cfg(test)]
+mod testing;

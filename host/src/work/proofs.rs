@@ -29,6 +29,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::{FoundProof, ProofId, WorkJob};
+use crate::explain::Explain;
+use crate::text::printable_os;
 
 /// Unsettled proofs that the store takes.
 pub const PROOFS_MAX: usize = 256;
@@ -122,9 +124,8 @@ pub enum StoreError {
     Known { id: ProofId },
 }
 
-impl StoreError {
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for StoreError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::MakeDir { path, .. } | Self::ReadDir { path, .. } => {
                 Some(format!("make `{}` a folder that you own and may write", path.display()))
@@ -343,7 +344,7 @@ fn read_earlier(dir: &Path, state: &mut State) -> Result<(), StoreError> {
     let mut notes = Vec::new();
     for file_name in names {
         let path = dir.join(&file_name);
-        let shown = printable(&file_name.to_string_lossy());
+        let shown = printable_os(&file_name);
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension {
             Some("tmp") => {
@@ -453,15 +454,6 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
         text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
     let (pairs, rest) = digits.as_chunks::<2>();
     rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
-}
-
-/// Bounds a foreign text and takes its control characters away, for logs and terminals.
-pub(super) fn printable(text: &str) -> String {
-    let mut safe: String = text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(200).is_some() {
-        safe.push('…');
-    }
-    safe
 }
 
 #[cfg(test)]

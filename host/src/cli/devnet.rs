@@ -1,0 +1,144 @@
+//! `pearlbed devnet`: the embedded network behind a gateway's face.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, Error};
+use crate::exit::Exit;
+use crate::text;
+use crate::work::DevnetConfig;
+use crate::work::devnet::server::{Listener, ServerEvent, serve};
+use crate::work::devnet::{Devnet, pace};
+
+/// Serve a one-node test network to miners, as a gateway would
+///
+/// Speaks the miner RPC of pearl-gateway, verifies every proof it is handed, and keeps a chain that finds a block about
+/// every five seconds. Its blocks are worth nothing. Runs until Ctrl-C.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pearlbed devnet                             serve on 127.0.0.1:8337
+  pearlbed devnet --socket /tmp/pearlgw.sock  serve on a Unix socket
+  pearlbed devnet --json --blocks 3           stop after three blocks")]
+pub struct Args {
+    /// Loopback address and port to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8337", conflicts_with = "socket")]
+    listen: SocketAddr,
+
+    /// Unix socket to listen on instead (made with mode 0600)
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Certificate version that jobs ask for, to rehearse a fork
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    cert_version: u32,
+
+    /// Seconds between two blocks to aim at
+    #[arg(long, value_name = "SECONDS", default_value_t = pace::SPACING.as_secs_f64(), value_parser = spacing)]
+    spacing: f64,
+
+    /// Stop after this many blocks
+    #[arg(long, value_name = "N")]
+    blocks: Option<u64>,
+
+    /// Print one JSON object per event
+    #[arg(long)]
+    json: bool,
+}
+
+fn spacing(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.001..=3600.0).contains(seconds))
+        .ok_or("0.001 to 3600 seconds".into())
+}
+
+/// Runs the command.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    let config = DevnetConfig {
+        certificate_version: args.cert_version,
+        spacing: Duration::from_secs_f64(args.spacing),
+        ..DevnetConfig::new(context.home()?.devnet_dir())
+    };
+    let (network, notes) = Devnet::open(&config)?;
+    for note in notes {
+        context.note(&note);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|err| Error::caused_by("failed to start the devnet", err))?;
+    runtime.block_on(run_server(args, context, network))
+}
+
+async fn run_server(args: &Args, context: &Context, network: Devnet) -> Result<Exit, Error> {
+    let listener = match &args.socket {
+        Some(path) => Listener::unix(path).map_err(|err| {
+            Error::caused_by(format!("failed to listen on `{}`", text::printable_path(path)), err)
+                .with_hint("choose another path with --socket, or stop what uses this one")
+        })?,
+        None => Listener::tcp(args.listen).await.map_err(|err| {
+            Error::caused_by(format!("failed to listen on {}", args.listen), err)
+                .with_hint("choose another address with --listen, for instance 127.0.0.1:0")
+        })?,
+    };
+    let address = listener.address();
+    let height = network.height();
+    if args.json {
+        let line =
+            serde_json::json!({"schema": 1, "event": "listening", "address": address, "height": height});
+        context.print(&format!("{line}\n"))?;
+    } else {
+        context.print(&format!("devnet at height {height}, listening on {address}\n"))?;
+    }
+
+    let failed = |err| Error::caused_by("failed to listen for signals", err);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let (server, mut events) = serve(network, listener);
+    tokio::pin!(server);
+    let mut blocks = 0;
+    loop {
+        let event = tokio::select! {
+            () = &mut server => return Ok(Exit::Ok),
+            _ = interrupt.recv() => return Ok(Exit::Ok),
+            _ = terminate.recv() => return Ok(Exit::Ok),
+            event = events.recv() => match event {
+                Some(event) => event,
+                None => return Ok(Exit::Ok),
+            },
+        };
+        let line = if args.json {
+            serde_json::to_string(&event).expect("events are plain values")
+        } else {
+            sentence(&event)
+        };
+        context.print(&format!("{line}\n"))?;
+        if context.output_closed() {
+            return Ok(Exit::Ok);
+        }
+        if let ServerEvent::Block { .. } = event {
+            blocks += 1;
+            if args.blocks.is_some_and(|wanted| blocks >= wanted) {
+                return Ok(Exit::Ok);
+            }
+        }
+    }
+}
+
+fn sentence(event: &ServerEvent) -> String {
+    match event {
+        ServerEvent::Job { height, nbits, hashes } => {
+            format!("job    {height}  nbits {nbits}, {} for a block", text::si(*hashes, "H"))
+        }
+        ServerEvent::Block { height, hash, seconds } => {
+            format!("block  {height}  {}… after {seconds:.1} s", &hash[..16])
+        }
+        ServerEvent::Stale => "stale  a proof for a header that is no longer on offer".to_owned(),
+        ServerEvent::Rejected { reason } => format!("wrong  {}", text::printable(reason)),
+        ServerEvent::Note { text } => format!("note   {}", text::printable(text)),
+    }
+}

@@ -1,0 +1,576 @@
+//! What the gateway client makes of what it sees: the job, the condition, and each proof's way.
+//!
+//! The desk does no I/O and reads no clock. It is told what happened and when, and answers what to tell and what to do:
+//!
+//! ```text
+//! connection, answers, hand-over results, node answers, time --> Desk --> WorkEvents, the next hand-over, questions
+//!
+//! Waiting --submit--> Submitting --taken--> Taken --node: in block--> Mined --deep enough--> (done)
+//!    ^                    |                   |  \--no block, header still current--> Waiting (again)
+//!    +----failed----------+                   \--header over--> Stale | Untraced (done)
+//! ```
+//!
+//! The rules follow what real gateways do (protocol section 10.6):
+//!
+//! - One proof of a header is with the gateway at a time. The others wait: if the first becomes a block they are
+//!   worthless, and if it does not, the next goes in its place before the first is tried again.
+//! - No block within [`GatewayTiming::again`] of the gateway's first answer after a hand-over, and the header still on
+//!   offer: the hand-over came to nothing. A gateway that never went deaf may be proving beside its event loop, so it
+//!   gets [`BESIDE`] times as long. The wait doubles with each failure.
+//! - Silence is never death. It only changes the condition.
+
+use std::time::{Duration, Instant};
+
+use super::protocol::{MiningInfo, RpcError};
+use crate::work::node::Fate;
+use crate::work::{Condition, GatewayTiming, KeptProof, ProofId, ProofState, WorkEvent, WorkJob};
+
+/// Blocks, itself included, after which a block counts as confirmed.
+pub const CONFIRMED_DEPTH: u64 = 6;
+
+/// Refusals of one proof by the gateway itself before it is given up.
+const REFUSALS_MAX: u32 = 3;
+
+/// Hand-overs in a row that come to nothing before the gateway is said to refuse every proof.
+const FRUITLESS_MAX: u32 = 3;
+
+/// Doublings of the wait before a proof is handed over again.
+const DOUBLINGS_MAX: u32 = 4;
+
+/// How much longer a gateway gets that answers while it may be proving.
+const BESIDE: u32 = 6;
+
+/// Headers that the node is asked about at a time.
+const QUESTIONS_MAX: usize = 16;
+
+/// How a proof stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// To be handed over, not before this moment.
+    Waiting(Instant),
+    /// On its way; the gateway has not replied yet.
+    Submitting(Instant),
+    /// The gateway took it at this moment.
+    Taken(Instant),
+    /// The node has it in a block.
+    Mined,
+}
+
+#[derive(Clone, Debug)]
+struct Tracked {
+    kept: KeptProof,
+    phase: Phase,
+    /// Hand-overs that the gateway took, and when the last one was.
+    taken: u32,
+    taken_at: Option<Instant>,
+    /// When the gateway first answered a question that was put after the last of them.
+    heard: Option<Instant>,
+    /// Replies that refused it.
+    refusals: u32,
+    /// The last state that was told.
+    told: Option<ProofState>,
+}
+
+/// What the node last said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NodeView {
+    tip: [u8; 32],
+    /// Since when the node's tip and the job have disagreed.
+    behind_since: Option<Instant>,
+    certificate_version: Option<u32>,
+}
+
+/// The state of the gateway client.
+#[derive(Debug)]
+pub struct Desk {
+    timing: GatewayTiming,
+    has_node: bool,
+    link: Link,
+    job: Option<WorkJob>,
+    paused: Option<String>,
+    garbled: Option<String>,
+    /// When the request was sent that has no answer yet.
+    asked: Option<Instant>,
+    proofs: Vec<Tracked>,
+    /// Hand-overs in a row that came to nothing.
+    fruitless: u32,
+    node: Option<NodeView>,
+    told_condition: Option<Condition>,
+    events: Vec<WorkEvent>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Link {
+    Down { attempt: u32, next_try: Option<Instant>, error: Option<String> },
+    Up,
+}
+
+/// How a hand-over ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// The gateway says that it took the proof.
+    Taken,
+    /// The gateway says no.
+    Refused(RpcError),
+    /// No reply: no connection, or it was lost. The gateway may have the proof.
+    Lost(String),
+}
+
+impl Desk {
+    /// A client that has not connected yet.
+    pub fn new(timing: GatewayTiming, has_node: bool) -> Self {
+        Self {
+            timing,
+            has_node,
+            link: Link::Down { attempt: 1, next_try: None, error: None },
+            job: None,
+            paused: None,
+            garbled: None,
+            asked: None,
+            proofs: Vec::new(),
+            fruitless: 0,
+            node: None,
+            told_condition: None,
+            events: Vec::new(),
+        }
+    }
+
+    /// What there is to tell since the last call.
+    pub fn take_events(&mut self) -> Vec<WorkEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// A line for the log.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.events.push(WorkEvent::Note(text.into()));
+    }
+
+    /// The job on offer.
+    pub fn job(&self) -> Option<&WorkJob> {
+        self.job.as_ref()
+    }
+
+    /// Proofs that are not settled yet, those in young blocks included.
+    pub fn pending(&self) -> usize {
+        self.proofs.len()
+    }
+
+    /// A try to connect begins, or one failed and the next is due at `next_try`.
+    pub fn disconnected(&mut self, attempt: u32, next_try: Option<Instant>, error: Option<String>) {
+        self.link = Link::Down { attempt, next_try, error };
+        self.asked = None;
+    }
+
+    /// The connection stands.
+    pub fn connected(&mut self) {
+        self.link = Link::Up;
+    }
+
+    /// `getMiningInfo` was sent.
+    pub fn asked(&mut self, now: Instant) {
+        self.asked = Some(now);
+    }
+
+    /// What came was not the protocol; the connection is closed.
+    pub fn garbled(&mut self, reason: String) {
+        self.garbled = Some(reason);
+    }
+
+    /// `getMiningInfo`, sent at `asked`, was answered.
+    pub fn answered(&mut self, outcome: Result<MiningInfo, RpcError>, asked: Instant, now: Instant) {
+        self.link = Link::Up;
+        self.asked = None;
+        self.garbled = None;
+        for tracked in &mut self.proofs {
+            // The gateway answers nothing while it proves: an answer to a later question means that it is through.
+            if matches!(tracked.phase, Phase::Taken(at) if asked > at) {
+                tracked.heard.get_or_insert(now);
+            }
+        }
+        match outcome {
+            Ok(info) => {
+                self.paused = None;
+                self.offered(info, now);
+            }
+            // The job, if any, stays: whatever it is worth, nothing better is on offer.
+            Err(refusal) if refusal.is_paused() => self.paused = Some(refusal.message),
+            Err(refusal) => self.garbled = Some(format!("getMiningInfo was refused: {refusal}")),
+        }
+    }
+
+    fn offered(&mut self, info: MiningInfo, now: Instant) {
+        let by_header = pearl_pow::Header::from_bytes(info.header).nbits().target().to_le_bytes();
+        let job = WorkJob {
+            header: info.header,
+            // The node judges by the header, whatever the gateway says beside it.
+            target: by_header,
+            certificate_version: info.certificate_version,
+            rank_penalty: true,
+            height: None,
+            received: now,
+        };
+        if self.job.as_ref().map(WorkJob::key) == Some(job.key()) {
+            return;
+        }
+        if by_header != info.target {
+            self.note("the gateway's target is not the one in its header; the header's is used");
+        }
+        let same_header = self.job.as_ref().is_some_and(|old| old.header == job.header);
+        self.job = Some(job.clone());
+        self.events.push(WorkEvent::Job(job));
+        if !same_header {
+            self.header_changed();
+        }
+    }
+
+    /// Every proof for another header can no longer be handed over.
+    fn header_changed(&mut self) {
+        if !self.has_node {
+            // Somebody found a block, perhaps we. The slate is clean.
+            self.fruitless = 0;
+        }
+        self.retire();
+    }
+
+    /// Settles what the header on offer decides.
+    fn retire(&mut self) {
+        let Some(job) = &self.job else { return };
+        let mut told = Vec::new();
+        for (index, tracked) in self.proofs.iter().enumerate() {
+            if tracked.kept.found.job.header == job.header {
+                continue;
+            }
+            let may_be_on_its_way = tracked.taken > 0 || tracked.kept.handed_over;
+            match tracked.phase {
+                Phase::Waiting(_) if !may_be_on_its_way => {
+                    let reason = "the gateway moved on to another job before it could take the proof";
+                    told.push((index, ProofState::Stale { reason: reason.to_owned() }));
+                }
+                Phase::Waiting(_) | Phase::Taken(_) if !self.has_node => {
+                    let reason =
+                        "the gateway says nothing of what became of it, and no node is configured to ask";
+                    told.push((index, ProofState::Untraced { reason: reason.to_owned() }));
+                }
+                // The node will say; a hand-over under way ends by itself.
+                _ => {}
+            }
+        }
+        self.tell_all(told);
+    }
+
+    /// A proof comes in: found just now, or left by an earlier process.
+    pub fn found(&mut self, kept: KeptProof, now: Instant) {
+        let phase = if kept.handed_over { Phase::Taken(now) } else { Phase::Waiting(now) };
+        let taken = u32::from(kept.handed_over);
+        let taken_at = kept.handed_over.then_some(now);
+        self.proofs.push(Tracked { kept, phase, taken, taken_at, heard: None, refusals: 0, told: None });
+        self.retire();
+    }
+
+    /// The proof to hand over now, if any. It then counts as on its way until [`Self::submitted`].
+    pub fn next_submission(&mut self, now: Instant) -> Option<(ProofId, MiningInfo, Vec<u8>)> {
+        let job = self.job.as_ref()?;
+        if self.link != Link::Up {
+            return None;
+        }
+        let current = |tracked: &Tracked| tracked.kept.found.job.header == job.header;
+        if self.proofs.iter().any(|tracked| matches!(tracked.phase, Phase::Submitting(_))) {
+            return None;
+        }
+        // What the gateway took for this header has its time first.
+        if self
+            .proofs
+            .iter()
+            .any(|tracked| current(tracked) && matches!(tracked.phase, Phase::Taken(_) | Phase::Mined))
+        {
+            return None;
+        }
+        let due = |tracked: &Tracked| matches!(tracked.phase, Phase::Waiting(at) if at <= now);
+        let index = self
+            .proofs
+            .iter()
+            .enumerate()
+            .filter(|(_, tracked)| current(tracked) && due(tracked))
+            // Each once before any twice; oldest first.
+            .min_by_key(|(_, tracked)| tracked.taken + tracked.refusals)?
+            .0;
+        let tracked = &mut self.proofs[index];
+        tracked.phase = Phase::Submitting(now);
+        let job = &tracked.kept.found.job;
+        let info = MiningInfo {
+            header: job.header,
+            target: job.target,
+            certificate_version: job.certificate_version,
+        };
+        Some((tracked.kept.id.clone(), info, tracked.kept.found.proof.clone()))
+    }
+
+    /// A hand-over ended. `retry` is how long to wait where it should be tried again.
+    pub fn submitted(&mut self, id: &ProofId, outcome: Submitted, retry: Duration, now: Instant) {
+        let Some(index) = self.proofs.iter().position(|tracked| tracked.kept.id == *id) else { return };
+        let tracked = &mut self.proofs[index];
+        match outcome {
+            Submitted::Taken => {
+                tracked.phase = Phase::Taken(now);
+                tracked.taken += 1;
+                tracked.taken_at = Some(now);
+                tracked.heard = None;
+                let state = ProofState::HandedOver { attempt: tracked.taken };
+                self.tell(index, state);
+            }
+            Submitted::Refused(refusal) => {
+                tracked.phase = Phase::Waiting(now + retry);
+                if !refusal.is_passing() {
+                    tracked.refusals += 1;
+                    if tracked.refusals >= REFUSALS_MAX {
+                        self.tell(
+                            index,
+                            ProofState::Rejected { reason: format!("the gateway says: {refusal}") },
+                        );
+                    } else {
+                        self.note(format!("the gateway refused proof {id}: {refusal}; it is tried again"));
+                    }
+                }
+            }
+            Submitted::Lost(reason) => {
+                tracked.phase = Phase::Waiting(now + retry);
+                self.note(format!("handing over proof {id} failed: {reason}; it is kept and tried again"));
+            }
+        }
+        self.retire();
+    }
+
+    /// Time passes. Finds hand-overs that came to nothing and works out the condition. Call it after everything else
+    /// and at least once per [`GatewayTiming::poll`].
+    pub fn tick(&mut self, now: Instant) {
+        self.find_fruitless(now);
+        let condition = self.condition(now);
+        let news = match (&self.told_condition, &condition) {
+            (None, _) => true,
+            // Another error is news, another try is not.
+            (Some(Condition::Connecting { error: a, .. }), Condition::Connecting { error: b, .. }) => {
+                b.is_some() && a != b
+            }
+            (Some(old), new) => old.word() != new.word(),
+        };
+        if news {
+            self.told_condition = Some(condition.clone());
+            self.events.push(WorkEvent::Condition(condition));
+        }
+    }
+
+    fn find_fruitless(&mut self, now: Instant) {
+        let Some(job) = &self.job else { return };
+        let header = job.header;
+        let mut notes = Vec::new();
+        for tracked in &mut self.proofs {
+            let (Phase::Taken(at), Some(heard)) = (&tracked.phase, tracked.heard) else { continue };
+            let went_deaf = heard.saturating_duration_since(*at) >= self.timing.quiet;
+            let patience = self.timing.again * if went_deaf { 1 } else { BESIDE };
+            let wait = patience * 2_u32.pow(self.fruitless.min(DOUBLINGS_MAX));
+            if tracked.kept.found.job.header == header && now.saturating_duration_since(heard) >= wait {
+                tracked.phase = Phase::Waiting(now);
+                self.fruitless = self.fruitless.saturating_add(1);
+                notes.push(format!(
+                    "proof {} was taken but no block came; it is handed over again",
+                    tracked.kept.id
+                ));
+            }
+        }
+        // The first few tell the story; a gateway that refuses for days needs no line for each.
+        if self.fruitless <= FRUITLESS_MAX {
+            self.events.extend(notes.into_iter().map(WorkEvent::Note));
+        }
+    }
+
+    /// How the gateway is doing, worst news first.
+    pub fn condition(&self, now: Instant) -> Condition {
+        if let Some(reason) = &self.garbled {
+            return Condition::Garbled { reason: reason.clone() };
+        }
+        if let Link::Down { attempt, next_try, error } = &self.link {
+            return Condition::Connecting { attempt: *attempt, next_try: *next_try, error: error.clone() };
+        }
+        if let Some(silent) =
+            self.asked.filter(|asked| now.saturating_duration_since(*asked) >= self.timing.quiet)
+        {
+            let with_it = self.proofs.iter().filter_map(|tracked| match tracked.phase {
+                Phase::Submitting(at) | Phase::Taken(at) => Some(at),
+                Phase::Waiting(_) | Phase::Mined => None,
+            });
+            return match with_it.max() {
+                Some(since) => Condition::Proving { since },
+                None => Condition::Silent { since: silent },
+            };
+        }
+        if let Some(reason) = &self.paused {
+            return Condition::Paused { reason: reason.clone() };
+        }
+        if self.fruitless >= FRUITLESS_MAX {
+            return Condition::RefusingEveryProof { count: self.fruitless };
+        }
+        if let Some(frozen) = self.frozen(now) {
+            return frozen;
+        }
+        match self.job {
+            Some(_) => Condition::Healthy,
+            None => Condition::Connecting { attempt: 1, next_try: None, error: None },
+        }
+    }
+
+    fn frozen(&self, now: Instant) -> Option<Condition> {
+        let job = self.job.as_ref()?;
+        let frozen = |reason: String| Some(Condition::FrozenJob { since: job.received, reason });
+        if let Some(node) = &self.node {
+            if node
+                .behind_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= self.timing.behind)
+            {
+                return frozen("the node's newest block is another one than the job builds on".to_owned());
+            }
+            if let Some(wanted) = node.certificate_version
+                && wanted != job.certificate_version
+                && job.age(now) >= self.timing.behind
+            {
+                let found = job.certificate_version;
+                return frozen(format!("the network wants certificate {wanted}, the job is for {found}"));
+            }
+            return None;
+        }
+        (job.age(now) >= self.timing.frozen).then_some(())?;
+        frozen("a block is due every 3 min 14 s".to_owned())
+    }
+
+    /// Whether the node should be asked what its next block needs: only an old job makes one curious.
+    pub fn wants_template(&self, now: Instant) -> bool {
+        self.has_node && self.job.as_ref().is_some_and(|job| job.age(now) >= self.timing.behind)
+    }
+
+    /// The node's newest block. `None`: the node could not be asked.
+    pub fn node_tip(&mut self, tip: Option<[u8; 32]>, now: Instant) {
+        let Some(tip) = tip else {
+            self.node = None;
+            return;
+        };
+        let behind = self.job.as_ref().is_some_and(|job| job.prev_block() != tip);
+        let known = self.node.take();
+        let since = known.as_ref().and_then(|node| node.behind_since);
+        self.node = Some(NodeView {
+            tip,
+            behind_since: behind.then(|| since.unwrap_or(now)),
+            certificate_version: known
+                .filter(|node| node.tip == tip)
+                .and_then(|node| node.certificate_version),
+        });
+    }
+
+    /// The certificate version that the node's next block needs.
+    pub fn node_certificate(&mut self, wanted: u32) {
+        if let Some(node) = &mut self.node {
+            node.certificate_version = Some(wanted);
+        }
+    }
+
+    /// The headers that the node should be asked about, oldest first.
+    pub fn questions(&self) -> Vec<[u8; 76]> {
+        let mut headers: Vec<[u8; 76]> = Vec::new();
+        for tracked in &self.proofs {
+            let header = tracked.kept.found.job.header;
+            if headers.len() < QUESTIONS_MAX && !headers.contains(&header) {
+                headers.push(header);
+            }
+        }
+        headers
+    }
+
+    /// What the node knows of a header that it was asked about.
+    pub fn fate(&mut self, header: &[u8; 76], fate: &Fate, now: Instant) {
+        let of_header: Vec<ProofId> = self
+            .proofs
+            .iter()
+            .filter(|tracked| tracked.kept.found.job.header == *header)
+            .map(|tracked| tracked.kept.id.clone())
+            .collect();
+        // The node knows blocks by their headers. Of several proofs for one header, the last that was handed over is
+        // the block: the next one only goes when the one before it came to nothing.
+        let block = self
+            .proofs
+            .iter()
+            .filter(|tracked| tracked.kept.found.job.header == *header)
+            .max_by_key(|tracked| (tracked.phase == Phase::Mined, tracked.taken_at))
+            .map(|tracked| tracked.kept.id.clone());
+        for id in of_header {
+            let is_block = block.as_ref() == Some(&id);
+            self.fate_of(&id, is_block, fate, now);
+        }
+    }
+
+    fn fate_of(&mut self, id: &ProofId, is_block: bool, fate: &Fate, now: Instant) {
+        let Some(index) = self.proofs.iter().position(|tracked| tracked.kept.id == *id) else { return };
+        let tracked = &mut self.proofs[index];
+        // Its reply is still to come, and says whether it was taken at all.
+        if matches!(tracked.phase, Phase::Submitting(_)) {
+            return;
+        }
+        let mined = tracked.phase == Phase::Mined;
+        let stale = |reason: &str| ProofState::Stale { reason: reason.to_owned() };
+        match fate {
+            Fate::InBlock { .. } if !is_block => {
+                self.tell(index, stale("another proof of the same job became the block"));
+            }
+            Fate::InBlock { hash, height, confirmations } => {
+                tracked.phase = Phase::Mined;
+                self.fruitless = 0;
+                self.tell(index, ProofState::InBlock { hash: hash.clone(), height: *height });
+                if *confirmations >= CONFIRMED_DEPTH {
+                    let (hash, height, confirmations) = (hash.clone(), *height, *confirmations);
+                    self.tell(index, ProofState::Confirmed { hash, height, confirmations });
+                }
+            }
+            Fate::Replaced { reason } => {
+                // The gateway was through with it before the other block came.
+                if matches!(tracked.phase, Phase::Taken(_)) && tracked.heard.is_some() {
+                    self.fruitless = self.fruitless.saturating_add(1);
+                }
+                let reason =
+                    if mined { format!("its block left the main chain: {reason}") } else { reason.clone() };
+                self.tell(index, stale(&reason));
+            }
+            // The chain went back behind it: its header may be current again.
+            Fate::Open if mined => tracked.phase = Phase::Waiting(now),
+            Fate::Open => {
+                let superseded =
+                    self.job.as_ref().is_some_and(|job| job.header != tracked.kept.found.job.header);
+                if superseded && matches!(tracked.phase, Phase::Waiting(_)) {
+                    self.tell(
+                        index,
+                        stale("the gateway offers another job for the same block and takes no older one"),
+                    );
+                }
+            }
+            Fate::Unknown => {}
+        }
+    }
+
+    /// Tells a proof's state if it is news, and lets go of the proof if it is final.
+    fn tell(&mut self, index: usize, state: ProofState) {
+        let tracked = &mut self.proofs[index];
+        if tracked.told.as_ref() == Some(&state) {
+            return;
+        }
+        tracked.told = Some(state.clone());
+        let id = tracked.kept.id.clone();
+        if state.is_final() {
+            self.proofs.remove(index);
+        }
+        self.events.push(WorkEvent::Proof { id, state });
+    }
+
+    /// As [`Self::tell`] for several, by their present indices.
+    fn tell_all(&mut self, told: Vec<(usize, ProofState)>) {
+        // From the back, so that removing one does not move the others.
+        for (index, state) in told.into_iter().rev() {
+            self.tell(index, state);
+        }
+    }
+}
