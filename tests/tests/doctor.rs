@@ -1,0 +1,203 @@
+//! `pearlbed doctor` as a person and as a script meet it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use pearlbed_tests::build;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// An empty home, removed in the end.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// `pearlbed` with these arguments and nothing in its environment but this home.
+    fn pearlbed(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(build::pearlbed());
+        command.args(arguments).env_clear().env("PEARLBED_HOME", self.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.pearlbed(arguments).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|err| panic!("{err}: {output:?}"))
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn check<'a>(answer: &'a Value, id: &str) -> &'a Value {
+    let mut checks = answer["checks"].as_array().unwrap().iter();
+    checks.find(|check| check["id"] == id).unwrap_or_else(|| panic!("no check {id} in {answer:#}"))
+}
+
+#[test]
+fn json_has_exactly_the_documented_keys() {
+    let answer = Home::new().json(&["doctor", "--json"]);
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(answer["schema"], 1);
+    assert!(answer["ok"].is_boolean());
+    let mut top = keys(&answer);
+    top.sort();
+    assert_eq!(top, ["checks", "hardware", "ok", "plugins", "schema"]);
+    for check in answer["checks"].as_array().unwrap() {
+        let mut row = keys(check);
+        row.sort();
+        assert_eq!(row, ["finding", "fix", "id", "section", "state"]);
+        let state = check["state"].as_str().unwrap();
+        assert!(["ok", "warn", "fail", "skip"].contains(&state), "{check}");
+        assert!(!check["finding"].as_str().unwrap().is_empty(), "{check}");
+        assert_eq!(check["fix"].is_null(), state == "ok", "{check}");
+    }
+    let failed = answer["checks"].as_array().unwrap().iter().any(|check| check["state"] == "fail");
+    assert_eq!(answer["ok"], !failed);
+    assert!(answer["hardware"]["cpu"]["logical_cores"].as_u64().unwrap() > 0);
+    assert!(answer["plugins"].is_array());
+}
+
+#[test]
+fn an_empty_home_is_left_empty_and_gets_a_next_step() {
+    let home = Home::new();
+    let output = home.run(&["doctor"]);
+    assert_eq!(text(&output.stderr), "");
+    assert!(text(&output.stdout).contains("pearlbed init"), "{output:?}");
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn text_fits_80_columns_and_has_no_colour_in_a_pipe() {
+    let home = Home::new();
+    for arguments in
+        [&["doctor"][..], &["doctor", "--verbose"], &["doctor", "--list-checks"], &["doctor", "--help"]]
+    {
+        let mut command = home.pearlbed(arguments);
+        command.env("COLUMNS", "500");
+        let output = command.output().unwrap();
+        let shown = text(&output.stdout);
+        assert!(!shown.contains('\u{1b}'), "{shown}");
+        for line in shown.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
+fn colour_can_be_forced_and_no_color_wins() {
+    let home = Home::new();
+    let shown = |variables: &[(&str, &str)]| {
+        let mut command = home.pearlbed(&["doctor", "--only", "memory"]);
+        command.envs(variables.iter().copied());
+        text(&command.output().unwrap().stdout).contains('\u{1b}')
+    };
+    assert!(shown(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!shown(&[("NO_COLOR", "1")]));
+    assert!(!shown(&[]));
+}
+
+#[test]
+fn only_runs_what_was_asked_for() {
+    let home = Home::new();
+    let answer = home.json(&["doctor", "--json", "--only", "memory,disk"]);
+    let mut ids: Vec<_> =
+        answer["checks"].as_array().unwrap().iter().map(|check| check["section"].as_str().unwrap()).collect();
+    ids.dedup();
+    assert_eq!(ids, ["Hardware", "Disk"]);
+    let output = home.run(&["doctor", "--only", "moon"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains("error: there is no check `moon`") && stderr.contains("hint: known checks: cpu"),
+        "{stderr}"
+    );
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn every_check_that_is_listed_can_be_asked_for() {
+    let home = Home::new();
+    let listed = home.json(&["doctor", "--list-checks", "--json"]);
+    for check in listed["checks"].as_array().unwrap() {
+        let id = check["id"].as_str().unwrap();
+        let answer = home.json(&["doctor", "--json", "--only", id]);
+        for row in answer["checks"].as_array().unwrap() {
+            let row = row["id"].as_str().unwrap();
+            assert!(row == id || row.starts_with(&format!("{id}/")), "{id} gave {row}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_configuration_fails_and_says_how_to_put_it_right() {
+    let home = Home::new();
+    std::fs::write(home.path().join("config.toml"), "[mining]\nprovidr = \"x\"\n").unwrap();
+    let answer = home.json(&["doctor", "--json", "--only", "configuration"]);
+    assert_eq!(answer["ok"], false);
+    let config = check(&answer, "config");
+    assert_eq!(config["state"], "fail");
+    assert!(config["fix"].as_str().unwrap().contains("provider"), "{config}");
+    assert_eq!(home.run(&["doctor"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_home_that_is_a_file_fails() {
+    let home = Home::new();
+    let file = home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = home.pearlbed(&["doctor", "--only", "home-folder", "--home"]).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("is not a folder"), "{output:?}");
+}
+
+#[test]
+fn a_configuration_that_is_a_pipe_holds_nobody_up_for_long() {
+    let home = Home::new();
+    let fifo = Command::new("mkfifo").arg(home.path().join("config.toml")).status().unwrap();
+    assert!(fifo.success());
+    let answer = home.json(&["doctor", "--json", "--only", "config,memory"]);
+    assert_eq!(check(&answer, "config")["state"], "fail");
+    assert_eq!(check(&answer, "memory")["state"], "ok");
+}
+
+#[test]
+fn a_secret_that_is_not_set_is_named_and_one_that_is_set_is_never_shown() {
+    let home = Home::new();
+    let config = "[mining]\nsubmit_target = \"solo\"\n[mining.extra]\npearld_rpc_url = \"http://127.0.0.1:44107\"\n\
+                  pearld_rpc_user = \"rpcuser\"\npearld_rpc_password_env = \"TEST_NODE_PASSWORD\"\n";
+    std::fs::write(home.path().join("config.toml"), config).unwrap();
+    let arguments = ["doctor", "--json", "--only", "configuration"];
+    let answer = home.json(&arguments);
+    let secret = check(&answer, "secrets/TEST_NODE_PASSWORD");
+    assert_eq!(secret["state"], "fail");
+    let output = home.pearlbed(&arguments).env("TEST_NODE_PASSWORD", "hunter2-hunter2").output().unwrap();
+    let shown = text(&output.stdout);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let answer: Value = serde_json::from_str(shown).unwrap();
+    assert_eq!(check(&answer, "secrets/TEST_NODE_PASSWORD")["state"], "ok");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let home = Home::new();
+    let mut command = home.pearlbed(&["doctor", "--verbose"]);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+}
