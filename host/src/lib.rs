@@ -25,6 +25,7 @@ pub mod work;
 // Plain services.
 pub mod config;
 pub mod hardware;
+pub mod models;
 pub mod sidecar;
 
 // What everything stands on.

@@ -52,12 +52,16 @@ mod config;
 mod devnet;
 mod doctor;
 mod drivers;
+mod inspect_model;
+mod models;
 
 // In the order of `pearlbed --help`.
 commands! {
     Doctor(doctor),
     Config(config),
     Devnet(devnet),
+    Models(models),
+    InspectModel(inspect_model),
     Completions(completions),
     #[command(name = "__drivers", hide = true)]
     Drivers(drivers),

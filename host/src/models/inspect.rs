@@ -1,0 +1,452 @@
+//! Whether a folder holds a checkpoint that can mine, told from its files before hours of loading are spent on it.
+//!
+//! Reads names, sizes, small JSON files and the first bytes of weights. It never reads the weights themselves.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Model;
+use crate::explain::Explain;
+
+/// JSON files beyond this are not read: a `tokenizer.json` may have tens of megabytes, a `config.json` has kilobytes.
+const JSON_BYTES_MAX: u64 = 64 << 20;
+/// The header of a safetensors file is at most so long.
+const HEADER_BYTES_MAX: u64 = 100 << 20;
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As it must be.
+    Ok,
+    /// Usable, with something to know.
+    Warn,
+    /// In the way.
+    Fail,
+    /// Does not matter for this checkpoint.
+    Skip,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// A stable id.
+    pub id: &'static str,
+    /// How it came out.
+    pub state: State,
+    /// What was found.
+    pub finding: String,
+    /// What to do, unless all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// A checkpoint folder, looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    /// The folder.
+    pub path: PathBuf,
+    /// Whether nothing is in the way.
+    pub ok: bool,
+    /// Architectures that `config.json` names.
+    pub architectures: Vec<String>,
+    /// Bytes of weights.
+    pub weight_bytes: u64,
+    /// The row of the registry that the checkpoint says it is, if any.
+    pub model: Option<Model>,
+    /// Everything that was looked at.
+    pub checks: Vec<Check>,
+}
+
+/// Why a folder could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum InspectError {
+    #[error("cannot look into {}", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("{} is not a folder", path.display())]
+    NotAFolder { path: PathBuf },
+}
+
+impl Explain for InspectError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Folder { .. } => None,
+            Self::NotAFolder { .. } => {
+                Some("give the folder of the checkpoint: the one with config.json in it".to_owned())
+            }
+        }
+    }
+}
+
+/// Looks at the checkpoint in the folder `path`.
+///
+/// # Errors
+///
+/// [`InspectError`] where there is no folder to look at. What is wrong with the files is a finding.
+pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
+    let refused = |err| InspectError::Folder { path: path.to_owned(), err };
+    if !fs::metadata(path).map_err(refused)?.is_dir() {
+        return Err(InspectError::NotAFolder { path: path.to_owned() });
+    }
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(path).map_err(refused)? {
+        // Names that are not UTF-8 are no files of a checkpoint.
+        if let Ok(name) = entry.map_err(refused)?.file_name().into_string() {
+            names.insert(name);
+        }
+    }
+    let mut look = Look { path, names, checks: Vec::new() };
+    let config = look.config();
+    look.quantisation(config.as_ref());
+    let architectures = texts(config.as_ref().and_then(|config| config.get("architectures")));
+    look.tokenizer();
+    let weight_bytes = look.weights();
+    look.processor(&architectures);
+    let model = look.registry(config.as_ref());
+    let ok = look.checks.iter().all(|check| check.state != State::Fail);
+    Ok(Inspection { path: path.to_owned(), ok, architectures, weight_bytes, model, checks: look.checks })
+}
+
+struct Look<'a> {
+    path: &'a Path,
+    names: BTreeSet<String>,
+    checks: Vec<Check>,
+}
+
+impl Look<'_> {
+    fn note(&mut self, id: &'static str, state: State, finding: impl Into<String>, fix: Option<&str>) {
+        self.checks.push(Check { id, state, finding: finding.into(), fix: fix.map(str::to_owned) });
+    }
+
+    fn config(&mut self) -> Option<Value> {
+        const FIX: &str = "download the checkpoint again, complete";
+        if !self.names.contains("config.json") {
+            self.note("config", State::Fail, "there is no config.json", Some(FIX));
+            return None;
+        }
+        match json(&self.path.join("config.json")) {
+            Ok(config @ Value::Object(_)) => {
+                self.note("config", State::Ok, "config.json is there", None);
+                Some(config)
+            }
+            Ok(_) => {
+                self.note("config", State::Fail, "config.json is not a JSON object", Some(FIX));
+                None
+            }
+            Err(problem) => {
+                self.note("config", State::Fail, format!("config.json {problem}"), Some(FIX));
+                None
+            }
+        }
+    }
+
+    /// Only weights that Pearl quantised make products that are proofs.
+    fn quantisation(&mut self, config: Option<&Value>) {
+        let id = "quantization";
+        let Some(config) = config else {
+            return self.note(id, State::Skip, "there is no config.json to tell", None);
+        };
+        let fix = "use a checkpoint that Pearl has quantised: `pearlbed models` lists them";
+        match config.pointer("/quantization_config/quant_method") {
+            Some(Value::String(method)) if method == "pearl" => {
+                self.note(id, State::Ok, "quant_method is `pearl`", None);
+            }
+            Some(Value::String(method)) => {
+                let method: String = method.chars().take(40).collect();
+                self.note(id, State::Fail, format!("quant_method is `{method}`, not `pearl`"), Some(fix));
+            }
+            Some(_) => self.note(id, State::Fail, "quant_method is not text", Some(fix)),
+            None => {
+                let what =
+                    "config.json has no quantization_config.quant_method: a plain model, which cannot mine";
+                self.note(id, State::Fail, what, Some(fix));
+            }
+        }
+    }
+
+    fn tokenizer(&mut self) {
+        let fix = "download the tokenizer files of the checkpoint";
+        let there: Vec<_> = ["tokenizer.json", "tokenizer_config.json", "tokenizer.model"]
+            .into_iter()
+            .filter(|name| self.names.contains(*name))
+            .collect();
+        if there.is_empty() {
+            let what = "neither tokenizer.json nor tokenizer_config.json nor tokenizer.model is there";
+            return self.note("tokenizer", State::Fail, what, Some(fix));
+        }
+        for name in there.iter().filter(|name| name.ends_with(".json")) {
+            if let Err(problem) = json(&self.path.join(name)) {
+                return self.note("tokenizer", State::Fail, format!("{name} {problem}"), Some(fix));
+            }
+        }
+        self.note("tokenizer", State::Ok, there.join(", "), None);
+    }
+
+    /// All shards that the index names are there and are what they say. Returns the bytes of weights.
+    fn weights(&mut self) -> u64 {
+        let fix = "download the missing or broken files again";
+        let is_weights =
+            |name: &&String| [".safetensors", ".bin", ".gguf"].iter().any(|ending| name.ends_with(ending));
+        let files: Vec<String> = self.names.iter().filter(is_weights).cloned().collect();
+        let mut wanted: BTreeSet<String> = files.iter().cloned().collect();
+        let index = "model.safetensors.index.json";
+        if self.names.contains(index) {
+            match json(&self.path.join(index)) {
+                Ok(index) => {
+                    let shards = index.get("weight_map").and_then(Value::as_object);
+                    wanted.extend(
+                        shards.into_iter().flatten().filter_map(|(_, file)| file.as_str()).map(str::to_owned),
+                    );
+                }
+                Err(problem) => {
+                    self.note("weights", State::Fail, format!("{index} {problem}"), Some(fix));
+                    return 0;
+                }
+            }
+        }
+        if wanted.is_empty() {
+            self.note("weights", State::Fail, "there are no weights (*.safetensors)", Some(fix));
+            return 0;
+        }
+        let mut bytes = 0;
+        for name in &wanted {
+            // A name from the index is only ever a file of this folder.
+            let problem = if name.contains('/') || !self.names.contains(name) {
+                Some("is missing".to_owned())
+            } else {
+                match weight_file(&self.path.join(name)) {
+                    Ok(length) => {
+                        bytes += length;
+                        None
+                    }
+                    Err(problem) => Some(problem),
+                }
+            };
+            if let Some(problem) = problem {
+                let name: String = name.chars().take(80).collect();
+                self.note("weights", State::Fail, format!("{name} {problem}"), Some(fix));
+                return bytes;
+            }
+        }
+        let count = wanted.len();
+        let files = if count == 1 { "file" } else { "files" };
+        self.note("weights", State::Ok, format!("{count} {files}, {}", crate::text::bytes(bytes)), None);
+        bytes
+    }
+
+    /// Gemma models that see need files that say how pictures are prepared, and published checkpoints have lacked them.
+    fn processor(&mut self, architectures: &[String]) {
+        let gemma = architectures.iter().any(|name| {
+            name.starts_with("Gemma4")
+                || (name.starts_with("Gemma") && name.ends_with("ForConditionalGeneration"))
+        });
+        if !gemma {
+            return self.note("processor", State::Skip, "only Gemma needs processor files", None);
+        }
+        let missing: Vec<_> = ["processor_config.json", "preprocessor_config.json"]
+            .into_iter()
+            .filter(|name| !self.names.contains(*name))
+            .collect();
+        if missing.is_empty() {
+            self.note("processor", State::Ok, "the processor files are there", None);
+        } else {
+            let fix = "copy them from the base model's repository";
+            self.note("processor", State::Fail, format!("missing: {}", missing.join(", ")), Some(fix));
+        }
+    }
+
+    /// Which row of the registry the checkpoint is, by what it calls itself or by the folder's name.
+    fn registry(&mut self, config: Option<&Value>) -> Option<Model> {
+        let said = config.and_then(|config| config.get("_name_or_path")).and_then(Value::as_str);
+        let folder = self.path.file_name().and_then(|name| name.to_str());
+        let model = super::registry().into_iter().find(|model| {
+            let name = model.id.rsplit('/').next().unwrap_or(&model.id);
+            said == Some(&model.id) || folder.is_some_and(|folder| folder.eq_ignore_ascii_case(name))
+        });
+        match &model {
+            Some(model) if model.status == super::Status::Validated => {
+                self.note("registry", State::Ok, format!("{}, validated", model.id), None);
+            }
+            Some(model) => {
+                let fix = "expect surprises, or use a validated model: `pearlbed models`";
+                self.note(
+                    "registry",
+                    State::Warn,
+                    format!("{}, planned: {}", model.id, model.notes),
+                    Some(fix),
+                );
+            }
+            None => {
+                let what = "not in the registry by its name; a converted checkpoint of your own need not be";
+                self.note("registry", State::Skip, what, None);
+            }
+        }
+        model
+    }
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let items = value.and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(Value::as_str).map(|text| text.chars().take(100).collect()).collect()
+}
+
+/// The JSON in the file, or what is wrong with it, as the end of a sentence.
+fn json(path: &Path) -> Result<Value, String> {
+    let refused = |err: io::Error| format!("cannot be read: {err}");
+    let length = regular(path)?;
+    let file = File::open(path).map_err(refused)?;
+    if length.len() > JSON_BYTES_MAX {
+        return Err(format!("has {}, which is too much", crate::text::bytes(length.len())));
+    }
+    let mut bytes = Vec::new();
+    file.take(JSON_BYTES_MAX).read_to_end(&mut bytes).map_err(refused)?;
+    serde_json::from_slice(&bytes).map_err(|err| format!("is not JSON (line {})", err.line()))
+}
+
+/// What is known of a regular file. Asked before it is opened: opening a named pipe waits for ever.
+fn regular(path: &Path) -> Result<fs::Metadata, String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(metadata),
+        Ok(_) => Err("is not a file".to_owned()),
+        Err(err) => Err(format!("cannot be read: {err}")),
+    }
+}
+
+/// The length of a file of weights, or what is wrong with it, as the end of a sentence.
+fn weight_file(path: &Path) -> Result<u64, String> {
+    let refused = |err: io::Error| format!("cannot be read: {err}");
+    let length = regular(path)?.len();
+    if length == 0 {
+        return Err("is empty".to_owned());
+    }
+    if path.extension().is_none_or(|extension| extension != "safetensors") {
+        return Ok(length);
+    }
+    // safetensors: eight bytes of header length, then that much JSON, then the tensors that it places.
+    let mut file = File::open(path).map_err(refused)?;
+    let mut head = [0; 9];
+    let broken = "is not a safetensors file: perhaps a pointer of Git LFS, or a download that was cut off";
+    file.read_exact(&mut head).map_err(|_| broken.to_owned())?;
+    let header = u64::from_le_bytes(head[..8].try_into().expect("eight bytes"));
+    if head[8] != b'{' || header == 0 || header > HEADER_BYTES_MAX || header + 8 > length {
+        return Err(broken.to_owned());
+    }
+    let mut text = vec![b'{'];
+    file.take(header - 1).read_to_end(&mut text).map_err(refused)?;
+    let tensors: Value = serde_json::from_slice(&text).map_err(|_| broken.to_owned())?;
+    let ends = tensors
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, tensor)| tensor.pointer("/data_offsets/1")?.as_u64());
+    match ends.max() {
+        Some(end) if end > length - 8 - header => {
+            Err("is cut off: its header places tensors beyond its end".to_owned())
+        }
+        _ => Ok(length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkpoint that passes, in a folder of this name.
+    fn checkpoint(name: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        let config =
+            r#"{"architectures":["LlamaForCausalLM"],"quantization_config":{"quant_method":"pearl"}}"#;
+        fs::write(path.join("config.json"), config).unwrap();
+        fs::write(path.join("tokenizer.json"), "{}").unwrap();
+        fs::write(path.join("model.safetensors"), safetensors(16, 16)).unwrap();
+        (folder, path)
+    }
+
+    /// A file with one tensor that ends at `end`, and `present` bytes of tensors.
+    fn safetensors(end: u64, present: usize) -> Vec<u8> {
+        let header = format!(r#"{{"w":{{"dtype":"I8","shape":[{end}],"data_offsets":[0,{end}]}}}}"#);
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(vec![7; present]);
+        bytes
+    }
+
+    fn state(inspection: &Inspection, id: &str) -> (State, String) {
+        let check = inspection.checks.iter().find(|check| check.id == id).unwrap();
+        assert_eq!(check.fix.is_some(), matches!(check.state, State::Fail | State::Warn), "{check:?}");
+        (check.state, check.finding.clone())
+    }
+
+    #[test]
+    fn a_complete_checkpoint_passes() {
+        let (_folder, path) = checkpoint("Llama-3.3-70B-Instruct-pearl");
+        let inspection = inspect(&path).unwrap();
+        assert!(inspection.ok, "{inspection:#?}");
+        assert_eq!(inspection.model.as_ref().unwrap().status, super::super::Status::Validated);
+        assert_eq!(state(&inspection, "processor").0, State::Skip);
+    }
+
+    #[test]
+    fn a_model_that_pearl_did_not_quantise_cannot_mine() {
+        let (_folder, path) = checkpoint("plain");
+        fs::write(path.join("config.json"), r#"{"quantization_config":{"quant_method":"gptq"}}"#).unwrap();
+        let inspection = inspect(&path).unwrap();
+        assert!(!inspection.ok);
+        assert_eq!(state(&inspection, "quantization").1, "quant_method is `gptq`, not `pearl`");
+    }
+
+    #[test]
+    fn gemma_without_its_processor_files_fails() {
+        let (_folder, path) = checkpoint("gemma");
+        let config = r#"{"architectures":["Gemma4ForConditionalGeneration"],"quantization_config":{"quant_method":"pearl"}}"#;
+        fs::write(path.join("config.json"), config).unwrap();
+        fs::write(path.join("processor_config.json"), "{}").unwrap();
+        let inspection = inspect(&path).unwrap();
+        assert_eq!(
+            state(&inspection, "processor"),
+            (State::Fail, "missing: preprocessor_config.json".into())
+        );
+    }
+
+    #[test]
+    fn weights_that_are_missing_cut_off_or_pointers_are_found() {
+        let (_folder, path) = checkpoint("weights");
+        let weights = |bytes: &[u8]| {
+            fs::write(path.join("model.safetensors"), bytes).unwrap();
+            let (state, finding) = state(&inspect(&path).unwrap(), "weights");
+            (state == State::Ok, finding)
+        };
+        assert!(weights(&safetensors(16, 16)).0);
+        assert!(weights(&safetensors(17, 16)).1.contains("cut off"));
+        assert!(weights(b"version https://git-lfs.github.com/spec/v1\n").1.contains("Git LFS"));
+        assert!(weights(b"\0\0\0\0\0\0\0\0{}").1.contains("is not a safetensors file"));
+        assert!(weights(&u64::MAX.to_le_bytes()).1.contains("is not a safetensors file"));
+        assert!(weights(b"").1.contains("is empty"));
+        let index = r#"{"weight_map":{"a":"model.safetensors","b":"../../etc/passwd"}}"#;
+        fs::write(path.join("model.safetensors.index.json"), index).unwrap();
+        assert!(weights(&safetensors(1, 1)).1.ends_with("passwd is missing"));
+    }
+
+    #[test]
+    fn an_empty_folder_fails_by_findings_and_a_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let inspection = inspect(folder.path()).unwrap();
+        assert!(!inspection.ok);
+        assert_eq!(state(&inspection, "config").1, "there is no config.json");
+        let file = folder.path().join("x");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(inspect(&file), Err(InspectError::NotAFolder { .. })));
+    }
+}
