@@ -201,3 +201,24 @@ fn a_reader_that_has_gone_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(text(&output.stderr), "");
 }
+
+#[test]
+fn the_name_alone_says_what_the_program_is_and_how_to_start() {
+    let output = Home::new().run(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "");
+    for command in ["pearlbed doctor", "pearlbed init", "pearlbed start --devnet"] {
+        assert!(text(&output.stdout).contains(command), "{output:?}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_told_on_stderr_with_status_2() {
+    for arguments in [&["docter"][..], &["doctor", "--jsn"], &["doctor", "--probe-timeout", "2"], &["--home"]]
+    {
+        let output = Home::new().run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "");
+        assert!(text(&output.stderr).starts_with("error: "), "{output:?}");
+    }
+}

@@ -11,6 +11,7 @@ mod error;
 pub mod render;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,9 +68,18 @@ commands! {
     Drivers(drivers),
 }
 
+const START: &str = "\
+Start here:
+  pearlbed doctor           what can mine here, and what is in the way
+  pearlbed start --devnet   mine on a test network inside this machine
+  pearlbed init             set up mining that pays you
+
+`pearlbed <command> --help` shows examples of each command.";
+
 /// Mine Pearl (PRL) with providers that come as shared libraries: untrusted kernels, trusted wallet.
 #[derive(Parser, Debug)]
 #[command(name = "pearlbed", version, arg_required_else_help = true, max_term_width = 80)]
+#[command(after_help = START)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -101,16 +111,15 @@ pub fn main() -> ExitCode {
 
 /// Parses `args` (the program's name first), runs the command, prints its error, and says how to exit.
 fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<_> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(err) => return answer_without_command(&err),
+        Err(err) => return answer_without_command(&err, args.len()),
     };
     crate::panic::install(cli.command.name());
     let context = Context::of_process(&cli.global);
     match cli.command.run(&context) {
         Ok(exit) => exit,
-        // The reader of our output has gone: nothing is wrong, and nobody is left to tell.
-        Err(_) if context.output_closed() => Exit::Ok,
         Err(err) => {
             context.report(&err);
             err.exit()
@@ -119,10 +128,22 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 /// Prints what clap has to say: help and version on stdout, a wrong command line on stderr.
-fn answer_without_command(err: &clap::Error) -> Exit {
-    // Where the stream is closed (`pearlbed --help | head -1`) there is nobody to tell.
-    let _ = err.print();
-    if err.use_stderr() { Exit::Usage } else { Exit::Ok }
+///
+/// Whoever types the program's name alone (`words` is 1) asks what it is, and has done nothing wrong.
+fn answer_without_command(err: &clap::Error, words: usize) -> Exit {
+    let says = |text: clap::builder::StyledStr| format!("{}\n", text.ansi().to_string().trim_end());
+    // Where a stream is closed (`pearlbed --help | head -1`) there is nobody to tell.
+    if words <= 1 {
+        let _ = anstream::stdout().write_all(says(command().render_help()).as_bytes());
+        return Exit::Ok;
+    }
+    let text = says(err.render());
+    if err.use_stderr() {
+        let _ = anstream::stderr().write_all(text.as_bytes());
+        return Exit::Usage;
+    }
+    let _ = anstream::stdout().write_all(text.as_bytes());
+    Exit::Ok
 }
 
 /// The command line as clap describes it, for completions and man pages.
