@@ -1,0 +1,156 @@
+//! Trying a kernel before it is trusted: is it right, how fast is it, and what does its folding cost?
+
+use std::time::{Duration, Instant};
+
+use pearl_pow::Side;
+
+use crate::kernel::{self, Depth, Kernel, Panels, Region, Scratch};
+use crate::pack::{GROUP, Group};
+
+/// Panels of small random matrices, the same for every kernel.
+struct Sample {
+    a: Panels,
+    b: Panels,
+    tile: (usize, usize),
+}
+
+impl Sample {
+    /// `rows` rows and columns and a whole number of `kernel`'s panels, folded into tiles of `tile`.
+    fn new(kernel: &Kernel, depth: Depth, rows: (usize, usize), tile: (usize, usize)) -> Self {
+        let k = depth.rank * depth.slices;
+        let pairs: Vec<[u16; 2]> =
+            (0..k).map(|l| [l * 7 % depth.rank, (l * 7 + 5) % depth.rank].map(|i| i as u16)).collect();
+        let operand = |side, rows: usize, tile: usize| {
+            let mut raw = vec![0; rows * k];
+            // Portable on purpose: what is checked must not have drawn its own question.
+            crate::fill::fill([rows as u64, side as u64], &mut raw);
+            let mut factor = vec![[0; GROUP]; depth.rank];
+            crate::fill::fill([2, 3], factor.as_flattened_mut());
+            factor.as_flattened_mut().iter_mut().for_each(|entry| *entry = ((*entry & 63) as i8 - 32) as u8);
+            let height = kernel.panel_height(side);
+            let padded = tile.next_multiple_of(height);
+            let count = rows / tile * (padded / height);
+            let bytes = Region::allocate(count * kernel.panel_bytes(side, depth));
+            let mut panels = Panels::new(kernel, side, depth, count, bytes);
+            let order: Vec<_> = (0..rows / tile)
+                .flat_map(|first| (0..padded).map(move |row| (row < tile).then_some(first * tile + row)))
+                .collect();
+            for (i, order) in order.chunks(GROUP / height * height).enumerate() {
+                let mut own = factor.clone();
+                // Each row's noise is another one, whatever its place in a group; padding has none.
+                for line in &mut own {
+                    let drawn = *line;
+                    for (entry, row) in line.iter_mut().zip(order) {
+                        *entry = row.map_or(0, |row| drawn[row % GROUP]);
+                    }
+                }
+                let rows: Vec<_> = order.iter().map(|row| row.map(|row| &raw[row * k..][..k])).collect();
+                let first_panel = i * (GROUP / height);
+                kernel.pack(&Group { rows: &rows, factor: &own, pairs: &pairs, first_panel }, &mut panels);
+            }
+            (panels, padded / height)
+        };
+        let (a, tile_rows) = operand(Side::A, rows.0, tile.0);
+        let (b, tile_columns) = operand(Side::BT, rows.1, tile.1);
+        Self { a, b, tile: (tile_rows, tile_columns) }
+    }
+
+    fn multiply(&self, kernel: &Kernel, scratch: &mut Scratch) {
+        kernel.multiply(&self.a, &self.b, self.tile, scratch);
+    }
+}
+
+/// Compares `kernel` with the portable one on some thousand sums.
+///
+/// # Errors
+///
+/// They differ: the processor, or the kernel, cannot be trusted.
+pub(crate) fn self_test(kernel: &Kernel) -> Result<(), String> {
+    let portable = kernel::available().last().expect("the portable kernel is always there");
+    for (rank, slices, stretch, tile) in [(32, 19, 4, (16, 16)), (128, 17, 16, (12, 16)), (64, 3, 2, (8, 4))]
+    {
+        let depth = Depth { rank, slices, stretch };
+        let [found, expected] = [kernel, portable].map(|kernel| {
+            let (mut scratch, mut messages) = (Scratch::default(), Vec::new());
+            Sample::new(kernel, depth, (48, 48), tile).multiply(kernel, &mut scratch);
+            scratch.messages(&mut messages);
+            messages
+        });
+        if found != expected {
+            let name = kernel.name();
+            return Err(format!(
+                "kernel `{name}` computes wrong sums on this processor; choose another in [mining.extra]"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Hashes per second of one thread, product and folding alone, measured for about `time`.
+pub(crate) fn speed(kernel: &Kernel, time: Duration) -> f64 {
+    let depth = Depth::new(2048, 128, 512);
+    let (rows, columns) = (kernel.tile().0 as usize, kernel.tile().1 as usize);
+    let (m, n) = (rows * 4, columns * 4);
+    let sample = Sample::new(kernel, depth, (m, n), (rows, columns));
+    let hashes = (m * n * depth.rank * depth.slices) as f64;
+    best_rate(hashes, time, |scratch| sample.multiply(kernel, scratch))
+}
+
+/// The share of the product's time that correcting and folding after every slice of `rank` steps take.
+///
+/// Measured by folding `stretch` times less often: the rest is what all the slices cost.
+pub(crate) fn fold_share(kernel: &Kernel, depth: Depth, time: Duration) -> f64 {
+    let (rows, columns) = (kernel.tile().0 as usize, kernel.tile().1 as usize);
+    let slices = 16;
+    let often = Depth { rank: depth.rank, slices, stretch: depth.stretch.min(slices) };
+    let seldom = Depth { rank: depth.rank * often.stretch, slices: slices / often.stretch, stretch: 1 };
+    if often.stretch == 1 {
+        return 0.0;
+    }
+    let hashes = (rows * 4 * columns * 4 * depth.rank * slices) as f64;
+    let rate = |depth| {
+        let sample = Sample::new(kernel, depth, (rows * 4, columns * 4), (rows, columns));
+        best_rate(hashes, time / 2, |scratch| sample.multiply(kernel, scratch))
+    };
+    let (often_rate, seldom_rate) = (rate(often), rate(seldom));
+    // Seconds per hash: with all folds, and with one in `stretch` of them.
+    let (all, few) = (1.0 / often_rate, 1.0 / seldom_rate);
+    let folding = (all - few) * often.stretch as f64 / (often.stretch as f64 - 1.0);
+    (folding / all).clamp(0.0, 1.0)
+}
+
+/// The best rate of several runs of `work`, each of which does `hashes`.
+fn best_rate(hashes: f64, time: Duration, mut work: impl FnMut(&mut Scratch)) -> f64 {
+    let mut scratch = Scratch::default();
+    work(&mut scratch);
+    let start = Instant::now();
+    let mut best: f64 = 0.0;
+    while start.elapsed() < time {
+        let one = Instant::now();
+        work(&mut scratch);
+        best = best.max(hashes / one.elapsed().as_secs_f64().max(1e-9));
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_of_this_machine_passes_its_self_test() {
+        for kernel in kernel::available() {
+            assert_eq!(self_test(kernel), Ok(()));
+        }
+    }
+
+    #[test]
+    fn speed_is_measured_within_its_time() {
+        for kernel in kernel::available() {
+            let rate = speed(kernel, Duration::from_millis(2));
+            assert!(rate.is_finite() && rate > 1e6, "{}: {rate}", kernel.name());
+            let share = fold_share(kernel, Depth::new(4096, 128, 1024), Duration::from_millis(4));
+            assert!((0.0..=1.0).contains(&share), "{}: {share}", kernel.name());
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The matrix product of one block of tiles, on the instructions that this processor has.
+//!
+//! This folder is the only place of the provider with `unsafe`: one file per instruction set, and the memory that the
+//! panels lie in. All that leaves it is safe to call. What a kernel does is the same everywhere: for a block of rows
+//! of A' and a block of columns of B' (both packed, see [`crate::pack`]) it sums the products along k and, after every
+//! `rank` steps, folds each tile's running sums into one of its 16 words (protocol section 5).
+//!
+//! ```text
+//! for a stretch of k that the cache holds            at most 16 slices, so that each word is met once
+//!   for each panel of columns                        stays in L1 for the next loop
+//!     for each panel of rows                         comes from L2
+//!       micro-kernel: sums in, slices of (products, terms, fold), sums out
+//! ```
+//!
+//! The words are never reduced across lanes here: rotation distributes over exclusive or, so a word is kept as one
+//! vector per tile, and its lanes meet once, in [`Scratch::messages`].
+//!
+//! # Limitations
+//!
+//! A tile is padded with rows and columns of zeros to whole micro-tiles. That changes no result, but a tile that is
+//! not a multiple of the micro-tile wastes multiplications.
+
+pub(crate) mod cpu;
+mod memory;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+pub(crate) use memory::{Part, Region};
+
+use pearl_pow::Side;
+
+use crate::fill;
+use crate::pack::{self, Group};
+
+/// How a kernel wants its operands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layout {
+    /// Signed bytes on both sides, nothing to correct.
+    Signed,
+    /// 128 is added to B, which makes it unsigned; a row's term takes `128 * sum(a)` off again.
+    OffsetB,
+    /// Pairs of 16-bit integers for Winograd's inner product; both sides have terms.
+    Winograd,
+}
+
+impl Layout {
+    /// Bytes that one entry takes in a panel.
+    pub(crate) const fn entry_bytes(self) -> usize {
+        match self {
+            Self::Signed | Self::OffsetB => 1,
+            Self::Winograd => 2,
+        }
+    }
+
+    /// Whether panels of `side` carry correction terms.
+    pub(crate) const fn has_terms(self, side: Side) -> bool {
+        match (self, side) {
+            (Self::Winograd, _) | (Self::OffsetB, Side::A) => true,
+            (Self::OffsetB, Side::BT) | (Self::Signed, _) => false,
+        }
+    }
+}
+
+/// What one call of a micro-kernel works on.
+///
+/// # Invariants
+///
+/// With `q = slices * steps * 4` quads (groups of four steps of k) and R, C, L the kernel's rows, columns and lanes:
+/// `a` is readable for `q * R * 4` entries and `b` for `q * C * 4`, `row_terms` for `slices * R` and `column_terms` for
+/// `slices * C` where the layout has them, `state` is writable for `slices * L` words, and `sums_in` readable and
+/// `sums_out` writable for `R * C` sums. `slices` and `steps` are at least 1. Nothing needs to be aligned, though
+/// aligned panels are faster.
+pub(crate) struct MicroArgs {
+    a: *const u8,
+    b: *const u8,
+    row_terms: *const i32,
+    #[cfg_attr(target_arch = "aarch64", expect(dead_code, reason = "no kernel there has column terms"))]
+    column_terms: *const i32,
+    state: *mut u32,
+    slices: usize,
+    /// Groups of four quads in a slice.
+    steps: usize,
+    sums_in: *const i32,
+    sums_out: *mut i32,
+    /// Whether this is the first part of its tile, which rotates each word before folding into it.
+    rotate: bool,
+}
+
+/// One instruction set's micro-kernel.
+pub(crate) trait Micro {
+    /// The kernel's name, as it is shown and configured.
+    const NAME: &'static str;
+    /// How it wants its operands.
+    const LAYOUT: Layout;
+    /// Rows of a micro-tile.
+    const ROWS: usize;
+    /// Columns of a micro-tile.
+    const COLUMNS: usize;
+    /// 32-bit lanes of a word of the state.
+    const LANES: usize;
+    /// The tile that is cheapest to fold: a whole number of micro-tiles.
+    const TILE: (u32, u32) = (16, 16);
+
+    /// Whether this processor can run it.
+    fn supported() -> bool;
+
+    /// Adds `slices` slices of products to a micro-tile, folding after each.
+    ///
+    /// # Safety
+    ///
+    /// [`Self::supported`] holds, and `args` keeps the invariants of [`MicroArgs`].
+    unsafe fn run(args: &MicroArgs);
+}
+
+/// A kernel that this processor can run.
+pub(crate) struct Kernel {
+    name: &'static str,
+    layout: Layout,
+    rows: usize,
+    columns: usize,
+    lanes: usize,
+    block: unsafe fn(&Block<'_>, &mut Scratch),
+    pack: unsafe fn(Side, &Group<'_>, &mut Panels),
+    fill: unsafe fn([u64; 2], &mut [u8]),
+    tile: (u32, u32),
+}
+
+/// Asks whether this processor can run a kernel.
+type Supported = fn() -> bool;
+
+/// Every kernel of this build with the question whether it can run here, fastest first.
+static KERNELS: &[(Kernel, Supported)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (kernel::<avx512_vnni::Avx512Vnni>(pack_avx512, fill_avx512), avx512_vnni::Avx512Vnni::supported),
+    #[cfg(target_arch = "x86_64")]
+    (kernel::<avx_vnni::AvxVnni>(pack_avx2, fill_avx2), avx_vnni::AvxVnni::supported),
+    #[cfg(target_arch = "x86_64")]
+    (kernel::<avx_vnni::Avx512VnniShort>(pack_avx2, fill_avx2), avx_vnni::Avx512VnniShort::supported),
+    #[cfg(target_arch = "x86_64")]
+    (kernel::<avx2::Avx2>(pack_avx2, fill_avx2), avx2::Avx2::supported),
+    #[cfg(target_arch = "aarch64")]
+    (kernel::<neon::Dotprod>(pack::group, fill::fill), neon::Dotprod::supported),
+    (kernel::<portable::Portable>(pack::group, fill::fill), portable::Portable::supported),
+];
+
+const fn kernel<K: Micro>(
+    pack: unsafe fn(Side, &Group<'_>, &mut Panels),
+    fill: unsafe fn([u64; 2], &mut [u8]),
+) -> Kernel {
+    assert!(K::ROWS <= pack::GROUP && K::COLUMNS <= pack::GROUP && K::ROWS * K::COLUMNS <= SUMS_MAX);
+    Kernel {
+        name: K::NAME,
+        layout: K::LAYOUT,
+        rows: K::ROWS,
+        columns: K::COLUMNS,
+        lanes: K::LANES,
+        block: block::<K>,
+        pack,
+        fill,
+        tile: K::TILE,
+    }
+}
+
+/// The kernels that this processor can run, fastest first; the last is the portable one.
+pub(crate) fn available() -> impl Iterator<Item = &'static Kernel> {
+    KERNELS.iter().filter(|(_, supported)| supported()).map(|(kernel, _)| kernel)
+}
+
+/// The names of all kernels in this build, whether or not they can run here.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    KERNELS.iter().map(|(kernel, _)| kernel.name)
+}
+
+/// Most sums in a micro-tile.
+const SUMS_MAX: usize = 256;
+/// Words of a tile's state (protocol section 5).
+pub(crate) const WORDS: usize = 16;
+
+/// How k is cut up, the same for both operands of a product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Depth {
+    /// Steps of k in a slice.
+    pub rank: usize,
+    /// Whole slices in k.
+    pub slices: usize,
+    /// Slices of a stretch: a power of two, at most 16.
+    pub stretch: usize,
+}
+
+impl Depth {
+    /// Cuts `k` into slices of `rank` and stretches of about `steps` steps.
+    pub(crate) fn new(k: usize, rank: usize, steps: usize) -> Self {
+        assert!(rank >= 32 && rank.is_multiple_of(16) && k >= rank, "the shape was checked");
+        let most = (steps / rank).clamp(1, WORDS);
+        Self { rank, slices: k / rank, stretch: 1 << most.ilog2() }
+    }
+
+    /// The slices of stretch `index`.
+    fn stretch_slices(&self, index: usize) -> usize {
+        self.stretch.min(self.slices - index * self.stretch)
+    }
+}
+
+/// Some rows of A' or columns of B', in panels of a micro-tile's height or width.
+///
+/// The entries of a stretch of k lie together, panel after panel; within a panel, quads of four steps follow each
+/// other, and within a quad the rows.
+pub(crate) struct Panels {
+    bytes: Part,
+    terms: Vec<i32>,
+    depth: Depth,
+    count: usize,
+    height: usize,
+    layout: Layout,
+    side: Side,
+}
+
+impl Panels {
+    /// Makes panels over `bytes`, `count` of them, to be filled by [`Kernel::pack`].
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is shorter than [`Kernel::panel_bytes`] times `count`.
+    pub(crate) fn new(kernel: &Kernel, side: Side, depth: Depth, count: usize, bytes: Part) -> Self {
+        let height = kernel.panel_height(side);
+        assert!(bytes.len() >= kernel.panel_bytes(side, depth) * count, "a part holds its panels");
+        let terms = if kernel.layout.has_terms(side) { count * depth.slices * height } else { 0 };
+        Self { bytes, terms: vec![0; terms], depth, count, height, layout: kernel.layout, side }
+    }
+
+    /// Bytes of one panel in one slice.
+    fn slice_bytes(&self) -> usize {
+        self.depth.rank * self.height * self.layout.entry_bytes()
+    }
+
+    /// Where `panel` begins in stretch `stretch`.
+    fn offset(&self, stretch: usize, panel: usize) -> usize {
+        let before = stretch * self.depth.stretch * self.count;
+        (before + panel * self.depth.stretch_slices(stretch)) * self.slice_bytes()
+    }
+
+    /// The bytes of one slice of one panel, and its terms (empty where the layout has none).
+    pub(crate) fn slice_mut(&mut self, panel: usize, slice: usize) -> (&mut [u8], &mut [i32]) {
+        let (stretch, within) = (slice / self.depth.stretch, slice % self.depth.stretch);
+        let bytes = self.slice_bytes();
+        let start = self.offset(stretch, panel) + within * bytes;
+        let terms = if self.terms.is_empty() {
+            &mut [][..]
+        } else {
+            let at = (panel * self.depth.slices + slice) * self.height;
+            &mut self.terms[at..at + self.height]
+        };
+        (&mut self.bytes[start..start + bytes], terms)
+    }
+
+    /// Rows (or columns) of a panel.
+    pub(crate) fn height(&self) -> usize {
+        self.height
+    }
+
+    /// How k is cut up.
+    pub(crate) fn depth(&self) -> Depth {
+        self.depth
+    }
+
+    /// The layout of the entries.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+}
+
+/// Two blocks to multiply, and how their panels make up tiles.
+struct Block<'a> {
+    a: &'a Panels,
+    b: &'a Panels,
+    /// Panels of A and of B that make up a tile.
+    tile: (usize, usize),
+}
+
+/// A cache line of sums or words.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+/// A worker's memory for the sums and words of one block, allocated once and grown when needed.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    sums: Vec<Line>,
+    states: Vec<Line>,
+    tiles: usize,
+    lanes: usize,
+}
+
+impl Scratch {
+    /// The 64-byte messages of the block's tiles, row of tiles after row of tiles, as the jackpot hashes them.
+    pub(crate) fn messages(&self, out: &mut Vec<[u8; 64]>) {
+        out.clear();
+        let lines = WORDS * self.lanes / 16;
+        for state in self.states[..self.tiles * lines].chunks_exact(lines) {
+            let mut message = [0; 64];
+            let words = state.iter().flat_map(|line| line.0.chunks_exact(self.lanes));
+            for (bytes, lanes) in message.chunks_exact_mut(4).zip(words) {
+                bytes.copy_from_slice(&lanes.iter().fold(0, |x, lane| x ^ lane).to_le_bytes());
+            }
+            out.push(message);
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.sums.capacity() + self.states.capacity()) * size_of::<Line>()
+    }
+}
+
+impl Kernel {
+    /// The name by which it is configured and shown.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How it wants its operands.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Rows of a panel of A, columns of a panel of B.
+    pub(crate) fn panel_height(&self, side: Side) -> usize {
+        match side {
+            Side::A => self.rows,
+            Side::BT => self.columns,
+        }
+    }
+
+    /// Bytes of one panel of `side` over the whole of k.
+    pub(crate) fn panel_bytes(&self, side: Side, depth: Depth) -> usize {
+        self.panel_height(side) * depth.rank * depth.slices * self.layout.entry_bytes()
+    }
+
+    /// Height and width of the tile that is cheapest to fold.
+    pub(crate) fn tile(&self) -> (u32, u32) {
+        self.tile
+    }
+
+    /// Fills `bytes` with random matrix entries, see [`fill::fill`].
+    pub(crate) fn fill(&self, seed: [u64; 2], bytes: &mut [u8]) {
+        // SAFETY: as in `pack`.
+        unsafe { (self.fill)(seed, bytes) }
+    }
+
+    /// Adds the noise to a group of rows, and lays them out in `panels`.
+    pub(crate) fn pack(&self, group: &Group<'_>, panels: &mut Panels) {
+        // SAFETY: the function needs what `supported` asked for, and a `Kernel` is only to be had from `available`.
+        unsafe { (self.pack)(panels.side, group, panels) }
+    }
+
+    /// Multiplies a block; the words of its tiles are left in `scratch`.
+    ///
+    /// `tile` is the number of panels of A and of B that make up one tile.
+    ///
+    /// # Panics
+    ///
+    /// If the panels are not this kernel's, not cut alike, or not made of whole tiles.
+    pub(crate) fn multiply(&self, a: &Panels, b: &Panels, tile: (usize, usize), scratch: &mut Scratch) {
+        assert!(a.side == Side::A && b.side == Side::BT, "A is on the left");
+        assert!(a.layout == self.layout && b.layout == self.layout, "the panels are this kernel's");
+        assert!(a.height == self.rows && b.height == self.columns, "the panels are this kernel's");
+        assert_eq!(a.depth, b.depth, "both sides are cut alike");
+        assert!(tile.0 > 0 && a.count.is_multiple_of(tile.0), "blocks are made of whole tiles");
+        assert!(tile.1 > 0 && b.count.is_multiple_of(tile.1), "blocks are made of whole tiles");
+        scratch.tiles = (a.count / tile.0) * (b.count / tile.1);
+        scratch.lanes = self.lanes;
+        let states = scratch.tiles * WORDS * self.lanes / 16;
+        scratch.states.clear();
+        scratch.states.resize(states, Line([0; 16]));
+        let sums = a.count * b.count * (self.rows * self.columns).div_ceil(16);
+        if scratch.sums.len() < sums {
+            scratch.sums.resize(sums, Line([0; 16]));
+        }
+        // SAFETY: a `Kernel` is only to be had from `available`, which asked the processor. The panels' sizes agree
+        // with their counts (`Panels::new`) and with each other (above), and the scratch memory fits them.
+        unsafe { (self.block)(&Block { a, b, tile }, scratch) }
+    }
+}
+
+/// The loops around the micro-kernel.
+///
+/// # Safety
+///
+/// `K` is supported; the panels were made for `K` and are cut alike; `scratch` holds the block's sums and states.
+unsafe fn block<K: Micro>(work: &Block<'_>, scratch: &mut Scratch) {
+    let (a, b) = (work.a, work.b);
+    let depth = a.depth;
+    let stretches = depth.slices.div_ceil(depth.stretch);
+    let tile_columns = b.count / work.tile.1;
+    let zeros = [Line([0; 16]); SUMS_MAX / 16];
+    let mut spent = [Line([0; 16]); SUMS_MAX / 16];
+    let sum_lines = (K::ROWS * K::COLUMNS).div_ceil(16);
+    let sums = scratch.sums.as_mut_ptr();
+    let states = scratch.states.as_mut_ptr().cast::<u32>();
+    for stretch in 0..stretches {
+        let first = stretch * depth.stretch;
+        for pb in 0..b.count {
+            for pa in 0..a.count {
+                let tile = (pa / work.tile.0) * tile_columns + pb / work.tile.1;
+                let own = (pb * a.count + pa) * sum_lines;
+                // SAFETY: `offset` stays within the panels, whose extents are what `MicroArgs` asks for; the terms lie
+                // one line of `height` per slice and panel (and are not touched where the layout has none); a stretch
+                // begins at a multiple of a power of two of at most 16 slices and is no longer than it, so its words
+                // lie within one state; each micro-tile has sums of its own.
+                unsafe {
+                    K::run(&MicroArgs {
+                        a: a.bytes.as_ptr().add(a.offset(stretch, pa)),
+                        b: b.bytes.as_ptr().add(b.offset(stretch, pb)),
+                        row_terms: terms_of(a, pa, first),
+                        column_terms: terms_of(b, pb, first),
+                        state: states.add((tile * WORDS + first % WORDS) * K::LANES),
+                        slices: depth.stretch_slices(stretch),
+                        steps: depth.rank / 16,
+                        sums_in: if stretch == 0 { zeros.as_ptr() } else { sums.add(own).cast_const() }
+                            .cast(),
+                        sums_out: if stretch + 1 == stretches { spent.as_mut_ptr() } else { sums.add(own) }
+                            .cast(),
+                        rotate: pa.is_multiple_of(work.tile.0) && pb.is_multiple_of(work.tile.1),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The terms of `panel` from `slice` on; dangling, and never read, where the layout has none.
+fn terms_of(panels: &Panels, panel: usize, slice: usize) -> *const i32 {
+    if panels.terms.is_empty() {
+        return panels.terms.as_ptr();
+    }
+    panels.terms[(panel * panels.depth.slices + slice) * panels.height..].as_ptr()
+}
+
+/// [`pack::group`], compiled for AVX2.
+///
+/// # Safety
+///
+/// The processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn pack_avx2(side: Side, group: &Group<'_>, panels: &mut Panels) {
+    pack::group(side, group, panels);
+}
+
+/// [`pack::group`], compiled for the first AVX-512 processors with VNNI.
+///
+/// # Safety
+///
+/// The processor has AVX-512 F, BW, DQ and VL.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn pack_avx512(side: Side, group: &Group<'_>, panels: &mut Panels) {
+    pack::group(side, group, panels);
+}
+
+/// [`fill::fill`], compiled for AVX2.
+///
+/// # Safety
+///
+/// The processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn fill_avx2(seed: [u64; 2], bytes: &mut [u8]) {
+    fill::fill(seed, bytes);
+}
+
+/// [`fill::fill`], compiled for the first AVX-512 processors with VNNI.
+///
+/// # Safety
+///
+/// The processor has AVX-512 F, BW, DQ and VL.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn fill_avx512(seed: [u64; 2], bytes: &mut [u8]) {
+    fill::fill(seed, bytes);
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

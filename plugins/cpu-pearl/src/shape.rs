@@ -1,0 +1,324 @@
+//! The shape of the product: what the user asked for, what fits the processor, and the rules that bind both.
+//!
+//! The protocol leaves the shape to the miner (sections 2, 7 and 14). This provider takes rank 128 (a higher one only
+//! costs since the rank penalty), contiguous tiles of the kernel's favourite size, and matrices large enough that
+//! drawing, committing and noising a new A for every product is a small part of multiplying it. The tile's height and
+//! width do not change what work is worth.
+
+use std::fmt;
+
+use pearl_pow::{MiningConfiguration, ParameterError, PeriodicPattern, Side, parameters};
+use pearlbed_plugin_api::serde_json::{Map, Value};
+
+use crate::kernel::cpu::{self, Caches};
+use crate::kernel::{self, Depth, Kernel};
+
+/// The keys of `[mining.extra]` that this provider knows.
+const KEYS: [&str; 9] = ["m", "n", "k", "rank", "tile", "threads", "cpu_percent", "pin", "kernel"];
+
+/// What a user may ask for, each where it was given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Settings {
+    pub m: Option<u64>,
+    pub n: Option<u64>,
+    pub k: Option<u32>,
+    pub rank: Option<u16>,
+    pub tile: Option<(PeriodicPattern, PeriodicPattern)>,
+    /// Worker threads; 0 for one per physical core.
+    pub threads: usize,
+    /// Share of each thread's time to use, 1 to 100.
+    pub cpu_percent: Option<u32>,
+    pub pin: Pin,
+    pub kernel: Option<String>,
+}
+
+/// Which processors the threads are bound to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Pin {
+    /// None: the system chooses.
+    #[default]
+    Free,
+    /// Those that the process may use, one after the other.
+    InOrder,
+    /// These, in this order.
+    To(Vec<usize>),
+}
+
+/// Why the settings cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum ShapeError {
+    #[error("[mining.extra] has no setting `{0}`; there are {known}", known = KEYS.join(", "))]
+    UnknownKey(String),
+    #[error("[mining.extra] {key} = {found} is not {wanted}")]
+    Value { key: &'static str, found: String, wanted: &'static str },
+    #[error("[mining.extra] tile: the offsets of {side} are not a periodic pattern: {err}")]
+    Pattern { side: &'static str, err: String },
+    #[error("this shape breaks rule {rule} of the protocol (section 7): {err}", rule = err.rule())]
+    Rule {
+        #[from]
+        err: ParameterError,
+    },
+    #[error("{name} = {rows} leaves no room for a tile, which is {extent} rows from first to last")]
+    NoTile { name: char, rows: u64, extent: u64 },
+    #[error("this shape needs {} MiB of memory and the machine has {}", needs >> 20, has >> 20)]
+    Memory { needs: u64, has: u64 },
+    #[error("kernel `{name}` {why}; this processor can run {usable}", usable = kernels())]
+    Kernel { name: String, why: &'static str },
+}
+
+fn kernels() -> String {
+    kernel::available().map(Kernel::name).collect::<Vec<_>>().join(", ")
+}
+
+impl Settings {
+    /// Reads `[mining.extra]`.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is unknown or has a value it cannot have. What only the shape as a whole can tell is left
+    /// to [`Shape::new`].
+    pub(crate) fn parse(extra: &Map<String, Value>) -> Result<Self, ShapeError> {
+        let mut settings = Self::default();
+        for (key, value) in extra {
+            let key = *KEYS
+                .iter()
+                .find(|known| *known == key)
+                .ok_or_else(|| ShapeError::UnknownKey(key.clone()))?;
+            let wrong = |wanted| ShapeError::Value { key, found: value.to_string(), wanted };
+            let number = |wanted, range: std::ops::RangeInclusive<u64>| {
+                value.as_u64().filter(|number| range.contains(number)).ok_or_else(|| wrong(wanted))
+            };
+            match key {
+                "m" => settings.m = Some(number("a number from 1 to 16777216", 1..=parameters::ROWS_MAX)?),
+                "n" => settings.n = Some(number("a number from 1 to 16777216", 1..=parameters::ROWS_MAX)?),
+                "k" => settings.k = Some(number("a number from 1024 to 65536", 0..=u64::from(u32::MAX))? as u32),
+                "rank" => settings.rank = Some(number("a power of two from 32 to 1024", 0..=65535)? as u16),
+                "tile" => settings.tile = Some(tile(value).ok_or_else(|| {
+                    wrong("a tile such as \"16x16\", or lists of offsets {\"rows\": [0, 1], \"columns\": [0, 1]}")
+                })??),
+                "threads" => settings.threads = number("a number from 0 (all cores) to 1024", 0..=1024)? as usize,
+                "cpu_percent" => settings.cpu_percent = Some(number("a number from 1 to 100", 1..=100)? as u32),
+                "pin" => settings.pin = pin(value).ok_or_else(|| wrong("true, false or a list of processors"))?,
+                _ => settings.kernel = Some(value.as_str().ok_or_else(|| wrong("the name of a kernel"))?.to_owned()),
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The kernel asked for, or the fastest one.
+    ///
+    /// # Errors
+    ///
+    /// There is no such kernel, or this processor cannot run it.
+    pub(crate) fn kernel(&self) -> Result<&'static Kernel, ShapeError> {
+        let Some(name) = &self.kernel else {
+            return Ok(kernel::available().next().expect("the portable kernel is always there"));
+        };
+        kernel::available().find(|kernel| kernel.name() == name).ok_or_else(|| ShapeError::Kernel {
+            name: name.clone(),
+            why: if kernel::names().any(|known| known == name) {
+                "needs instructions that this processor does not have"
+            } else {
+                "does not exist"
+            },
+        })
+    }
+
+    /// Worker threads to run.
+    pub(crate) fn worker_threads(&self) -> usize {
+        match self.threads {
+            0 => cpu::physical_cores(),
+            threads => threads,
+        }
+    }
+}
+
+/// `"16x16"`, or offsets written out; `None` if it is neither.
+fn tile(value: &Value) -> Option<Result<(PeriodicPattern, PeriodicPattern), ShapeError>> {
+    let offsets = |name: &'static str| -> Option<Vec<u64>> {
+        value.get(name)?.as_array()?.iter().map(Value::as_u64).collect()
+    };
+    let (rows, columns) = match value {
+        Value::String(text) => {
+            let (height, width) = text.split_once(['x', '×'])?;
+            let range =
+                |text: &str| Some((0..text.trim().parse::<u64>().ok().filter(|&n| n <= 256)?).collect());
+            (range(height)?, range(width)?)
+        }
+        _ => (offsets("rows")?, offsets("columns")?),
+    };
+    let pattern = |side, offsets: Vec<u64>| {
+        PeriodicPattern::from_offsets(&offsets)
+            .map_err(|err| ShapeError::Pattern { side, err: err.to_string() })
+    };
+    Some(pattern("rows", rows).and_then(|rows| pattern("columns", columns).map(|columns| (rows, columns))))
+}
+
+fn pin(value: &Value) -> Option<Pin> {
+    let processor = |cpu: &Value| cpu.as_u64().filter(|&cpu| cpu < 1024).map(|cpu| cpu as usize);
+    match value {
+        Value::Bool(false) => Some(Pin::Free),
+        Value::Bool(true) => Some(Pin::InOrder),
+        Value::Array(list) if !list.is_empty() => {
+            list.iter().map(processor).collect::<Option<_>>().map(Pin::To)
+        }
+        _ => None,
+    }
+}
+
+/// One dimension of the product, cut into tiles and blocks of tiles.
+#[derive(Clone, Debug)]
+pub(crate) struct Dimension {
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// The tiles' first rows, ascending.
+    pub bases: Vec<u32>,
+    /// A tile's rows, relative to its first.
+    pub offsets: Vec<u32>,
+    /// Rows of a tile in panels, with those of zeros that fill the last one.
+    pub padded: usize,
+    /// Panels that a tile takes.
+    pub tile_panels: usize,
+    /// Tiles of a block; the last block may have fewer.
+    pub block_tiles: usize,
+}
+
+impl Dimension {
+    fn new(
+        name: char,
+        pattern: &PeriodicPattern,
+        rows: u64,
+        panel: usize,
+        block_rows: usize,
+    ) -> Result<Self, ShapeError> {
+        let bases: Vec<u32> = pattern.bases(rows).map(|base| base as u32).collect();
+        if bases.is_empty() {
+            return Err(ShapeError::NoTile { name, rows, extent: u64::from(pattern.max_offset()) + 1 });
+        }
+        let offsets: Vec<u32> = pattern.offsets().collect();
+        let padded = offsets.len().next_multiple_of(panel);
+        let block_tiles = (block_rows / padded).clamp(1, bases.len());
+        Ok(Self { rows: rows as usize, bases, offsets, padded, tile_panels: padded / panel, block_tiles })
+    }
+
+    /// Number of blocks.
+    pub(crate) fn blocks(&self) -> usize {
+        self.bases.len().div_ceil(self.block_tiles)
+    }
+
+    /// The tiles of a block.
+    pub(crate) fn tiles_of(&self, block: usize) -> &[u32] {
+        let first = block * self.block_tiles;
+        &self.bases[first..(first + self.block_tiles).min(self.bases.len())]
+    }
+}
+
+/// The product that is computed again and again.
+pub(crate) struct Shape {
+    pub kernel: &'static Kernel,
+    pub config: MiningConfiguration,
+    pub depth: Depth,
+    pub a: Dimension,
+    pub b: Dimension,
+}
+
+impl Shape {
+    /// The shape for `settings` on a processor with `caches`.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the settings break, or a kernel that cannot be had.
+    pub(crate) fn new(settings: &Settings, caches: Caches) -> Result<Self, ShapeError> {
+        let kernel = settings.kernel()?;
+        let contiguous = |rows| PeriodicPattern::contiguous(rows).expect("a kernel's tile is a pattern");
+        let (rows, columns) = settings.tile.unwrap_or_else(|| {
+            let (height, width) = kernel.tile();
+            (contiguous(height), contiguous(width))
+        });
+        let (k, rank) = (settings.k.unwrap_or(K), settings.rank.unwrap_or(RANK));
+        let config = MiningConfiguration::dense(k, rank, rows, columns);
+        parameters::check_configuration(&config)?;
+        let (m, n) = (settings.m.unwrap_or(M), settings.n.unwrap_or(N));
+        let entry = kernel.layout().entry_bytes();
+        // Half of L1 for a panel of B, which every panel of A meets; a quarter of L2 for a block of A.
+        let steps = caches.l1 / 2 / (kernel.panel_height(Side::BT) * entry);
+        let depth = Depth::new(k as usize, usize::from(rank), steps);
+        let stretch = (depth.stretch * depth.rank).min(k as usize);
+        let a_block = (caches.l2 / 4 / (stretch * entry)).clamp(64, 256);
+        let a = Dimension::new('m', &rows, m, kernel.panel_height(Side::A), a_block)?;
+        let b = Dimension::new('n', &columns, n, kernel.panel_height(Side::BT), B_BLOCK)?;
+        let shape = Self { kernel, config, depth, a, b };
+        if let Some(has) = cpu::physical_memory()
+            && shape.memory_bytes() > has / 2
+        {
+            return Err(ShapeError::Memory { needs: shape.memory_bytes(), has });
+        }
+        Ok(shape)
+    }
+
+    /// One of the dimensions.
+    pub(crate) fn dimension(&self, side: Side) -> &Dimension {
+        match side {
+            Side::A => &self.a,
+            Side::BT => &self.b,
+        }
+    }
+
+    /// Bytes of a raw matrix, padded to whole leaves of its tree.
+    pub(crate) fn raw_bytes(&self, side: Side) -> usize {
+        (self.dimension(side).rows * self.config.common_dim as usize).next_multiple_of(1024)
+    }
+
+    /// Panels of a block.
+    pub(crate) fn block_panels(&self, side: Side, block: usize) -> usize {
+        let dimension = self.dimension(side);
+        dimension.tiles_of(block).len() * dimension.tile_panels
+    }
+
+    /// Bytes of all packed blocks of one matrix.
+    pub(crate) fn packed_bytes(&self, side: Side) -> usize {
+        let dimension = self.dimension(side);
+        dimension.bases.len() * dimension.tile_panels * self.kernel.panel_bytes(side, self.depth)
+    }
+
+    /// Hashes (multiply-accumulates) in the product of two blocks.
+    pub(crate) fn block_hashes(&self, a_block: usize, b_block: usize) -> u64 {
+        let tiles = self.a.tiles_of(a_block).len() * self.b.tiles_of(b_block).len();
+        tiles as u64 * self.config.hashes_per_attempt() as u64
+    }
+
+    /// Bytes that mining this shape takes: two A's (one is prepared while the other is multiplied) and one B, each raw
+    /// and packed with its terms and tree. What a thread needs besides is below a megabyte.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let operand = |side| {
+            let packed = self.packed_bytes(side);
+            let terms = if self.kernel.layout().has_terms(side) {
+                packed / (self.depth.rank * self.kernel.layout().entry_bytes()) * 4
+            } else {
+                0
+            };
+            let raw = self.raw_bytes(side);
+            (raw + raw / 256 + packed + terms) as u64
+        };
+        2 * operand(Side::A) + operand(Side::BT)
+    }
+}
+
+/// The default rank: the lowest that the network takes, and the one that wastes nothing.
+const RANK: u16 = 128;
+/// The default k.
+const K: u32 = 4096;
+/// The default rows of A: two of them are held, and each lives for one product.
+const M: u64 = 2048;
+/// The default columns of B: what a new A costs is spread over them.
+const N: u64 = 4096;
+/// Columns of a block of B.
+const B_BLOCK: usize = 128;
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (a, b, config) = (&self.a, &self.b, &self.config);
+        let (height, width) = (a.offsets.len(), b.offsets.len());
+        write!(f, "{}x{}x{} rank {} tile {height}x{width}", a.rows, b.rows, config.common_dim, config.rank)
+    }
+}
