@@ -42,6 +42,7 @@ use crate::pack::{self, Group};
 
 /// How a kernel wants its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels there need the others"))]
 pub(crate) enum Layout {
     /// Signed bytes on both sides, nothing to correct.
     Signed,
@@ -81,8 +82,9 @@ impl Layout {
 pub(crate) struct MicroArgs {
     a: *const u8,
     b: *const u8,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels there have terms"))]
     row_terms: *const i32,
-    #[cfg_attr(target_arch = "aarch64", expect(dead_code, reason = "no kernel there has column terms"))]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels there have terms"))]
     column_terms: *const i32,
     state: *mut u32,
     slices: usize,
