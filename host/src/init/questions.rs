@@ -1,0 +1,482 @@
+//! What is asked on a terminal, in which order, with which defaults, and how answers are checked at once.
+//!
+//! How a question is put is [`Ask`]'s: a terminal in the program, a script in the tests.
+
+use std::path::Path;
+
+use super::Candidate;
+use crate::config::{Change, Config, ConfigError, GatewayEndpoint, Place, SubmitTarget};
+use crate::explain::Explain;
+
+/// Puts questions to a person.
+pub trait Ask {
+    /// Why there was no answer; most often the person left.
+    type Error;
+
+    /// Tells something.
+    fn tell(&mut self, text: &str);
+
+    /// One of `items`, by its index; `default` is offered.
+    fn choose(&mut self, prompt: &str, items: &[String], default: usize) -> Result<usize, Self::Error>;
+
+    /// A text; an empty one is allowed where `check` takes it. `check` says what is wrong with an answer.
+    fn text(
+        &mut self,
+        prompt: &str,
+        default: &str,
+        check: &dyn Fn(&str) -> Result<(), String>,
+    ) -> Result<String, Self::Error>;
+
+    /// Yes or no.
+    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, Self::Error>;
+}
+
+/// What is known before the first question.
+pub struct Known<'a> {
+    /// The configuration so far: its values are the defaults of the questions.
+    pub config: &'a Config,
+    /// Keys that were given by flags: these are not asked.
+    pub given: &'a [String],
+    /// The providers of this machine, best first.
+    pub candidates: &'a [Candidate],
+    /// Where pearl-gateway listens by default, if a socket is there now.
+    pub gateway_socket: Option<&'a Path>,
+    /// Whether a variable of the environment is set; its value is nobody's business here.
+    pub is_set: &'a dyn Fn(&str) -> bool,
+}
+
+/// Asks everything that is not known, and returns the changes that the answers mean.
+///
+/// # Errors
+///
+/// What [`Ask`] met.
+pub fn ask<A: Ask>(ask: &mut A, known: &Known<'_>) -> Result<Vec<Change>, A::Error> {
+    let mut asked = Asked { ask, known, changes: Vec::new() };
+    let chosen = asked.provider()?;
+    asked.grants(chosen)?;
+    let target = asked.target()?;
+    if target != SubmitTarget::Devnet {
+        asked.wallet()?;
+    }
+    if target == SubmitTarget::Solo {
+        asked.gateway()?;
+        asked.node()?;
+    }
+    Ok(asked.changes)
+}
+
+struct Asked<'a, A: Ask> {
+    ask: &'a mut A,
+    known: &'a Known<'a>,
+    changes: Vec<Change>,
+}
+
+/// Answers come from the keyboard, which no error names.
+fn place() -> Place {
+    Place::Flag("your answer".to_owned())
+}
+
+/// What is wrong with `text` as a value of `key`, in one line.
+fn check(key: &str, text: &str) -> Result<(), String> {
+    let problem = |err: ConfigError| match &err {
+        ConfigError::Invalid { problem, fix, .. } => format!("this {problem}; {fix}"),
+        other => format!("{other}; {}", other.hint().unwrap_or_default()),
+    };
+    Change::set(key, text, &place()).map(|_| ()).map_err(problem)
+}
+
+impl<'a, A: Ask> Asked<'a, A> {
+    fn is_given(&self, key: &str) -> bool {
+        self.known.given.iter().any(|given| given == key)
+    }
+
+    fn set(&mut self, key: &str, text: &str) {
+        // Answers were checked as they were given.
+        if let Ok(change) = Change::set(key, text, &place()) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Asks for the text of `key`, with what is set now or else `default` offered.
+    fn text(&mut self, key: &str, prompt: &str, default: &str) -> Result<String, A::Error> {
+        let now =
+            self.known.config.setting(key).filter(|setting| setting.origin != crate::config::Origin::Default);
+        let now = now.and_then(|setting| setting.value.to_json().as_str().map(str::to_owned));
+        let answer = self.ask.text(prompt, now.as_deref().unwrap_or(default), &|text| check(key, text))?;
+        self.set(key, &answer);
+        Ok(answer)
+    }
+
+    fn provider(&mut self) -> Result<Option<&'a Candidate>, A::Error> {
+        let candidates = self.known.candidates;
+        let by_id = |id: Option<&String>| candidates.iter().find(|candidate| Some(&candidate.id) == id);
+        let now = by_id(self.known.config.mining.provider.as_ref());
+        if self.is_given("mining.provider") {
+            return Ok(now);
+        }
+        let works: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.supported).collect();
+        for candidate in candidates.iter().filter(|candidate| !candidate.supported) {
+            let reason = candidate.reason.as_deref().unwrap_or("it gives no reason");
+            self.ask.tell(&format!("{} cannot mine here: {reason}", candidate.id));
+        }
+        let Some(best) = works.first() else {
+            self.ask.tell(
+                "No provider here can mine on this machine. The rest can be set up all the same; `pearlbed doctor` says \
+                 what is missing.",
+            );
+            return Ok(now);
+        };
+        let items: Vec<String> = works
+            .iter()
+            .map(|candidate| {
+                let rate = candidate
+                    .estimated_hashrate
+                    .map_or(String::new(), |rate| format!(", about {}", crate::text::hashrate(rate)));
+                let remark = candidate.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+                format!("{} {}{rate}{remark}", candidate.id, candidate.version)
+            })
+            .collect();
+        let default = works.iter().position(|candidate| now == Some(*candidate)).unwrap_or(0);
+        let chosen = match works.len() {
+            1 if default == 0 => {
+                self.ask.tell(&format!("Provider: {}", items[0]));
+                best
+            }
+            _ => works[self.ask.choose("Provider", &items, default)?.min(works.len() - 1)],
+        };
+        self.set("mining.provider", &chosen.id);
+        Ok(Some(chosen))
+    }
+
+    /// What the provider asks for beyond computing, one by one.
+    fn grants(&mut self, chosen: Option<&Candidate>) -> Result<(), A::Error> {
+        let Some(chosen) = chosen.filter(|chosen| !chosen.permissions.is_empty()) else { return Ok(()) };
+        let key = format!("mining.grants.{}", chosen.id);
+        if self.is_given(&key) {
+            return Ok(());
+        }
+        let before = self.known.config.mining.grants.get(&chosen.id).map(Vec::as_slice).unwrap_or_default();
+        self.ask.tell(&format!("{} asks for more than the processor. It gets what you grant:", chosen.id));
+        let mut granted = Vec::new();
+        for permission in &chosen.permissions {
+            if self.ask.confirm(&format!("Grant `{permission}`?"), before.contains(permission))? {
+                granted.push(permission.to_string());
+            }
+        }
+        let list: toml_edit::Array = granted.iter().map(String::as_str).collect();
+        self.changes.push(Change::Set { key, value: list.into() });
+        Ok(())
+    }
+
+    fn target(&mut self) -> Result<SubmitTarget, A::Error> {
+        let now = &self.known.config.mining.submit_target;
+        if self.is_given("mining.submit_target") {
+            return Ok(now.clone());
+        }
+        let items = [
+            "solo: your own node, through pearl-gateway".to_owned(),
+            "devnet: the test network inside pearlbed, to try things out".to_owned(),
+            "pool: shares to a pool's address".to_owned(),
+        ];
+        let default = match now {
+            SubmitTarget::Solo => 0,
+            SubmitTarget::Devnet => 1,
+            SubmitTarget::Pool(_) => 2,
+        };
+        match self.ask.choose("Where work comes from", &items, default)? {
+            1 => {
+                self.set("mining.submit_target", "devnet");
+                Ok(SubmitTarget::Devnet)
+            }
+            2 => {
+                let shown = match now {
+                    SubmitTarget::Pool(url) => url.as_str(),
+                    _ => "",
+                };
+                let url = self.ask.text("Pool URL (stratum+tcp://host:port)", shown, &|text| {
+                    check("mining.submit_target", &format!("pool:{text}"))
+                })?;
+                self.set("mining.submit_target", &format!("pool:{url}"));
+                Ok(SubmitTarget::Pool(url))
+            }
+            _ => {
+                self.set("mining.submit_target", "solo");
+                Ok(SubmitTarget::Solo)
+            }
+        }
+    }
+
+    fn wallet(&mut self) -> Result<(), A::Error> {
+        let key = "mining.wallet_address";
+        if self.is_given(key) {
+            return Ok(());
+        }
+        let now = self.known.config.mining.wallet_address.clone().unwrap_or_default();
+        let answer = self.ask.text("Wallet address (prl1p...)", &now, &|text| {
+            if text.is_empty() {
+                return Err("an address is needed; your wallet's receive page shows it".to_owned());
+            }
+            check(key, text)
+        })?;
+        self.set(key, &answer);
+        Ok(())
+    }
+
+    fn gateway(&mut self) -> Result<(), A::Error> {
+        let keys = ["mining.gateway.socket", "mining.extra.gateway_host", "mining.extra.gateway_port"];
+        if keys.iter().any(|key| self.is_given(key)) {
+            return Ok(());
+        }
+        let now = &self.known.config.mining.gateway.endpoint;
+        let default = match (now, self.known.gateway_socket) {
+            (GatewayEndpoint::Tcp { .. }, Some(socket)) => format!("unix:{}", socket.display()),
+            _ => now.to_string(),
+        };
+        let answer = self.ask.text("pearl-gateway (host:port or unix:/path)", &default, &|text| {
+            gateway_changes(text, &place())
+                .map(|_| ())
+                .map_err(|err| format!("{err}; {}", err.hint().unwrap_or_default()))
+        })?;
+        self.changes.extend(gateway_changes(&answer, &place()).unwrap_or_default());
+        Ok(())
+    }
+
+    fn node(&mut self) -> Result<(), A::Error> {
+        let url_key = "mining.extra.pearld_rpc_url";
+        if !self.is_given(url_key) {
+            self.ask.tell("With your node's RPC, a block counts as accepted only once the node has it.");
+            let now = self.known.config.mining.node.as_ref().map(|node| node.url.as_str());
+            let url =
+                self.ask.text("pearld RPC URL (- for none)", now.unwrap_or("-"), &|text| match text {
+                    "-" => Ok(()),
+                    _ => check(url_key, text),
+                })?;
+            if url == "-" {
+                self.changes.push(Change::Unset { key: url_key.to_owned() });
+                return Ok(());
+            }
+            self.set(url_key, &url);
+        }
+        let user_key = "mining.extra.pearld_rpc_user";
+        if !self.is_given(user_key) {
+            self.text(user_key, "RPC user", "rpcuser")?;
+        }
+        let name_key = "mining.extra.pearld_rpc_password_env";
+        if !self.is_given(name_key) {
+            let prompt = "Name of the environment variable with the RPC password";
+            let name = self.text(name_key, prompt, "PEARLD_RPC_PASSWORD")?;
+            if !(self.known.is_set)(&name) {
+                self.ask.tell(&format!("{name} is not set now; set it where `pearlbed start` runs."));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The changes that `host:port` or `unix:/path` means.
+///
+/// # Errors
+///
+/// Where it is neither.
+pub fn gateway_changes(text: &str, place: &Place) -> Result<Vec<Change>, ConfigError> {
+    let host_key = "mining.extra.gateway_host";
+    if let Some(path) = text.strip_prefix("unix:") {
+        if !path.starts_with('/') {
+            return Err(ConfigError::Invalid {
+                key: "mining.gateway.socket".to_owned(),
+                problem: "is not an absolute path".to_owned(),
+                fix: "write it like this: unix:/tmp/pearlgw.sock".to_owned(),
+                place: place.clone(),
+            });
+        }
+        return Ok(vec![Change::set("mining.gateway.socket", path, place)?]);
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(ConfigError::Invalid {
+            key: host_key.to_owned(),
+            problem: "needs a port".to_owned(),
+            fix: "write it like this: 127.0.0.1:8337, or unix:/tmp/pearlgw.sock".to_owned(),
+            place: place.clone(),
+        });
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Ok(vec![
+        Change::unset("mining.gateway.socket", place)?,
+        Change::set(host_key, host, place)?,
+        Change::set("mining.extra.gateway_port", port, place)?,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::edit;
+
+    const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+
+    /// Answers by the words of the prompt; what is not scripted takes the default.
+    struct Script {
+        answers: Vec<(&'static str, &'static str)>,
+        told: Vec<String>,
+        asked: Vec<String>,
+    }
+
+    impl Script {
+        fn new(answers: &[(&'static str, &'static str)]) -> Self {
+            Self { answers: answers.to_vec(), told: vec![], asked: vec![] }
+        }
+
+        fn answer(&mut self, prompt: &str) -> Option<&'static str> {
+            self.asked.push(prompt.to_owned());
+            let found = self.answers.iter().position(|(word, _)| prompt.contains(word))?;
+            Some(self.answers.remove(found).1)
+        }
+    }
+
+    impl Ask for Script {
+        type Error = String;
+
+        fn tell(&mut self, text: &str) {
+            self.told.push(text.to_owned());
+        }
+
+        fn choose(&mut self, prompt: &str, items: &[String], default: usize) -> Result<usize, String> {
+            match self.answer(prompt) {
+                Some(word) => items
+                    .iter()
+                    .position(|item| item.starts_with(word))
+                    .ok_or_else(|| format!("no item {word}")),
+                None => Ok(default),
+            }
+        }
+
+        fn text(
+            &mut self,
+            prompt: &str,
+            default: &str,
+            check: &dyn Fn(&str) -> Result<(), String>,
+        ) -> Result<String, String> {
+            // A wrong answer is refused and asked again, as on a terminal.
+            loop {
+                let answer = self.answer(prompt).map_or(default.to_owned(), str::to_owned);
+                match check(&answer) {
+                    Ok(()) => return Ok(answer),
+                    Err(problem) if answer == default => return Err(problem),
+                    Err(problem) => self.told.push(problem),
+                }
+            }
+        }
+
+        fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, String> {
+            Ok(self.answer(prompt).map_or(default, |answer| answer == "y"))
+        }
+    }
+
+    fn candidate(id: &str, rate: Option<f64>, reason: Option<&str>) -> Candidate {
+        Candidate {
+            id: id.into(),
+            version: "1.0.0".into(),
+            path: "/p".into(),
+            supported: rate.is_some(),
+            reason: reason.map(str::to_owned),
+            estimated_hashrate: rate,
+            permissions: vec![],
+        }
+    }
+
+    /// Asks with this script and returns the file that comes out of an empty one.
+    fn run(script: &mut Script, candidates: &[Candidate], given: &[String]) -> Result<String, String> {
+        let config = Config::defaults(Path::new("config.toml"));
+        let known = Known {
+            config: &config,
+            given,
+            candidates,
+            gateway_socket: None,
+            is_set: &|name| name == "SET_ALREADY",
+        };
+        let changes = ask(script, &known)?;
+        Ok(edit::apply("", &changes).unwrap())
+    }
+
+    #[test]
+    fn the_devnet_needs_no_wallet_and_no_node() {
+        let mut script = Script::new(&[("Where work", "devnet")]);
+        let text = run(&mut script, &[candidate("fast", Some(2.0), None)], &[]).unwrap();
+        assert!(
+            text.contains("provider = \"fast\"") && text.contains("submit_target = \"devnet\""),
+            "{text}"
+        );
+        assert_eq!(script.asked, ["Where work comes from"]);
+    }
+
+    #[test]
+    fn a_wrong_address_is_refused_at_once_and_asked_again() {
+        let mut script = Script::new(&[("Wallet", "prl1pwrong"), ("Wallet", WALLET), ("RPC URL", "-")]);
+        let text = run(&mut script, &[candidate("fast", Some(2.0), None)], &[]).unwrap();
+        assert!(text.contains(WALLET));
+        assert!(script.told.iter().any(|told| told.contains("is no Pearl address")), "{:?}", script.told);
+    }
+
+    #[test]
+    fn solo_asks_for_gateway_node_and_the_name_of_the_password() {
+        let answers = [
+            ("Wallet", WALLET),
+            ("gateway", "unix:/tmp/pearlgw.sock"),
+            ("RPC URL", "https://node:44107"),
+            ("RPC user", "me"),
+            ("password", "SET_ALREADY"),
+        ];
+        let mut script = Script::new(&answers);
+        let text = run(&mut script, &[candidate("fast", Some(2.0), None)], &[]).unwrap();
+        for line in [
+            "socket = \"/tmp/pearlgw.sock\"",
+            "pearld_rpc_url = \"https://node:44107\"",
+            "pearld_rpc_user = \"me\"",
+            "pearld_rpc_password_env = \"SET_ALREADY\"",
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+        assert!(!script.told.iter().any(|told| told.contains("is not set now")));
+    }
+
+    #[test]
+    fn providers_are_offered_best_first_and_the_others_with_their_reason() {
+        let mut candidates = vec![
+            candidate("none", None, Some("no GPU")),
+            candidate("slow", Some(1.0), None),
+            candidate("fast", Some(9e9), None),
+        ];
+        Candidate::sort(&mut candidates);
+        let mut script = Script::new(&[("Where work", "devnet")]);
+        let text = run(&mut script, &candidates, &[]).unwrap();
+        assert!(text.contains("provider = \"fast\""), "{text}");
+        assert_eq!(script.told, ["none cannot mine here: no GPU"]);
+    }
+
+    #[test]
+    fn permissions_are_granted_one_by_one_and_not_by_default() {
+        let mut wants = candidate("wants", Some(1.0), None);
+        wants.permissions = vec!["network:*:*".parse().unwrap(), "read:/opt".parse().unwrap()];
+        let mut script = Script::new(&[("Where work", "devnet"), ("read:/opt", "y")]);
+        let text = run(&mut script, &[wants], &[]).unwrap();
+        assert!(text.contains("[mining.grants]\nwants = [\"read:/opt\"]\n"), "{text}");
+    }
+
+    #[test]
+    fn what_flags_gave_is_not_asked() {
+        let given =
+            ["mining.submit_target", "mining.wallet_address", "mining.extra.gateway_port"].map(str::to_owned);
+        let mut script = Script::new(&[("RPC URL", "-")]);
+        run(&mut script, &[candidate("fast", Some(2.0), None)], &given).unwrap();
+        assert_eq!(script.asked, ["pearld RPC URL (- for none)"]);
+    }
+
+    #[test]
+    fn a_gateway_is_host_and_port_or_a_socket() {
+        let place = place();
+        assert_eq!(gateway_changes("[::1]:8337", &place).unwrap()[1].key(), "mining.extra.gateway_host");
+        for wrong in ["localhost", "localhost:99999", "unix:pearlgw.sock", "http://x:1"] {
+            assert!(gateway_changes(wrong, &place).is_err(), "{wrong}");
+        }
+    }
+}
