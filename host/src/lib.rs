@@ -20,12 +20,14 @@ pub mod init;
 pub mod session;
 
 // Providers, and the work for them.
+pub mod plugins;
 pub mod work;
 
 // Plain services.
 pub mod config;
 pub mod hardware;
 pub mod models;
+pub mod sandbox;
 pub mod sidecar;
 
 // What everything stands on.

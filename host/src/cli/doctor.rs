@@ -213,7 +213,7 @@ fn next_step(report: &Report) -> Option<&'static str> {
 }
 
 /// A time with its unit, such as `500ms`, `2s` or `1m`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {

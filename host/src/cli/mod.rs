@@ -55,10 +55,13 @@ mod doctor;
 mod drivers;
 mod inspect_model;
 mod models;
+pub mod plugins;
+mod probe;
 
 // In the order of `pearlbed --help`.
 commands! {
     Doctor(doctor),
+    Plugins(plugins),
     Config(config),
     Devnet(devnet),
     Models(models),
@@ -66,6 +69,8 @@ commands! {
     Completions(completions),
     #[command(name = "__drivers", hide = true)]
     Drivers(drivers),
+    #[command(name = "__probe", hide = true)]
+    Probe(probe),
 }
 
 const START: &str = "\
@@ -102,6 +107,10 @@ pub struct PluginDirs {
     /// Look for plugins in DIR instead of the search path (repeatable)
     #[arg(long = "plugin-dir", value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+
+    /// Use plugins whatever user owns them or may write to them
+    #[arg(long)]
+    pub relax_file_checks: bool,
 }
 
 /// Runs the command line that this process was given. This is all that `main` calls.

@@ -1,0 +1,215 @@
+//! The one room where a plugin's code enters a process: for confined children, and for them alone.
+//!
+//! A library is never unloaded: its threads, its thread-local destructors and the layouts that it handed out would be
+//! left hanging. The process ends instead.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use abi_stable::StableAbi;
+use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
+use abi_stable::library::{LibraryError, lib_header_from_path};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use pearlbed_plugin_api::abi::{EntryRef, VERSIONS, v1};
+use pearlbed_plugin_api::host_side::Provider;
+use pearlbed_plugin_api::{Manifest, ProviderError};
+
+use super::look::Identity;
+use super::reason::Reason;
+use crate::text;
+
+/// Why a library could not be loaded or has no provider for this host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum LoadError {
+    #[error("`{}` was changed or replaced after it was looked at", text::printable_path(path))]
+    Changed { path: PathBuf },
+    #[error("the loader refused it: {0}")]
+    Loader(String),
+    #[error("it was built with an incompatible abi_stable: {0}")]
+    Header(String),
+    #[error("its layout of the entry is another: {0}")]
+    Entry(String),
+    #[error("it declines plugin API {}", list(VERSIONS))]
+    Declined,
+    #[error("it answers plugin API {version} without saying how its table is laid out")]
+    NoLayout { version: u32 },
+    #[error("its table of plugin API {version} is laid out differently: {difference}")]
+    Layout { version: u32, difference: String },
+    #[error("its provider could not be made: {0}")]
+    Create(ProviderError),
+    #[error("its code calls itself `{answered}`, its file `{expected}`")]
+    OtherId { expected: String, answered: String },
+}
+
+impl LoadError {
+    /// The reason, with its code and what to do.
+    pub fn reason(&self) -> Reason {
+        const REBUILD: &str = "ask its author for a build against a current pearlbed-plugin-api";
+        const REPORT: &str = "report it to its author, or remove it";
+        let words = self.to_string();
+        match self {
+            Self::Changed { .. } => Reason::new(
+                "changed",
+                "it was changed or replaced after it was looked at",
+                "run the command again",
+            ),
+            Self::Loader(why) => explain_loader(why),
+            Self::Header(_) | Self::Entry(_) | Self::Layout { .. } | Self::NoLayout { .. } => {
+                Reason::new("other-layout", words, REBUILD)
+            }
+            Self::Declined => Reason::new("declined", words, REBUILD),
+            Self::Create(ProviderError::Panicked(_)) => Reason::new("panicked", words, REPORT),
+            Self::Create(ProviderError::Contract(_)) => Reason::new("broken-table", words, REPORT),
+            Self::Create(_) => Reason::new("not-created", words, REPORT),
+            Self::OtherId { .. } => Reason::new("other-id", words, REPORT),
+        }
+    }
+}
+
+fn list(versions: &[u32]) -> String {
+    versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What the system's loader says, in our words where we know them.
+fn explain_loader(why: &str) -> Reason {
+    if let Some((before, _)) = why.split_once(": cannot open shared object file") {
+        let library = before.rsplit(": ").next().unwrap_or(before);
+        return Reason::new(
+            "missing-library",
+            format!("it needs the library {library}, which is not installed"),
+            format!("install the package that holds {library}"),
+        );
+    }
+    if let Some((_, symbol)) = why.split_once("undefined symbol: ") {
+        let symbol = symbol.split([',', ' ']).next().unwrap_or(symbol);
+        return Reason::new(
+            "undefined-symbol",
+            format!("it refers to `{symbol}`, which nothing defines"),
+            "get a build that fits this system's libraries",
+        );
+    }
+    if let Some((_, version)) = why.split_once("version `") {
+        let version = version.split('\'').next().unwrap_or(version);
+        return Reason::new(
+            "missing-library",
+            format!("it needs {version}, which this system's libraries do not have"),
+            "get a build for this system, or a newer system",
+        );
+    }
+    Reason::new("load-failed", format!("the loader refused it: {why}"), "download or build it again")
+}
+
+/// A provider whose library is loaded for the life of the process.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The provider.
+    pub provider: Provider,
+    /// The version of the plugin API that it is spoken to with.
+    pub version: u32,
+}
+
+/// Loads the library at `path` and makes its provider.
+///
+/// With `identity`, the file must still be the one that was looked at, before and after it is loaded; with `id`, its
+/// code must call itself so.
+///
+/// # Errors
+///
+/// Everything that [`LoadError`] names. What was loaded stays loaded all the same.
+///
+/// # Safety
+///
+/// The library's code runs in this process from here on, with all the process may do. The caller vouches that the
+/// process is confined and expendable, or that the library is trusted.
+pub unsafe fn open(path: &Path, identity: Option<&Identity>, id: Option<&str>) -> Result<Loaded, LoadError> {
+    check_identity(path, identity)?;
+    // Everything is bound now, so that what is missing is told here and not by an abort in the middle of a call.
+    // SAFETY: the caller vouches for the library's initialisers.
+    let library = unsafe { Library::open(Some(path.as_os_str() as &OsStr), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|err| LoadError::Loader(loader_words(path, &err)))?;
+    std::mem::forget(library);
+    check_identity(path, identity)?;
+
+    let header = lib_header_from_path(path).map_err(|err| LoadError::Header(first_line(&err)))?;
+    let entry = header.check_layout::<EntryRef>().map_err(|err| LoadError::Entry(first_line(&err)))?;
+    for &version in VERSIONS.iter().rev() {
+        let answer = (entry.table())(version);
+        if answer.table.is_null() {
+            continue;
+        }
+        let Some(layout) = answer.layout else { return Err(LoadError::NoLayout { version }) };
+        debug_assert_eq!(version, v1::VERSION, "a new version needs its own line below");
+        if let Err(errors) = check_layout_compatibility(<v1::ProviderTable as StableAbi>::LAYOUT, layout) {
+            return Err(LoadError::Layout { version, difference: first_difference(&errors.to_string()) });
+        }
+        // SAFETY: the library says, layout included, that this is its table of version 1, and it is never unloaded.
+        let provider = unsafe { Provider::from_table(answer.table.cast::<v1::ProviderTable>()) }
+            .map_err(LoadError::Create)?;
+        if let Some(expected) = id {
+            check_id(&provider, expected)?;
+        }
+        return Ok(Loaded { provider, version });
+    }
+    Err(LoadError::Declined)
+}
+
+fn check_identity(path: &Path, identity: Option<&Identity>) -> Result<(), LoadError> {
+    let Some(expected) = identity else { return Ok(()) };
+    match std::fs::metadata(path) {
+        Ok(metadata) if Identity::of(&metadata) == *expected => Ok(()),
+        _ => Err(LoadError::Changed { path: path.to_owned() }),
+    }
+}
+
+/// The code answers the id that its file shows.
+fn check_id(provider: &Provider, expected: &str) -> Result<(), LoadError> {
+    let manifest = provider.manifest().map_err(LoadError::Create)?;
+    let answered = match Manifest::parse(&manifest) {
+        Ok(manifest) => manifest.id,
+        Err(err) => return Err(LoadError::Create(ProviderError::Contract(err.to_string()))),
+    };
+    if answered == expected {
+        return Ok(());
+    }
+    Err(LoadError::OtherId { expected: expected.to_owned(), answered })
+}
+
+/// What the loader said, without the path, which everybody knows already.
+fn loader_words(path: &Path, err: &libloading::Error) -> String {
+    // The text of `dlerror` is the cause; libloading's own words add nothing.
+    let words = std::error::Error::source(err).map_or_else(|| err.to_string(), ToString::to_string);
+    let prefix = format!("{}: ", path.display());
+    text::printable(words.strip_prefix(&prefix).unwrap_or(&words)).into_owned()
+}
+
+/// abi_stable's errors run over many lines; the first says what kind it is.
+fn first_line(err: &LibraryError) -> String {
+    match err {
+        LibraryError::AbiInstability(details) => first_difference(&details.to_string()),
+        err => {
+            let words = err.to_string();
+            let line =
+                words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
+            bounded(line)
+        }
+    }
+}
+
+/// The line of a layout report that names the difference.
+fn first_difference(report: &str) -> String {
+    let lines = || report.lines().map(str::trim).filter(|line| !line.is_empty());
+    let telling =
+        lines().find_map(|line| line.strip_prefix("Error:").map(str::trim)).filter(|line| !line.is_empty());
+    let after = || lines().skip_while(|line| !line.starts_with("Error:")).nth(1);
+    bounded(telling.or_else(after).or_else(|| lines().next()).unwrap_or("no difference given"))
+}
+
+fn bounded(line: &str) -> String {
+    let mut short: String = line.chars().take(160).collect();
+    if short.len() < line.len() {
+        short.push('…');
+    }
+    text::printable(&short).into_owned()
+}

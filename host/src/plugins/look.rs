@@ -1,0 +1,304 @@
+//! The look before loading: what a file is, whose it is, whether a loader could take it, what it says of itself.
+//!
+//! The file is opened once and read by offset; nothing of it runs. What was looked at is told by an [`Identity`], which
+//! the probe compares before and after it loads the file.
+#![forbid(unsafe_code)]
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use pearlbed_plugin_api::Manifest;
+use pearlbed_plugin_api::abi::ENTRY_SYMBOL;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::object::{Bytes, Object};
+use super::reason::Reason;
+use super::{manifest, object};
+use crate::text::printable_path;
+
+/// Which file was looked at, and in which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The device that holds it.
+    pub device: u64,
+    /// Its number on the device.
+    pub inode: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// When its contents last changed, in seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// When anything about it last changed, in seconds and nanoseconds. Programs cannot set it.
+    pub changed: (i64, i64),
+}
+
+impl Identity {
+    /// The identity in `metadata`.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// One check of a file, in the order they are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its stable name: `file`, `owner`, `format`, `machine`, `structure`, `entry`, `manifest`, `api`.
+    pub id: &'static str,
+    /// How it ended.
+    pub state: CheckState,
+    /// What was found: one printable line.
+    pub finding: String,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    /// As it should be.
+    Ok,
+    /// Not as it should be, but let through because the user said so.
+    Warn,
+    /// The file is skipped because of it.
+    Fail,
+    /// Not made, because one before it failed.
+    Skip,
+}
+
+/// What was seen of one file.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The file with its links followed, where it is there.
+    pub real_path: PathBuf,
+    /// Which file it is, where it could be opened.
+    pub identity: Option<Identity>,
+    /// The checks, in order; all are there, whatever failed.
+    pub checks: Vec<Check>,
+    /// What it says of itself, where that could be read; also where it is skipped.
+    pub manifest: Option<Manifest>,
+    /// The first failure.
+    pub refusal: Option<Reason>,
+    /// Who its owner is and who may write to it was not as it should be, and let through.
+    pub relaxed: bool,
+}
+
+/// Every check, in order.
+const CHECKS: [&str; 8] = ["file", "owner", "format", "machine", "structure", "entry", "manifest", "api"];
+
+/// Looks at the file at `path`. With `relaxed`, its owner and its mode are reported but not held against it.
+pub fn look(path: &Path, relaxed: bool) -> Look {
+    let mut look = Look {
+        real_path: path.to_owned(),
+        identity: None,
+        checks: vec![],
+        manifest: None,
+        refusal: None,
+        relaxed: false,
+    };
+    look.run(path, relaxed);
+    for id in CHECKS.iter().skip(look.checks.len()) {
+        look.checks.push(Check { id, state: CheckState::Skip, finding: "not looked at".into() });
+    }
+    look
+}
+
+impl Look {
+    fn run(&mut self, path: &Path, relaxed: bool) {
+        let Some((file, metadata)) = self.step("file", |look| {
+            let (file, metadata) = open(path)?;
+            look.real_path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            look.identity = Some(Identity::of(&metadata));
+            Ok((format!("regular file, {}", crate::text::bytes(metadata.len())), (file, metadata)))
+        }) else {
+            return;
+        };
+
+        match check_owner(&self.real_path, &metadata) {
+            Ok(finding) => self.push("owner", CheckState::Ok, finding),
+            Err(reason) if relaxed => {
+                self.relaxed = true;
+                self.push("owner", CheckState::Warn, format!("{reason}; let through as you asked"));
+            }
+            Err(reason) => self.fail("owner", reason),
+        }
+
+        let bytes = Bytes::of_file(&file, metadata.len());
+        let Some(object) =
+            self.step("format", |_| object::read(&bytes).map(|object| (object.kind.clone(), object)))
+        else {
+            return;
+        };
+        let Object { kind, foreign, broken, has_entry, manifest: section } = object;
+        match foreign {
+            Some(reason) => self.fail("machine", reason),
+            None => self.push("machine", CheckState::Ok, format!("{kind}, as this machine")),
+        }
+        match broken {
+            Some(reason) => self.fail("structure", reason),
+            None => self.push("structure", CheckState::Ok, "complete".into()),
+        }
+        match has_entry {
+            Some(true) => self.push("entry", CheckState::Ok, format!("exports {ENTRY_SYMBOL}")),
+            Some(false) => self.fail(
+                "entry",
+                Reason::new(
+                    "not-a-plugin",
+                    "it is a shared library, but no pearlbed plugin: it exports no provider",
+                    "keep other libraries in another folder, or export a provider with `export_provider!`",
+                ),
+            ),
+            None => return,
+        }
+        // What a library without our entry says in a section of ours would only mislead.
+        if has_entry != Some(true) {
+            return;
+        }
+        let read = self.step("manifest", |look| {
+            let read = manifest::read(section.as_ref())?;
+            let finding = format!("{} {}", read.id, read.version);
+            look.manifest = Some(read.clone());
+            Ok((finding, read))
+        });
+        if let Some(read) = read {
+            self.step("api", |_| {
+                manifest::check_api(&read)?;
+                Ok((
+                    format!(
+                        "plugin API {}",
+                        read.plugin_api.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+                    ),
+                    (),
+                ))
+            });
+        }
+    }
+
+    fn step<T>(
+        &mut self,
+        id: &'static str,
+        check: impl FnOnce(&mut Self) -> Result<(String, T), Reason>,
+    ) -> Option<T> {
+        match check(self) {
+            Ok((finding, value)) => {
+                self.push(id, CheckState::Ok, finding);
+                Some(value)
+            }
+            Err(reason) => {
+                self.fail(id, reason);
+                None
+            }
+        }
+    }
+
+    fn push(&mut self, id: &'static str, state: CheckState, finding: String) {
+        self.checks.push(Check { id, state, finding: crate::text::printable(&finding).into_owned() });
+    }
+
+    fn fail(&mut self, id: &'static str, reason: Reason) {
+        self.push(id, CheckState::Fail, reason.reason.clone());
+        self.refusal.get_or_insert(reason);
+    }
+}
+
+/// Opens `path` if it is a regular file. Nothing else is opened: a FIFO would block, a device might act.
+fn open(path: &Path) -> Result<(File, Metadata), Reason> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(err) => return Err(cannot_open(path, &err)),
+    };
+    if !metadata.is_file() {
+        return Err(no_file(&metadata));
+    }
+    // Not to be caught by a file that became something else meanwhile.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file: File = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => file.into(),
+        Err(err) => return Err(cannot_open(path, &err.into())),
+    };
+    let metadata = file.metadata().map_err(|err| cannot_open(path, &err))?;
+    if !metadata.is_file() {
+        return Err(no_file(&metadata));
+    }
+    Ok((file, metadata))
+}
+
+fn no_file(metadata: &Metadata) -> Reason {
+    let kind = metadata.file_type();
+    let what = if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "a device"
+    } else {
+        "no regular file"
+    };
+    Reason::new(
+        "not-a-file",
+        format!("it is {what}, not a file"),
+        "remove it, or give it a name without `.so`",
+    )
+}
+
+fn cannot_open(path: &Path, err: &io::Error) -> Reason {
+    let target = std::fs::read_link(path).ok();
+    match (err.raw_os_error(), target) {
+        (Some(libc::ENOENT), Some(target)) => Reason::new(
+            "dangling-link",
+            format!("it is a symbolic link to {}, which does not exist", printable_path(&target)),
+            "remove the link, or install what it leads to",
+        ),
+        (Some(libc::ENOENT), None) => Reason::new("missing", "there is no such file", "check the path"),
+        (Some(libc::ELOOP), _) => {
+            Reason::new("link-loop", "it is a symbolic link that leads back to itself", "remove the link")
+        }
+        (Some(libc::EACCES | libc::EPERM), _) => Reason::new(
+            "unreadable",
+            "you may not read it",
+            format!("`chmod u+r {}`, or run as its owner", printable_path(path)),
+        ),
+        _ => Reason::new("unreadable", format!("it cannot be opened: {err}"), "check the file and its disk"),
+    }
+}
+
+/// Whether only root and this user can change the file.
+fn check_owner(real_path: &Path, metadata: &Metadata) -> Result<String, Reason> {
+    let me = rustix::process::geteuid().as_raw();
+    let shown = printable_path(real_path);
+    let mode = metadata.mode() & 0o7777;
+    if metadata.uid() != 0 && metadata.uid() != me {
+        return Err(Reason::new(
+            "wrong-owner",
+            format!("it belongs to user {}, who is neither you nor root", metadata.uid()),
+            format!("take it over (`sudo chown {me} {shown}`) if you trust it, or pass --relax-file-checks"),
+        ));
+    }
+    if mode & 0o022 != 0 {
+        let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+        return Err(Reason::new(
+            "writable-by-others",
+            format!("{who} may write to it (mode {mode:04o})"),
+            format!("`chmod go-w {shown}`, or pass --relax-file-checks"),
+        ));
+    }
+    let folder = real_path.parent().and_then(|folder| Some((folder, std::fs::metadata(folder).ok()?)));
+    // In a sticky folder, as /tmp is, others can add files but not replace this one.
+    if let Some((folder, _)) = folder.filter(|(_, metadata)| metadata.mode() & 0o1002 == 0o002) {
+        return Err(Reason::new(
+            "folder-writable-by-others",
+            "everybody may replace it: its folder is writable by everybody",
+            format!("`chmod o-w {}`, or pass --relax-file-checks", printable_path(folder)),
+        ));
+    }
+    let owner = if metadata.uid() == me { "you" } else { "root" };
+    Ok(format!("belongs to {owner}, mode {mode:04o}"))
+}

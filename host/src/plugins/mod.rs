@@ -1,0 +1,39 @@
+//! From the files in a folder to providers whose abilities are known: finding, reading, probing, loading.
+//!
+//! ```text
+//! folder --search--> Candidate --look--> manifest --probe (confined child)--> capabilities
+//!                        |          |                  |
+//!                        +----------+------------------+--> skipped, with one reason
+//! ```
+//!
+//! [`survey`] goes that way for every file and loses none: each becomes an [`Entry`] that is usable or says in one
+//! sentence why not, and what to do. Nothing of a plugin runs in the calling process; [`load`] is for the confined
+//! children, and for them alone.
+//!
+//! Entries come in the order of the search path, and within a folder by name, so that two runs print the same list.
+//!
+//! # Limitations
+//!
+//! - Two names for one file are found by device and inode; two files with the same id are told apart by the order of
+//!   the search path, and the later one is skipped even where the earlier one fails its probe.
+//! - A file that is replaced between the look and the probe is noticed by the probe, and reported as changed.
+
+pub mod load;
+mod look;
+mod manifest;
+mod object;
+mod probe;
+mod probe_child;
+mod reason;
+mod search;
+mod survey;
+
+pub use self::look::{Check, CheckState, Identity, Look, look};
+pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes};
+pub use self::probe_child::run as run_probe_child;
+pub use self::reason::Reason;
+pub use self::search::{Folder, FolderState, Origin, SearchPath};
+pub use self::survey::{Entry, Options, State, Survey, survey, survey_file};
+
+/// The hidden subcommand under which this program probes plugins.
+pub const PROBE_SUBCOMMAND: &str = "__probe";

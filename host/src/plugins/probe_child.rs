@@ -1,0 +1,255 @@
+//! The confined child that probes: loads what it is told to load, asks it, and says what it left behind.
+//!
+//! One child serves many plugins, one after the other, as long as none leaves a trace in it: a thread, a signal handler,
+//! a changed environment. A child with a trace says so and ends, so that nothing of one plugin reaches the next.
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use pearlbed_plugin_api::{HardwareInfo, ProviderError};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+use super::load;
+use super::probe::{Answer, Event, Message, PACKET_BYTES_MAX, Request};
+use super::reason::Reason;
+use crate::exit::Exit;
+use crate::sandbox::{self, EnterError};
+
+/// The status of a child whose channel was closed under it.
+pub(super) const CHANNEL_GONE: i32 = 81;
+
+/// The whole life of a probing child: confines itself and serves until its parent has no more for it.
+///
+/// # Errors
+///
+/// Where it cannot be confined, or a person ran it.
+pub fn run() -> Result<Exit, EnterError> {
+    let entered = sandbox::enter()?;
+    serve(&entered.channel)
+}
+
+fn serve(channel: &OwnedFd) -> ! {
+    let Some(hardware) =
+        receive(channel).and_then(|bytes| serde_json::from_slice::<HardwareInfo>(&bytes).ok())
+    else {
+        end(0)
+    };
+    let mut before = Trace::take();
+    loop {
+        let Some(request) = receive(channel).and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok())
+        else {
+            end(0)
+        };
+        let send = |event| send(channel, &Message { nonce: request.nonce.clone(), event });
+        probe(&request, &hardware, send);
+        let after = Trace::take();
+        let changes = before.changes(&after);
+        send(Event::Done { changes: changes.clone(), threads: after.threads });
+        if !changes.is_empty() || after.threads > 1 {
+            end(0);
+        }
+        before = after;
+    }
+}
+
+fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
+    let started = Instant::now();
+    // SAFETY: this process is confined and expendable.
+    let loaded = unsafe { load::open(&request.path, Some(&request.identity), Some(&request.id)) };
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(err) => return send(Event::Failed { reason: err.reason().into(), after: started.elapsed() }),
+    };
+    send(Event::Loaded { after: started.elapsed() });
+    let asked = Instant::now();
+    let answer = loaded.provider.detect(hardware, &request.engine_id, &request.model);
+    let after = asked.elapsed();
+    match answer {
+        Ok(answer) => send(Event::Answered {
+            answer: Answer {
+                supported: answer.supported,
+                reason: answer.reason,
+                estimated_hashrate: answer.estimated_hashrate,
+            },
+            after,
+        }),
+        Err(err) => send(Event::Failed { reason: explain(&err).into(), after }),
+    }
+    // Its destructor is foreign code that nobody asked for, and the library stays anyway.
+    std::mem::forget(loaded);
+}
+
+fn explain(err: &ProviderError) -> Reason {
+    const REPORT: &str = "report it to its author";
+    match err {
+        ProviderError::Panicked(message) => {
+            Reason::new("panicked", format!("it panicked in detect: {message}"), REPORT)
+        }
+        ProviderError::Contract(what) => {
+            Reason::new("bad-answer", format!("its answer is none: {what}"), REPORT)
+        }
+        err => Reason::new("detect-failed", format!("its detect failed: {err}"), REPORT),
+    }
+}
+
+/// The next packet; `None` once the parent has closed its end.
+fn receive(channel: &OwnedFd) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    loop {
+        match rustix::net::recv(channel, &mut bytes[..], RecvFlags::empty()) {
+            Ok((_, 0)) => return None,
+            Ok((_, count)) => {
+                bytes.truncate(count);
+                return Some(bytes);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::BADF | Errno::NOTSOCK) => end(CHANNEL_GONE),
+            Err(_) => return None,
+        }
+    }
+}
+
+fn send(channel: &OwnedFd, message: &Message) {
+    let bytes = serde_json::to_vec(message).expect("numbers and texts are JSON");
+    loop {
+        let sent = rustix::net::sendmsg(
+            channel,
+            &[IoSlice::new(&bytes)],
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        );
+        match sent {
+            Ok(_) => return,
+            Err(Errno::INTR) => {}
+            // A plugin closed the channel, or put another file in its place.
+            Err(_) => end(CHANNEL_GONE),
+        }
+    }
+}
+
+/// Ends the process without running what a plugin registered for its end.
+fn end(status: i32) -> ! {
+    // SAFETY: the call only ends the process.
+    unsafe { libc::_exit(status) }
+}
+
+/// What a plugin could leave behind in the process.
+#[derive(Debug, PartialEq, Eq)]
+struct Trace {
+    threads: u32,
+    signals: Vec<String>,
+    umask: Option<String>,
+    folder: Option<std::path::PathBuf>,
+    environment: BTreeSet<Vec<u8>>,
+    locale: Vec<u8>,
+    nice: Option<i32>,
+    limits: Vec<(Option<u64>, Option<u64>)>,
+    descriptors: BTreeSet<i32>,
+    alarm: bool,
+}
+
+impl Trace {
+    fn take() -> Self {
+        use rustix::process::{Resource, getrlimit};
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = |name: &str| {
+            status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+        };
+        let limits = [
+            Resource::As,
+            Resource::Core,
+            Resource::Cpu,
+            Resource::Data,
+            Resource::Fsize,
+            Resource::Nofile,
+            Resource::Stack,
+        ];
+        // SAFETY: with a null pointer the call only answers, with a string that lives until the next call.
+        let locale = unsafe {
+            let locale = libc::setlocale(libc::LC_ALL, std::ptr::null());
+            if locale.is_null() { vec![] } else { CStr::from_ptr(locale).to_bytes().to_vec() }
+        };
+        Self {
+            threads: line("Threads:").and_then(|count| count.parse().ok()).unwrap_or(1),
+            signals: ["SigBlk:", "SigIgn:", "SigCgt:"].iter().filter_map(|name| line(name)).collect(),
+            umask: line("Umask:"),
+            folder: std::env::current_dir().ok(),
+            environment: environment(),
+            locale,
+            nice: rustix::process::getpriority_process(None).ok(),
+            limits: limits.map(getrlimit).iter().map(|limit| (limit.current, limit.maximum)).collect(),
+            descriptors: descriptors(),
+            alarm: alarm_is_set(),
+        }
+    }
+
+    /// What `after` has that this had not, in words: each the end of the sentence "it …".
+    fn changes(&self, after: &Self) -> Vec<String> {
+        let mut changes = vec![];
+        let mut note = |changed: bool, what: &str| {
+            if changed {
+                changes.push(what.to_owned());
+            }
+        };
+        note(self.signals != after.signals, "changed the handling of signals");
+        note(self.umask != after.umask, "changed the mask of new files");
+        note(self.folder != after.folder, "changed the working directory");
+        note(self.environment != after.environment, "changed the environment");
+        note(self.locale != after.locale, "changed the locale");
+        note(self.nice != after.nice, "changed the priority of the process");
+        note(self.limits != after.limits, "changed resource limits");
+        note(!self.alarm && after.alarm, "left an alarm running");
+        note(!self.descriptors.is_subset(&after.descriptors), "closed descriptors that it did not open");
+        changes
+    }
+}
+
+/// The variables as they lie in memory: `std::env` would miss what C code put there in other ways.
+fn environment() -> BTreeSet<Vec<u8>> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut variables = BTreeSet::new();
+    // SAFETY: this process has one thread that reads or changes it while no plugin runs; a plugin that left a broken
+    // array crashes this process, and is the one that is blamed.
+    unsafe {
+        let mut next = environ;
+        while !next.is_null() && !(*next).is_null() && variables.len() < 10_000 {
+            variables.insert(CStr::from_ptr(*next).to_bytes().to_vec());
+            next = next.add(1);
+        }
+    }
+    variables
+}
+
+/// The open descriptors from 0 on.
+fn descriptors() -> BTreeSet<i32> {
+    let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut open: BTreeSet<i32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    // The listing's own descriptor, which has the lowest free number, was in the list and is closed by now.
+    open.retain(|&descriptor| {
+        // SAFETY: a descriptor that is not open only makes the call fail; it is not kept.
+        rustix::io::fcntl_getfd(unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) }).is_ok()
+    });
+    open
+}
+
+fn alarm_is_set() -> bool {
+    let mut timer = libc::itimerval {
+        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
+        it_value: libc::timeval { tv_sec: 0, tv_usec: 0 },
+    };
+    // SAFETY: the call writes one structure, which lives.
+    let answer = unsafe { libc::getitimer(libc::ITIMER_REAL, &mut timer) };
+    answer == 0 && (timer.it_value.tv_sec != 0 || timer.it_value.tv_usec != 0)
+}
+
+/// How long serialised durations are taken seriously: what a child claims cannot exceed what was waited for.
+pub(super) fn plausible(claimed: Duration, waited: Duration) -> Duration {
+    claimed.min(waited)
+}

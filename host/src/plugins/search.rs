@@ -1,0 +1,267 @@
+//! Where plugins are looked for, in which order, and which files there might be plugins.
+//!
+//! Searching reads names and opens nothing, so a hostile file gains nothing by lying in a folder.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::reason::Reason;
+use crate::home::{Env, Home};
+use crate::text::printable_path;
+
+/// The endings of files that are looked at, on every system: a plugin for another one is named as such.
+const SUFFIXES: [&str; 2] = ["so", "dylib"];
+/// Where distributions put plugins.
+const SYSTEM_FOLDERS: [&str; 2] = ["/usr/local/lib/pearlbed/plugins", "/usr/lib/pearlbed/plugins"];
+
+/// Which part of the search path a folder comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The flag `--plugin-dir`.
+    Flag,
+    /// The variable `PEARLBED_PLUGIN_PATH`.
+    Variable,
+    /// The user's home folder.
+    Home,
+    /// Beside this program.
+    Program,
+    /// The system's folders.
+    System,
+}
+
+impl Origin {
+    /// The origin in words a person knows.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Flag => "--plugin-dir",
+            Self::Variable => "$PEARLBED_PLUGIN_PATH",
+            Self::Home => "the home folder",
+            Self::Program => "beside this program",
+            Self::System => "the system",
+        }
+    }
+
+    /// Whether a person named the folder, so that its absence is worth a line.
+    const fn is_named(self) -> bool {
+        matches!(self, Self::Flag | Self::Variable)
+    }
+}
+
+/// The folders that are searched, first wins.
+#[derive(Clone, Debug, Default)]
+pub struct SearchPath {
+    folders: Vec<(PathBuf, Origin)>,
+    ignored: Vec<(PathBuf, Origin)>,
+}
+
+/// One folder of the search path, after it was listed.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// The folder.
+    pub path: PathBuf,
+    /// Why it is searched.
+    pub origin: Origin,
+    /// What was found there.
+    pub state: FolderState,
+}
+
+/// What became of a folder of the search path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FolderState {
+    /// It was listed and holds so many files with the suffix of a plugin.
+    Listed(usize),
+    /// It does not exist, and nobody said that it would.
+    Missing,
+    /// It is the same folder as one before it.
+    Repeated,
+    /// It was not searched, because this program runs with raised privileges.
+    Ignored,
+    /// It cannot be used.
+    Failed(Reason),
+}
+
+impl SearchPath {
+    /// The search path of the design: `flags` alone where there are any, else `PEARLBED_PLUGIN_PATH`, the home folder,
+    /// beside the executable, the system.
+    ///
+    /// What only the user vouches for is left out where this process runs privileged on behalf of another user.
+    pub fn new(flags: &[PathBuf], env: &Env, home: Option<&Home>) -> Self {
+        let beside = std::env::current_exe()
+            .ok()
+            .and_then(|exe| Some(exe.parent()?.parent()?.join("lib/pearlbed/plugins")));
+        Self::assemble(flags, env, home, beside, crate::sandbox::is_privileged_for_another())
+    }
+
+    fn assemble(
+        flags: &[PathBuf],
+        env: &Env,
+        home: Option<&Home>,
+        beside: Option<PathBuf>,
+        privileged: bool,
+    ) -> Self {
+        let mut all: Vec<(PathBuf, Origin)> = vec![];
+        if flags.is_empty() {
+            let variable =
+                env.var_os("PEARLBED_PLUGIN_PATH").map(std::env::split_paths).into_iter().flatten();
+            all.extend(
+                variable
+                    .filter(|folder| !folder.as_os_str().is_empty())
+                    .map(|folder| (folder, Origin::Variable)),
+            );
+            all.extend(home.map(|home| (home.plugins_dir(), Origin::Home)));
+            all.extend(beside.map(|folder| (folder, Origin::Program)));
+            all.extend(SYSTEM_FOLDERS.map(|folder| (folder.into(), Origin::System)));
+        } else {
+            all.extend(flags.iter().map(|folder| (folder.clone(), Origin::Flag)));
+        }
+        // Without a working directory a relative path stays what it is, and fails where it is used.
+        for (folder, _) in &mut all {
+            *folder = std::path::absolute(&*folder).unwrap_or_else(|_| folder.clone());
+        }
+        let (ignored, folders) = all
+            .into_iter()
+            .partition(|(_, origin)| privileged && matches!(origin, Origin::Variable | Origin::Home));
+        Self { folders, ignored }
+    }
+
+    /// The folders, in order, that are searched.
+    pub fn folders(&self) -> impl Iterator<Item = (&Path, Origin)> {
+        self.folders.iter().map(|(folder, origin)| (&**folder, *origin))
+    }
+
+    /// Lists every folder. Returns what became of each, and the files that might be plugins, in order.
+    pub(super) fn list(&self) -> (Vec<Folder>, Vec<PathBuf>) {
+        let mut seen = vec![];
+        let mut folders = vec![];
+        let mut files = vec![];
+        for (path, origin) in &self.ignored {
+            folders.push(Folder { path: path.clone(), origin: *origin, state: FolderState::Ignored });
+        }
+        for (path, origin) in &self.folders {
+            let state = match list_folder(path, &mut seen) {
+                Ok(Some(found)) => {
+                    let count = found.len();
+                    files.extend(found);
+                    FolderState::Listed(count)
+                }
+                Ok(None) => FolderState::Repeated,
+                Err(err) if err.kind() == io::ErrorKind::NotFound && !origin.is_named() => {
+                    FolderState::Missing
+                }
+                Err(err) => FolderState::Failed(explain(path, *origin, &err)),
+            };
+            folders.push(Folder { path: path.clone(), origin: *origin, state });
+        }
+        (folders, files)
+    }
+}
+
+/// The files in `folder` with the suffix of a plugin, by name; `None` if the folder is among those in `seen`.
+fn list_folder(folder: &Path, seen: &mut Vec<(u64, u64)>) -> io::Result<Option<Vec<PathBuf>>> {
+    let metadata = std::fs::metadata(folder)?;
+    if !metadata.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    let identity = (metadata.dev(), metadata.ino());
+    if seen.contains(&identity) {
+        return Ok(None);
+    }
+    seen.push(identity);
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_candidate(&path) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(Some(files))
+}
+
+/// Whether a file of this name might be a plugin.
+fn is_candidate(path: &Path) -> bool {
+    let suffix = path.extension().or_else(|| {
+        // `.so` is all suffix to us and all name to the standard library.
+        path.file_name()
+            .and_then(|name| name.as_encoded_bytes().strip_prefix(b"."))
+            .and_then(|rest| SUFFIXES.iter().find(|suffix| suffix.as_bytes() == rest).map(OsStr::new))
+    });
+    suffix.is_some_and(|suffix| SUFFIXES.iter().any(|known| suffix == *known))
+}
+
+fn explain(folder: &Path, origin: Origin, err: &io::Error) -> Reason {
+    let from = origin.describe();
+    match err.kind() {
+        io::ErrorKind::NotFound => Reason::new(
+            "folder-missing",
+            format!("there is no such folder ({from})"),
+            format!("create it (`mkdir -p {}`) or name another", printable_path(folder)),
+        ),
+        io::ErrorKind::NotADirectory => Reason::new(
+            "folder-is-file",
+            format!("it is not a folder ({from})"),
+            "name the folder that holds it; `pearlbed plugins inspect FILE` looks at one file",
+        ),
+        io::ErrorKind::PermissionDenied => Reason::new(
+            "folder-unreadable",
+            format!("you may not list this folder ({from})"),
+            format!("`chmod u+rx {}`, or run as its owner", printable_path(folder)),
+        ),
+        _ => Reason::new(
+            "folder-unreadable",
+            format!("it cannot be listed ({from}): {err}"),
+            "check the folder and its disk",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(flags: &[&str], privileged: bool) -> (Vec<String>, usize) {
+        let env = Env::of([("PEARLBED_PLUGIN_PATH", "/one::/two")]);
+        let flags: Vec<PathBuf> = flags.iter().map(PathBuf::from).collect();
+        let path = SearchPath::assemble(
+            &flags,
+            &env,
+            Some(&Home::at("/home/me")),
+            Some("/opt/lib/pearlbed/plugins".into()),
+            privileged,
+        );
+        (path.folders().map(|(folder, _)| folder.display().to_string()).collect(), path.ignored.len())
+    }
+
+    #[test]
+    fn the_search_path_is_in_the_order_of_the_design() {
+        let all = ["/one", "/two", "/home/me/plugins", "/opt/lib/pearlbed/plugins"];
+        let (folders, ignored) = shown(&[], false);
+        assert_eq!(
+            (&folders[..4], &folders[4..], ignored),
+            (&all.map(String::from)[..], &SYSTEM_FOLDERS.map(String::from)[..], 0)
+        );
+        assert_eq!(shown(&["/x", "/y"], false), (vec!["/x".into(), "/y".into()], 0));
+    }
+
+    #[test]
+    fn what_only_the_user_vouches_for_is_ignored_with_raised_privileges() {
+        let (folders, ignored) = shown(&[], true);
+        assert_eq!((folders[0].as_str(), ignored), ("/opt/lib/pearlbed/plugins", 3));
+    }
+
+    #[test]
+    fn candidates_are_told_by_their_suffix_alone() {
+        for name in ["a.so", "lib x\n.so", "-rf.so", ".hidden.so", ".so", "a.dylib"] {
+            assert!(is_candidate(&Path::new("/p").join(name)), "{name:?}");
+        }
+        for name in ["a.so.1", "so", "README", "a.dll", "a.SO"] {
+            assert!(!is_candidate(&Path::new("/p").join(name)), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Every plugin there is, usable or not, each with its reason.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pearlbed_plugin_api::{Manifest, MiningCapabilities};
+
+use super::look::{Identity, Look, look};
+use super::probe::{Job, Probe, ProbeOptions, probe};
+use super::reason::Reason;
+use super::search::{Folder, FolderState, SearchPath};
+use crate::text::printable_path;
+
+/// How to survey.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Let files through that others own or may write to. The answer says so for each.
+    pub relaxed: bool,
+    /// Probe what passes the look; without, nothing of any plugin runs.
+    pub probe: Option<ProbeOptions>,
+}
+
+/// What was found on a search path.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Every folder, in order.
+    pub folders: Vec<Folder>,
+    /// Every file that was looked at, in order, and every folder that failed.
+    pub entries: Vec<Entry>,
+}
+
+impl Survey {
+    /// The entries that can be used.
+    pub fn usable(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.is_usable())
+    }
+
+    /// The usable entry of the provider `id`, else the first skipped one that calls itself so.
+    pub fn find(&self, id: &str) -> Option<&Entry> {
+        self.usable()
+            .find(|entry| entry.id() == Some(id))
+            .or_else(|| self.entries.iter().find(|entry| entry.id() == Some(id)))
+    }
+}
+
+/// One file that was looked at.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The file, as it was found.
+    pub path: PathBuf,
+    /// Whether it can be used.
+    pub state: State,
+    /// What was seen of the file; `None` for a folder that failed.
+    pub look: Option<Look>,
+    /// How long the look took.
+    pub look_time: Duration,
+    /// What became of the probe, where it was probed.
+    pub probe: Option<Probe>,
+}
+
+/// Whether a plugin can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It passed every check, and where it was probed, it answered. Whether it supports this machine is its answer.
+    Usable,
+    /// It is left out.
+    Skipped(Reason),
+}
+
+impl Entry {
+    /// What it says of itself, where that could be read; also where it is skipped.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.look.as_ref()?.manifest.as_ref()
+    }
+
+    /// The provider's id, where the manifest could be read.
+    pub fn id(&self) -> Option<&str> {
+        self.manifest().map(|manifest| &*manifest.id)
+    }
+
+    /// Whether it can be used.
+    pub fn is_usable(&self) -> bool {
+        self.state == State::Usable
+    }
+
+    /// Why it is skipped, if it is.
+    pub fn skipped(&self) -> Option<&Reason> {
+        match &self.state {
+            State::Usable => None,
+            State::Skipped(reason) => Some(reason),
+        }
+    }
+
+    /// What `detect` answered, where it was probed and answered.
+    pub fn capabilities(&self) -> Option<&MiningCapabilities> {
+        self.probe.as_ref()?.answer.as_ref().ok()
+    }
+
+    /// The file with its links followed.
+    pub fn real_path(&self) -> &Path {
+        self.look.as_ref().map_or(&self.path, |look| &look.real_path)
+    }
+
+    fn of_file(path: PathBuf, relaxed: bool) -> Self {
+        let started = Instant::now();
+        let look = look(&path, relaxed);
+        let state = look.refusal.clone().map_or(State::Usable, State::Skipped);
+        Self { path, state, look: Some(look), look_time: started.elapsed(), probe: None }
+    }
+}
+
+/// Looks at every file on `path`, and probes what passes if `options` say so.
+///
+/// Never fails and loses no file. Takes microseconds for each file, and for probes at most the time-out of the slowest,
+/// or until their common deadline.
+pub fn survey(path: &SearchPath, options: &Options) -> Survey {
+    let (folders, files) = path.list();
+    let mut entries: Vec<Entry> = vec![];
+    for folder in &folders {
+        if let FolderState::Failed(reason) = &folder.state {
+            entries.push(Entry {
+                path: folder.path.clone(),
+                state: State::Skipped(reason.clone()),
+                look: None,
+                look_time: Duration::ZERO,
+                probe: None,
+            });
+        }
+    }
+    entries.extend(files.into_iter().map(|file| Entry::of_file(file, options.relaxed)));
+    skip_duplicates(&mut entries);
+    probe_entries(&mut entries, options);
+    Survey { folders, entries }
+}
+
+/// Looks at the one file at `path`, and probes it if `options` say so.
+pub fn survey_file(path: &Path, options: &Options) -> Entry {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut entries = [Entry::of_file(path, options.relaxed)];
+    probe_entries(&mut entries, options);
+    let [entry] = entries;
+    entry
+}
+
+/// Skips what is there twice: under two names, or under one id. The first usable one wins.
+fn skip_duplicates(entries: &mut [Entry]) {
+    let mut files: HashMap<(u64, u64), PathBuf> = HashMap::new();
+    let mut ids: HashMap<String, (PathBuf, Identity)> = HashMap::new();
+    for entry in entries.iter_mut() {
+        let Some(identity) = entry.look.as_ref().and_then(|look| look.identity) else { continue };
+        if !entry.is_usable() {
+            continue;
+        }
+        let file = (identity.device, identity.inode);
+        if let Some(first) = files.get(&file) {
+            entry.state = State::Skipped(Reason::new(
+                "same-file",
+                format!("it is the same file as {}", printable_path(first)),
+                "remove one of the two names",
+            ));
+            continue;
+        }
+        files.insert(file, entry.path.clone());
+        let Some(id) = entry.id().map(str::to_owned) else { continue };
+        if let Some((first, seen)) = ids.get(&id) {
+            let copy = seen.len == identity.len && has_same_contents(first, &entry.path);
+            let (code, what) =
+                if copy { ("same-contents", "is a copy of") } else { ("same-id", "has the same id as") };
+            let reason = match copy {
+                true => format!("it {what} {}, which comes first", printable_path(first)),
+                false => format!("it {what} {}, `{id}`, which comes first", printable_path(first)),
+            };
+            entry.state = State::Skipped(Reason::new(code, reason, "remove one of the two"));
+            continue;
+        }
+        ids.insert(id, (entry.path.clone(), identity));
+    }
+}
+
+/// Whether two files hold the same bytes; for the words of a reason only.
+fn has_same_contents(one: &Path, other: &Path) -> bool {
+    use std::io::Read;
+    let (Ok(mut one), Ok(mut other)) = (std::fs::File::open(one), std::fs::File::open(other)) else {
+        return false;
+    };
+    let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    loop {
+        match (one.read(&mut left), other.read(&mut right)) {
+            (Ok(a), Ok(b)) if a == b && left[..a] == right[..b] => {
+                if a == 0 {
+                    return true;
+                }
+            }
+            _ => return false,
+        }
+    }
+}
+
+fn probe_entries(entries: &mut [Entry], options: &Options) {
+    let Some(how) = &options.probe else { return };
+    let mut indices = vec![];
+    let mut jobs = vec![];
+    for (index, entry) in entries.iter().enumerate() {
+        let (true, Some(look)) = (entry.is_usable(), &entry.look) else { continue };
+        let (Some(identity), Some(manifest)) = (look.identity, &look.manifest) else { continue };
+        indices.push(index);
+        jobs.push(Job { path: look.real_path.clone(), identity, id: manifest.id.clone() });
+    }
+    for (index, probe) in indices.into_iter().zip(probe(jobs, how)) {
+        let entry = &mut entries[index];
+        if let Err(reason) = &probe.answer {
+            entry.state = State::Skipped(reason.clone());
+        }
+        entry.probe = Some(probe);
+    }
+}

@@ -1,0 +1,355 @@
+//! Judges a waiting system call: what it is, in words, and what it is answered.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::{Policy, Reading, ViolationKind as Kind, Violations};
+use super::connect::{self, Destination};
+use super::listener::{Desk, Notification};
+use super::memory::Waiting;
+use super::rules::{About, FILE_CHANGES, NEVER, SOCKET_TYPE, WRITING};
+use crate::text::printable_path;
+
+/// The most connections that are being made at once for one child.
+const CONNECTING_MAX: usize = 32;
+/// The longest socket address, in bytes.
+const ADDRESS_BYTES_MAX: u64 = 128;
+
+/// What a system call is answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// It takes place.
+    Go,
+    /// It returns this number without taking place.
+    Value(i64),
+    /// It fails with this number.
+    Fail(i32),
+    /// It returns this descriptor, with these flags, as if it had made it.
+    Descriptor(OwnedFd, u32),
+}
+
+/// Decides for one child.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    policy: Arc<Policy>,
+    /// Landlock decides again about each file, by what the kernel really opens.
+    landlock: bool,
+    violations: Violations,
+    connecting: Arc<AtomicUsize>,
+}
+
+impl Judge {
+    pub fn new(policy: Policy, landlock: bool, violations: Violations) -> Self {
+        Self { policy: Arc::new(policy), landlock, violations, connecting: Arc::default() }
+    }
+
+    /// Decides about `notification`, records it where it is refused, and lets the child go on.
+    pub fn answer(&self, notification: Notification, desk: &Desk) {
+        let waiting = Waiting::new(notification.thread);
+        if notification.arch != OWN_ARCH {
+            self.violations.record(Kind::ForeignCall, &format!("number {}", notification.number));
+            return desk.send(&notification, Answer::Fail(libc::ENOSYS));
+        }
+        if notification.number == libc::SYS_connect {
+            return self.connect(notification, waiting, desk);
+        }
+        let answer = self.decide(&notification, &waiting, || desk.still_waits(&notification));
+        desk.send(&notification, answer);
+    }
+
+    fn decide(&self, call: &Notification, waiting: &Waiting, still_waits: impl Fn() -> bool) -> Answer {
+        let args = call.args;
+        let int = |index: usize| args[index] as i32;
+        match call.number {
+            libc::SYS_execve => return self.run(waiting.path(libc::AT_FDCWD, args[0]), still_waits),
+            libc::SYS_execveat => {
+                self.refuse(Kind::RunProgram, &shown(waiting.path(int(0), args[1])));
+                return Answer::Fail(libc::EACCES);
+            }
+            libc::SYS_clone => return self.refuse(Kind::StartProcess, ""),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_fork | libc::SYS_vfork => return self.refuse(Kind::StartProcess, ""),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_open => {
+                return self.open(waiting.path(libc::AT_FDCWD, args[0]), args[1] as u32, still_waits);
+            }
+            libc::SYS_openat => return self.open(waiting.path(int(0), args[1]), args[2] as u32, still_waits),
+            libc::SYS_kill | libc::SYS_rt_sigqueueinfo => return self.signal(int(0), int(1), waiting),
+            libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => return self.signal(int(0), int(2), waiting),
+            libc::SYS_tkill => return self.signal(int(0), int(1), waiting),
+            libc::SYS_pidfd_send_signal => {
+                return self.refuse(Kind::Signal, &format!("signal {} by descriptor", int(1)));
+            }
+            libc::SYS_socket => return self.socket(int(0), args[1] as u32, int(2)),
+            libc::SYS_socketpair => return self.refuse(Kind::OpenSocket, "a pair of datagram sockets"),
+            libc::SYS_sendto => {
+                let to = waiting
+                    .bytes(args[4], args[5].min(ADDRESS_BYTES_MAX) as usize)
+                    .map(|to| connect::parse(&to));
+                let shown = to.map_or_else(|| "an unknown address".into(), |to| to.to_string());
+                self.refuse(Kind::Connect, &shown);
+                return Answer::Fail(libc::EACCES);
+            }
+            libc::SYS_prctl => return self.refuse(Kind::Escape, &format!("prctl operation {}", int(0))),
+            libc::SYS_prlimit64 => return self.refuse(Kind::Escape, &format!("resource limit {}", int(1))),
+            libc::SYS_setrlimit => return self.refuse(Kind::Escape, &format!("resource limit {}", int(0))),
+            libc::SYS_personality => return self.refuse(Kind::Administer, "personality"),
+            libc::SYS_sched_setaffinity
+            | libc::SYS_sched_setscheduler
+            | libc::SYS_sched_setparam
+            | libc::SYS_sched_setattr => return self.schedule(int(0), waiting),
+            libc::SYS_setpriority if int(0) == libc::PRIO_PROCESS as i32 => {
+                return self.schedule(int(1), waiting);
+            }
+            // IOPRIO_WHO_PROCESS is 1.
+            libc::SYS_ioprio_set if int(0) == 1 => return self.schedule(int(1), waiting),
+            _ => {}
+        }
+        if let Some(&(_, kind, about)) = FILE_CHANGES.iter().find(|&&(number, ..)| number == call.number) {
+            return self.change_files(kind, &paths_of(about, &args, waiting), still_waits);
+        }
+        match NEVER.iter().find(|&&(number, ..)| number == call.number) {
+            Some(&(number, kind, about)) => {
+                let mut what = match about {
+                    About::Process(index) if args[index] as i32 != 0 => process(args[index] as i32, waiting),
+                    about => paths_of(about, &args, waiting)
+                        .first()
+                        .map(|path| printable_path(path))
+                        .unwrap_or_default(),
+                };
+                if what.is_empty() && matches!(kind, Kind::Administer | Kind::Escape | Kind::SharedObject) {
+                    what = format!("system call {number}");
+                }
+                self.refuse(kind, &what)
+            }
+            None => self.refuse(Kind::Administer, &format!("system call {}", call.number)),
+        }
+    }
+
+    fn refuse(&self, kind: Kind, what: &str) -> Answer {
+        self.violations.record(kind, what);
+        Answer::Fail(libc::EPERM)
+    }
+
+    fn refuse_file(&self, kind: Kind, path: Option<PathBuf>) -> Answer {
+        self.violations.record(kind, &shown(path));
+        Answer::Fail(libc::EACCES)
+    }
+
+    /// What is granted takes place: Landlock looks again at what is really opened, so a path that changed since is
+    /// no way out. Without Landlock this is the limitation that the module admits.
+    fn go(&self, still_waits: impl Fn() -> bool) -> Answer {
+        if still_waits() { Answer::Go } else { Answer::Fail(libc::EINTR) }
+    }
+
+    fn run(&self, path: Option<PathBuf>, still_waits: impl Fn() -> bool) -> Answer {
+        match path {
+            Some(path) if is_below(&real(&path), &self.policy.programs) => self.go(still_waits),
+            path => self.refuse_file(Kind::RunProgram, path),
+        }
+    }
+
+    fn open(&self, path: Option<PathBuf>, flags: u32, still_waits: impl Fn() -> bool) -> Answer {
+        let writing = flags & WRITING != 0;
+        let kind = if writing { Kind::WriteFile } else { Kind::ReadFile };
+        let Some(path) = path else { return self.refuse_file(kind, None) };
+        if path == Path::new("/dev/null") {
+            return self.go(still_waits);
+        }
+        let real = real(&path);
+        let policy = &self.policy;
+        let granted = is_below(&real, &policy.write)
+            || is_below(&real, &policy.devices)
+            || (!writing && self.may_read(&real));
+        if granted {
+            return self.go(still_waits);
+        }
+        if !writing && !self.landlock && std::fs::symlink_metadata(&path).is_err() {
+            return Answer::Fail(libc::ENOENT);
+        }
+        // Looking for a file that is not there is how programs find the one that is.
+        if !writing && std::fs::metadata(&path).is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound) {
+            return Answer::Fail(libc::ENOENT);
+        }
+        self.refuse_file(kind, Some(path))
+    }
+
+    fn may_read(&self, real: &Path) -> bool {
+        match &self.policy.reading {
+            Reading::Everything => true,
+            Reading::System(more) => {
+                is_below(real, more)
+                    || is_below(real, &self.policy.programs)
+                    || super::files::SYSTEM.iter().chain(&super::files::HARMLESS_DEVICES).any(|root| {
+                        real.starts_with(root)
+                            || Path::new(root).canonicalize().is_ok_and(|root| real.starts_with(root))
+                    })
+            }
+        }
+    }
+
+    fn change_files(&self, kind: Kind, paths: &[PathBuf], still_waits: impl Fn() -> bool) -> Answer {
+        let within = |path: &PathBuf| is_below(&real_parent(path), &self.policy.write);
+        if !paths.is_empty() && paths.iter().all(within) {
+            return self.go(still_waits);
+        }
+        let refused = paths.iter().find(|path| !within(path)).or(paths.first());
+        self.refuse_file(kind, refused.cloned())
+    }
+
+    fn signal(&self, process_id: i32, signal: i32, waiting: &Waiting) -> Answer {
+        if waiting.is_sibling(process_id) && process_id > 0 && signal == libc::SIGSTOP {
+            return self.refuse(Kind::StopItself, "");
+        }
+        // Signal 0 only asks whether somebody is there.
+        if signal == 0 {
+            return Answer::Fail(libc::EPERM);
+        }
+        let whom = process(process_id, waiting);
+        self.refuse(Kind::Signal, &format!("signal {signal} to {whom}"))
+    }
+
+    fn schedule(&self, thread: i32, waiting: &Waiting) -> Answer {
+        if waiting.is_sibling(thread) {
+            return Answer::Go;
+        }
+        self.refuse(Kind::Trace, &process(thread, waiting))
+    }
+
+    /// Hands out a socket that leads nowhere, so that the address that it is to be connected to will be known.
+    fn socket(&self, family: i32, kind: u32, protocol: i32) -> Answer {
+        let family_name = match family {
+            libc::AF_UNIX => "Unix",
+            libc::AF_INET => "IPv4",
+            libc::AF_INET6 => "IPv6",
+            libc::AF_NETLINK => "netlink",
+            libc::AF_PACKET => "packet",
+            _ => "",
+        };
+        let kind_name = match (kind & SOCKET_TYPE) as i32 {
+            libc::SOCK_STREAM => "stream",
+            libc::SOCK_DGRAM => "datagram",
+            libc::SOCK_RAW => "raw",
+            libc::SOCK_SEQPACKET => "packet",
+            _ => "other",
+        };
+        let what = match family_name {
+            "" => format!("address family {family}"),
+            name if protocol != 0 => format!("{name} {kind_name}, protocol {protocol}"),
+            name => format!("{name} {kind_name}"),
+        };
+        self.violations.record(Kind::OpenSocket, &what);
+        match UnixStream::pair() {
+            Ok((decoy, _)) if matches!(family, libc::AF_UNIX | libc::AF_INET | libc::AF_INET6) => {
+                if kind & libc::SOCK_NONBLOCK as u32 != 0 {
+                    let _ = decoy.set_nonblocking(true);
+                }
+                Answer::Descriptor(decoy.into(), kind & libc::SOCK_CLOEXEC as u32)
+            }
+            _ => Answer::Fail(libc::EACCES),
+        }
+    }
+
+    fn connect(&self, call: Notification, waiting: Waiting, desk: &Desk) {
+        let bytes = waiting.bytes(call.args[1], call.args[2].min(ADDRESS_BYTES_MAX) as usize);
+        let destination =
+            bytes.map_or_else(|| Destination::Other("an unknown address".into()), |b| connect::parse(&b));
+        let nothing_granted = self.policy.network.is_empty() && self.policy.unix_sockets.is_empty();
+        if nothing_granted || self.connecting.load(Ordering::Relaxed) >= CONNECTING_MAX {
+            return desk.send(&call, self.refuse_connection(&destination));
+        }
+        // Names are looked up and connections made on a thread, so that the child's other threads go on.
+        self.connecting.fetch_add(1, Ordering::Relaxed);
+        let (judge, its_desk, its_destination) = (self.clone(), desk.clone(), destination.clone());
+        let work = move || {
+            let answer = if !connect::is_granted(&judge.policy, &its_destination) {
+                judge.refuse_connection(&its_destination)
+            } else if !its_desk.still_waits(&call) {
+                Answer::Fail(libc::EINTR)
+            } else {
+                match connect::connect(&judge.policy, call.thread, call.args[0] as i32, &its_destination) {
+                    Ok(()) => Answer::Value(0),
+                    Err(err) => Answer::Fail(err.raw_os_error()),
+                }
+            };
+            judge.connecting.fetch_sub(1, Ordering::Relaxed);
+            its_desk.send(&call, answer);
+        };
+        if std::thread::Builder::new().name("connect".into()).spawn(work).is_err() {
+            self.connecting.fetch_sub(1, Ordering::Relaxed);
+            desk.send(&call, Answer::Fail(libc::EAGAIN));
+        }
+    }
+
+    fn refuse_connection(&self, destination: &Destination) -> Answer {
+        let kind = match destination {
+            Destination::Unix(_) => Kind::ConnectUnix,
+            Destination::Other(words) if words.starts_with('@') => Kind::ConnectUnix,
+            _ => Kind::Connect,
+        };
+        self.violations.record(kind, &destination.to_string());
+        Answer::Fail(libc::EACCES)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+const OWN_ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const OWN_ARCH: u32 = 0xc000_00b7;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const OWN_ARCH: u32 = 0;
+
+fn paths_of(about: About, args: &[u64; 6], waiting: &Waiting) -> Vec<PathBuf> {
+    let int = |index: usize| args[index] as i32;
+    let found = match about {
+        About::Nothing | About::Process(_) => [None, None],
+        About::Path(index) => [waiting.path(libc::AT_FDCWD, args[index]), None],
+        About::At(index) => [waiting.path(int(index), args[index + 1]), None],
+        About::Paths(from, to) => {
+            [waiting.path(libc::AT_FDCWD, args[from]), waiting.path(libc::AT_FDCWD, args[to])]
+        }
+        About::Ats(from, to) => {
+            [waiting.path(int(from), args[from + 1]), waiting.path(int(to), args[to + 1])]
+        }
+        About::Open(index) => [waiting.open_file(int(index)), None],
+    };
+    found.into_iter().flatten().collect()
+}
+
+/// A process in words.
+fn process(id: i32, waiting: &Waiting) -> String {
+    match id {
+        0 => "its process group".into(),
+        -1 => "every process".into(),
+        id if id < 0 => format!("process group {}", id.unsigned_abs()),
+        id if id.unsigned_abs() == std::process::id() => "the process that started it".into(),
+        id if waiting.is_sibling(id) => "itself".into(),
+        id => format!("process {id}"),
+    }
+}
+
+fn shown(path: Option<PathBuf>) -> String {
+    path.map_or_else(|| "a path that cannot be read".into(), |path| printable_path(&path))
+}
+
+/// `path` with its links followed as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| real_parent(path))
+}
+
+/// `path` with the links of its folder followed: for what acts on the name and not on what it leads to.
+fn real_parent(path: &Path) -> PathBuf {
+    match (path.parent().and_then(|parent| parent.canonicalize().ok()), path.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+fn is_below(path: &Path, granted: &[PathBuf]) -> bool {
+    granted
+        .iter()
+        .any(|root| path.starts_with(root) || root.canonicalize().is_ok_and(|root| path.starts_with(root)))
+}

@@ -1,0 +1,94 @@
+//! Confinement by the Linux kernel.
+
+mod attempt;
+mod connect;
+mod files;
+mod filter;
+mod listener;
+mod memory;
+mod rules;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::Signal;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+pub use self::listener::watch;
+use super::{Channel, Policy, Report, Support};
+
+/// Asks the kernel which mechanisms it has.
+pub fn support() -> Support {
+    let seccomp = filter::is_supported();
+    Support {
+        landlock_abi: files::abi(),
+        seccomp,
+        seccomp_notify: seccomp && filter::can_notify(),
+        no_new_privs: rustix::thread::no_new_privs().is_ok(),
+        parent_death_signal: true,
+    }
+}
+
+/// The two ends of a new channel, ours first.
+pub fn channel(kind: Channel) -> io::Result<(OwnedFd, OwnedFd)> {
+    let kind = match kind {
+        Channel::Packets => SocketType::SEQPACKET,
+        Channel::Stream => SocketType::STREAM,
+    };
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Makes the kernel end this process when the thread that started it ends.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Puts everything in force that the kernel has. What it has not is in the report.
+///
+/// # Errors
+///
+/// Where a mechanism that the kernel has could not be put in force: then nothing foreign may run.
+pub fn confine(policy: &Policy) -> io::Result<(Report, Option<OwnedFd>)> {
+    let mut report = Report::default();
+    // Root without capabilities is a user like any other, except for the files that root owns.
+    let nothing = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    if let Err(err) = rustix::thread::set_capabilities(None, nothing) {
+        report.failed.push(format!("capabilities could not be dropped: {err}"));
+    }
+    match rustix::thread::set_no_new_privs(true) {
+        Ok(()) => report.no_new_privs = true,
+        Err(err) => report.failed.push(format!("no_new_privs could not be set: {err}")),
+    }
+    report.landlock = match files::abi() {
+        Some(_) => files::restrict(policy).map_err(io::Error::other)?,
+        None => {
+            report.failed.push("this kernel has no Landlock: every readable file can be read".into());
+            false
+        }
+    };
+    if !filter::is_supported() {
+        report.failed.push("this kernel has no seccomp filters: system calls are not held back".into());
+        return Ok((report, None));
+    }
+    let may_notify = filter::can_notify();
+    let program = rules::program(policy, may_notify);
+    let listener = filter::install(&program, may_notify)?;
+    report.seccomp = true;
+    report.notify = listener.is_some();
+    if listener.is_none() {
+        report
+            .failed
+            .push("this kernel cannot show refused system calls: attempts are refused unnamed".into());
+    }
+    Ok((report, listener))
+}
+
+/// What the C library is told where host names are granted: to ask the resolver over TCP, which can be granted.
+pub fn resolver_env(policy: &Policy) -> Option<(&'static str, &'static str)> {
+    connect::grants_names(policy).then_some(("RES_OPTIONS", "use-vc"))
+}

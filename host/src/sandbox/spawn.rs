@@ -1,0 +1,388 @@
+//! The parent's half: starts a child, sends it its policy, watches what it tries, ends it for good.
+
+use std::ffi::OsString;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use rustix::process::{Pid, Signal, WaitIdOptions};
+
+use super::{Capture, Policy, Report, Violations, platform};
+use crate::text;
+
+/// How long a child may take to confine itself, before any foreign code runs.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// The largest message of the handshake, in bytes.
+pub(super) const HANDSHAKE_BYTES_MAX: usize = 160 * 1024;
+/// What every handshake begins with, so that a person who runs the hidden subcommand is told and nothing else happens.
+pub(super) const MAGIC: &[u8] = b"pearlbed-sandbox 1\n";
+
+/// What the channel between parent and child carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Messages whose bounds are kept, so that foreign bytes cannot merge with ours.
+    Packets,
+    /// A stream of bytes.
+    Stream,
+}
+
+/// Which child to start: this program again, under one of its hidden subcommands.
+#[derive(Clone, Debug)]
+pub struct Command {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    channel: Channel,
+    capture_bytes: usize,
+}
+
+impl Command {
+    /// This program under the hidden subcommand `subcommand`, with an empty environment.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot say which file this program is.
+    pub fn this_program(subcommand: &str) -> io::Result<Self> {
+        // On Linux the link leads to the file that runs here, even after an update replaced it.
+        let program =
+            if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        Ok(Self {
+            program,
+            args: vec![subcommand.into()],
+            env: vec![],
+            channel: Channel::Packets,
+            capture_bytes: 64 * 1024,
+        })
+    }
+
+    /// The same with another program file, which must be a `pearlbed`: for tests and benchmarks.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    /// One more argument. Arguments are visible to every user of the machine: no secrets.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// One variable of the otherwise empty environment. The foreign code reads it: no secrets.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// What the channel carries; packets unless said otherwise.
+    #[must_use]
+    pub fn channel(mut self, channel: Channel) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// How much of each of stdout and stderr is kept until it is taken; 64 KiB unless said otherwise.
+    #[must_use]
+    pub fn capture_bytes(mut self, bytes_max: usize) -> Self {
+        self.capture_bytes = bytes_max;
+        self
+    }
+}
+
+/// Why no confined child was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum SpawnError {
+    #[error("failed to start `{}` as a confined process", text::printable_path(program))]
+    Start {
+        program: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("failed to speak with the confined process while it confined itself")]
+    Handshake(#[source] io::Error),
+    #[error("the confined process ended before it was confined: {0}")]
+    Ended(Ending),
+    #[error("the confined process did not confine itself within {} s", HANDSHAKE_LIMIT.as_secs())]
+    Slow,
+}
+
+impl crate::explain::Explain for SpawnError {}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The exit status, unless a signal ended it.
+    pub status: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The most memory that it had in use, in bytes.
+    pub memory_peak_bytes: u64,
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.signal, self.status) {
+            (Some(signal), _) => f.write_str(&signal_name(signal)),
+            (None, Some(status)) => write!(f, "exit status {status}"),
+            (None, None) => f.write_str("an unknown end"),
+        }
+    }
+}
+
+/// A signal with its meaning, such as `SIGSEGV (invalid memory access)`.
+fn signal_name(signal: i32) -> String {
+    let (name, meaning) = match signal {
+        libc::SIGSEGV => ("SIGSEGV", "invalid memory access"),
+        libc::SIGBUS => ("SIGBUS", "memory that is not there"),
+        libc::SIGABRT => ("SIGABRT", "abort"),
+        libc::SIGFPE => ("SIGFPE", "division by zero"),
+        libc::SIGILL => ("SIGILL", "invalid instruction"),
+        libc::SIGTRAP => ("SIGTRAP", "trap"),
+        libc::SIGKILL => ("SIGKILL", "killed"),
+        libc::SIGTERM => ("SIGTERM", "terminated"),
+        libc::SIGSYS => ("SIGSYS", "bad system call"),
+        libc::SIGXCPU => ("SIGXCPU", "processor time used up"),
+        libc::SIGXFSZ => ("SIGXFSZ", "file size limit"),
+        libc::SIGPIPE => ("SIGPIPE", "write to a closed pipe"),
+        libc::SIGALRM => ("SIGALRM", "alarm"),
+        _ => return format!("signal {signal}"),
+    };
+    format!("{name} ({meaning})")
+}
+
+/// A running confined child. Dropping it ends it and everything in its process group.
+#[derive(Debug)]
+pub struct Confined {
+    pid: Pid,
+    channel: OwnedFd,
+    /// What it writes to its standard output. Whoever waits on the channel drains this, too, or the child blocks.
+    pub stdout: Capture,
+    /// What it writes to its standard error.
+    pub stderr: Capture,
+    report: Report,
+    violations: Violations,
+    ending: Option<Ending>,
+}
+
+/// Starts `command` confined to `policy` and waits until the confinement is in force.
+///
+/// The calling thread must outlive the child: the child dies with it.
+///
+/// # Errors
+///
+/// - [`SpawnError::Start`]: no process could be made.
+/// - [`SpawnError::Handshake`], [`SpawnError::Ended`], [`SpawnError::Slow`]: the child did not confine itself. It has
+///   been ended, and no foreign code ran.
+pub fn spawn(command: &Command, policy: &Policy) -> Result<Confined, SpawnError> {
+    let start = |err| SpawnError::Start { program: command.program.clone(), err };
+    let (ours, theirs) = platform::channel(command.channel).map_err(start)?;
+    let mut process = std::process::Command::new(&command.program);
+    process
+        .args(&command.args)
+        .env_clear()
+        .envs(command.env.iter().map(|(name, value)| (name, value)))
+        .envs(platform::resolver_env(policy))
+        .current_dir("/")
+        // The channel travels as stdin: no other descriptor has to be kept open across `exec`, so nothing leaks into
+        // children that other threads start at the same time. The child moves it away first of all.
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    {
+        use std::os::unix::process::CommandExt;
+        process.arg0("pearlbed");
+    }
+    let mut child = process.spawn().map_err(start)?;
+    // Closes our copy of the child's end, so that the child's death is seen on ours.
+    drop(process);
+    let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
+    let stderr = child.stderr.take().expect("stderr was asked to be a pipe");
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a positive pid");
+    let mut confined = Confined {
+        pid,
+        channel: ours,
+        stdout: Capture::new(stdout.into(), command.capture_bytes).map_err(start)?,
+        stderr: Capture::new(stderr.into(), command.capture_bytes).map_err(start)?,
+        report: Report::default(),
+        violations: Violations::default(),
+        ending: None,
+    };
+    confined.handshake(policy)?;
+    Ok(confined)
+}
+
+impl Confined {
+    fn handshake(&mut self, policy: &Policy) -> Result<(), SpawnError> {
+        let failed = |err: io::Error| SpawnError::Handshake(err);
+        let mut hello = MAGIC.to_vec();
+        let mine = std::process::id();
+        serde_json::to_writer(&mut hello, &(mine, policy)).map_err(|err| failed(err.into()))?;
+        if hello.len() > HANDSHAKE_BYTES_MAX {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "the policy is too long")));
+        }
+        // A child that has already ended is described below by its ending.
+        let _ = rustix::net::send(&self.channel, &hello, SendFlags::NOSIGNAL);
+
+        let deadline = Instant::now() + HANDSHAKE_LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&left.try_into().expect("ten seconds are a timespec"))) {
+                Ok(0) => return Err(SpawnError::Slow),
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(err) => return Err(failed(err.into())),
+            }
+        }
+        let mut bytes = vec![0; HANDSHAKE_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::net::recvmsg(
+            &self.channel,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::empty(),
+        );
+        let count = match received {
+            Ok(received) if received.bytes > 0 => received.bytes,
+            Ok(_) | Err(rustix::io::Errno::CONNRESET) => return Err(SpawnError::Ended(self.wait())),
+            Err(err) => return Err(failed(err.into())),
+        };
+        let mut listener = None;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                listener = descriptors.last();
+            }
+        }
+        self.report = serde_json::from_slice(&bytes[..count]).map_err(|err| failed(err.into()))?;
+        if let Some(listener) = listener {
+            platform::watch(listener, self.pid, policy, self.report.landlock, self.violations.clone())
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The child's process id, which is its process group, too.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Our end of the channel.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    /// What of the confinement is in force.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// What the child tried and was refused: always complete for what it did before it sent what was received.
+    pub fn violations(&self) -> &Violations {
+        &self.violations
+    }
+
+    /// Sends `bytes`: as one packet, or as part of the stream.
+    ///
+    /// # Errors
+    ///
+    /// What the socket met, such as a child that has gone.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::sendmsg(
+            &self.channel,
+            &[IoSlice::new(bytes)],
+            &mut rustix::net::SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        )?)
+    }
+
+    /// Lets the child run only where the processor is idle otherwise.
+    pub fn lower_priority(&self) {
+        // Where this fails the child competes as before.
+        let _ = rustix::process::setpriority_process(Some(self.pid), 19);
+    }
+
+    /// Whether the child is stopped, as by `SIGSTOP`.
+    pub fn is_stopped(&self) -> bool {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options),
+            Ok(Some(status)) if status.stopped())
+    }
+
+    /// How the child ended, if it has. Whatever it left in its process group is ended, too.
+    pub fn try_wait(&mut self) -> Option<Ending> {
+        if self.ending.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            let ended = rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options);
+            if matches!(ended, Ok(None)) {
+                return None;
+            }
+            self.reap();
+        }
+        self.ending
+    }
+
+    /// Waits for the child to end by itself.
+    pub fn wait(&mut self) -> Ending {
+        if self.ending.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Err(rustix::io::Errno::INTR) =
+                rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options)
+            {}
+            self.reap();
+        }
+        self.ending.expect("it was just reaped")
+    }
+
+    /// Ends the child and its process group with `SIGKILL` and waits for it.
+    pub fn kill(&mut self) -> Ending {
+        if self.ending.is_none() {
+            // Before its `setsid` the group is not there yet, so the process itself is named, too.
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+            let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        }
+        self.wait()
+    }
+
+    /// Collects a child that has ended.
+    fn reap(&mut self) {
+        // Until it is reaped its number cannot be given to another process, so this can only meet its own group.
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        self.ending = Some(wait_for_ending(self.pid));
+    }
+}
+
+impl Drop for Confined {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn wait_for_ending(pid: Pid) -> Ending {
+    let mut status = 0;
+    // SAFETY: `rusage` is plain numbers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers are to live locals of the types that the call writes.
+        let reaped = unsafe { libc::wait4(pid.as_raw_nonzero().get(), &mut status, 0, &mut usage) };
+        if reaped >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            break;
+        }
+    }
+    // Linux counts in KiB, macOS in bytes.
+    let unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
+    Ending {
+        status: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        memory_peak_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit,
+    }
+}

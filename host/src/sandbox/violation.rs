@@ -1,0 +1,201 @@
+//! What a confined process tried and was refused, in words.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::text;
+
+/// The most different violations that are kept; more are only counted.
+const DISTINCT_MAX: usize = 64;
+/// The longest detail that is kept, in bytes.
+const DETAIL_MAX: usize = 512;
+
+/// One kind of thing that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ViolationKind {
+    /// `execve`.
+    RunProgram,
+    /// `fork`, `vfork`, or `clone` without `CLONE_THREAD`.
+    StartProcess,
+    /// A connection or a datagram to a network address.
+    Connect,
+    /// A socket for a network, before any address is known.
+    OpenSocket,
+    /// A port or a Unix socket to be called on.
+    Listen,
+    /// A connection to a Unix socket.
+    ConnectUnix,
+    /// Opening a file for writing, or creating one.
+    WriteFile,
+    /// Opening a file for reading that is not granted.
+    ReadFile,
+    /// Removing, renaming or linking a file, or making a folder.
+    ChangeFolder,
+    /// Changing a file's mode, owner, times or length.
+    ChangeFile,
+    /// A signal to another process.
+    Signal,
+    /// A signal that would stop the process itself.
+    StopItself,
+    /// Looking into or steering another process.
+    Trace,
+    /// io_uring, which would do all of this unseen.
+    IoUring,
+    /// Leaving its session, its limits or its watch.
+    Escape,
+    /// What only an administrator may do.
+    Administer,
+    /// Shared memory, message queues or keys that outlive the process.
+    SharedObject,
+    /// A system call of another machine or another way of calling.
+    ForeignCall,
+}
+
+impl ViolationKind {
+    /// What was tried, as the end of the sentence "it …".
+    pub const fn tried(self) -> &'static str {
+        match self {
+            Self::RunProgram => "tried to run a program",
+            Self::StartProcess => "tried to start a process",
+            Self::Connect => "tried to open a network connection",
+            Self::OpenSocket => "tried to open a socket",
+            Self::Listen => "tried to listen on a socket",
+            Self::ConnectUnix => "tried to connect to a Unix socket",
+            Self::WriteFile => "tried to write a file",
+            Self::ReadFile => "tried to read a file",
+            Self::ChangeFolder => "tried to change a folder",
+            Self::ChangeFile => "tried to change a file",
+            Self::Signal => "tried to signal a process",
+            Self::StopItself => "tried to stop its own process",
+            Self::Trace => "tried to trace a process",
+            Self::IoUring => "tried to use io_uring",
+            Self::Escape => "tried to change its confinement",
+            Self::Administer => "tried to administer the system",
+            Self::SharedObject => "tried to use shared memory or keys",
+            Self::ForeignCall => "tried a foreign system call",
+        }
+    }
+}
+
+/// One thing that a confined process tried and was refused. Shown as "tried to run a program: /bin/sh".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// What was tried.
+    pub kind: ViolationKind,
+    /// On what: a path, an address, a process. Printable, one line, bounded; empty where there is nothing to say.
+    pub what: String,
+    /// How often it was tried.
+    pub count: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.tried())?;
+        if !self.what.is_empty() {
+            write!(f, ": {}", self.what)?;
+        }
+        if self.count > 1 {
+            write!(f, " ({} times)", self.count)?;
+        }
+        Ok(())
+    }
+}
+
+/// The violations of one confined process: each once with its count, in the order of their first appearance.
+///
+/// Clones share one record. What the record holds is bounded, whatever the process does.
+#[derive(Clone, Debug, Default)]
+pub struct Violations {
+    record: Arc<Mutex<Record>>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    seen: Vec<Violation>,
+    left_out: u64,
+    generation: u64,
+}
+
+impl Violations {
+    /// Records one attempt. `what` is made printable and cut to a bound.
+    pub fn record(&self, kind: ViolationKind, what: &str) {
+        let mut what = text::printable(what).into_owned();
+        if what.len() > DETAIL_MAX {
+            let mut end = DETAIL_MAX;
+            while !what.is_char_boundary(end) {
+                end -= 1;
+            }
+            what.truncate(end);
+            what.push('…');
+        }
+        let mut record = self.lock();
+        record.generation += 1;
+        // Where it leads to says more than that there is a socket.
+        if matches!(kind, ViolationKind::Connect | ViolationKind::ConnectUnix | ViolationKind::Listen) {
+            record.seen.retain(|seen| seen.kind != ViolationKind::OpenSocket);
+        }
+        if let Some(seen) = record.seen.iter_mut().find(|seen| seen.kind == kind && seen.what == what) {
+            seen.count += 1;
+        } else if record.seen.len() < DISTINCT_MAX {
+            record.seen.push(Violation { kind, what, count: 1 });
+        } else {
+            record.left_out += 1;
+        }
+    }
+
+    /// What was recorded so far, and how many attempts found no room.
+    pub fn snapshot(&self) -> (Vec<Violation>, u64) {
+        let record = self.lock();
+        (record.seen.clone(), record.left_out)
+    }
+
+    /// What was recorded since the last call, which is forgotten here.
+    pub fn take(&self) -> Vec<Violation> {
+        let mut record = self.lock();
+        record.left_out = 0;
+        std::mem::take(&mut record.seen)
+    }
+
+    /// A number that grows with every attempt: where it has not changed, nothing new was tried.
+    pub fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Record> {
+        // The record is whole between any two statements that hold it.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_attempt_is_counted_and_the_record_stays_bounded() {
+        let violations = Violations::default();
+        for _ in 0..3 {
+            violations.record(ViolationKind::RunProgram, "/bin/sh");
+        }
+        for number in 0..1000 {
+            violations.record(ViolationKind::WriteFile, &format!("/tmp/{number}"));
+        }
+        let (seen, left_out) = violations.snapshot();
+        assert_eq!(seen[0].to_string(), "tried to run a program: /bin/sh (3 times)");
+        assert_eq!((seen.len(), left_out), (DISTINCT_MAX, 1001 - DISTINCT_MAX as u64));
+    }
+
+    #[test]
+    fn what_was_tried_is_one_printable_line_of_bounded_length() {
+        let violations = Violations::default();
+        violations.record(ViolationKind::WriteFile, &format!("/tmp/\x1b[2J\n{}", "é".repeat(5000)));
+        let shown = violations.take()[0].to_string();
+        assert!(shown.starts_with("tried to write a file: /tmp/\\u{1b}[2J\\n"), "{shown}");
+        assert!(shown.len() < DETAIL_MAX + 50 && shown.ends_with('…'));
+        assert!(violations.take().is_empty());
+    }
+}
