@@ -2,7 +2,7 @@
 //! verifies every proof, and keeps a small chain in the home folder.
 //!
 //! It is what `pearlbed start` mines on without a node, and what a provider is tested against. Its blocks are worth
-//! nothing. [`Devnet`] is the network itself, [`run`] makes it a work source, and [`server`] speaks the gateway's
+//! nothing. [`Devnet`] is the network itself, `run` makes it a work source, and [`server`] speaks the gateway's
 //! protocol for it.
 //!
 //! ```text

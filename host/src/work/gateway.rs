@@ -1,10 +1,324 @@
-//! The client of a pearl-gateway.
+//! The client of a pearl-gateway (protocol section 10), for solo mining.
+//!
+//! One task owns the state ([`desk`]) and does what the desk says; connections ([`link`]), questions to the node and the
+//! gateway's own process ([`command`]) run beside it and report.
+//!
+//! ```text
+//! link: poll --------Signal--\
+//! link: submit ------Signal---> run -- desk --> WorkEvents, next hand-over, questions
+//! node: tip, fates --Answers-/
+//! ```
+//!
+//! A gateway tells a miner nothing of what became of a proof, so the node is asked. Without a node the client still
+//! mines and hands over, and says that it cannot know the rest.
+//!
+//! # Limitations
+//!
+//! Jobs of certificate 4 and later carry more than a header; what they need beyond it is not passed on.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::node::{Fate, Node, NodeError};
+use super::{Context, Endpoint, GatewayConfig, Stopped};
+use crate::explain::Explain as _;
 
 pub mod backoff;
+pub mod command;
 pub mod desk;
+pub mod link;
 pub mod protocol;
 
-pub(super) async fn run(config: super::GatewayConfig, context: super::Context) {
-    // The desk is not wired to a connection yet: the source ends at once.
-    drop((config, context));
+use backoff::Backoff;
+use desk::Desk;
+use link::Signal;
+
+/// Reports that wait to be looked at.
+const SIGNALS_MAX: usize = 64;
+
+/// The gateway as a work source. Ends when the handle is gone.
+pub(super) async fn run(config: GatewayConfig, context: Context) {
+    let (stop, stopped) = watch::channel(false);
+    let (notes_in, notes) = mpsc::channel(SIGNALS_MAX);
+    let process = config
+        .command
+        .clone()
+        .filter(|argv| !argv.is_empty())
+        .map(|argv| tokio::spawn(command::supervise(config.clone(), argv, stopped, notes_in.clone())));
+    // Stopped is the only way out.
+    let _ = Client::new(config, context, notes_in, notes).run().await;
+    let _ = stop.send(true);
+    if let Some(process) = process {
+        let _ = process.await;
+    }
+}
+
+/// What the node said in one round of questions.
+struct Answers {
+    tip: Result<String, NodeError>,
+    certificate: Option<u32>,
+    fates: Vec<([u8; 76], Fate)>,
+}
+
+struct Client {
+    config: GatewayConfig,
+    context: Context,
+    desk: Desk,
+    node: Option<Node>,
+    /// Why the node cannot be asked, as it was last told.
+    node_trouble: Option<String>,
+    gateway_reachable: Option<bool>,
+    node_reachable: Option<bool>,
+    submit_backoff: Backoff,
+    signals_in: mpsc::Sender<Signal>,
+    signals: mpsc::Receiver<Signal>,
+    /// Kept so that the channel never closes.
+    _notes_in: mpsc::Sender<String>,
+    notes: mpsc::Receiver<String>,
+    /// Everything that runs beside; ends with the client.
+    tasks: JoinSet<()>,
+    asking: JoinSet<Answers>,
+}
+
+impl Client {
+    fn new(
+        config: GatewayConfig,
+        context: Context,
+        notes_in: mpsc::Sender<String>,
+        notes: mpsc::Receiver<String>,
+    ) -> Self {
+        let (signals_in, signals) = mpsc::channel(SIGNALS_MAX);
+        let (node, trouble) = match config.node.as_ref().map(Node::new) {
+            None => (None, None),
+            Some(Ok(node)) => (Some(node), None),
+            Some(Err(err)) => (None, Some(describe(&err))),
+        };
+        let mut desk = Desk::new(config.timing.clone(), node.is_some());
+        if let Some(trouble) = &trouble {
+            desk.note(format!("the node will not be asked: {trouble}"));
+        }
+        Self {
+            submit_backoff: Backoff::new(config.timing.retry),
+            config,
+            context,
+            desk,
+            node,
+            node_trouble: trouble,
+            gateway_reachable: None,
+            node_reachable: None,
+            signals_in,
+            signals,
+            _notes_in: notes_in,
+            notes,
+            tasks: JoinSet::new(),
+            asking: JoinSet::new(),
+        }
+    }
+
+    async fn run(mut self) -> Result<(), Stopped> {
+        let endpoint = self.config.endpoint.clone();
+        let timing = self.config.timing.clone();
+        self.tasks.spawn(link::poll_forever(endpoint, timing, self.signals_in.clone()));
+        let earlier = std::mem::take(&mut self.context.earlier);
+        for note in earlier.notes {
+            self.desk.note(note);
+        }
+        for kept in earlier.proofs {
+            self.desk.found(kept, Instant::now());
+        }
+        let mut ticks = tokio::time::interval(self.config.timing.poll);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rounds = tokio::time::interval(self.config.timing.node);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.act().await?;
+            tokio::select! {
+                () = self.context.events.closed() => return Err(Stopped),
+                kept = self.context.proofs.recv() => self.desk.found(kept.ok_or(Stopped)?, Instant::now()),
+                Some(signal) = self.signals.recv() => self.heed(signal),
+                Some(note) = self.notes.recv() => self.desk.note(note),
+                Some(answers) = self.asking.join_next() => {
+                    // A round that panicked has said nothing.
+                    if let Ok(answers) = answers {
+                        self.heed_node(answers);
+                    }
+                }
+                Some(_) = self.tasks.join_next() => {}
+                _ = ticks.tick() => {}
+                _ = rounds.tick() => self.ask_node(),
+            }
+        }
+    }
+
+    /// Does what the desk says, and tells what there is to tell.
+    async fn act(&mut self) -> Result<(), Stopped> {
+        let now = Instant::now();
+        self.desk.tick(now);
+        if let Some((id, info, proof)) = self.desk.next_submission(now) {
+            let (endpoint, timing) = (self.config.endpoint.clone(), self.config.timing.clone());
+            self.tasks.spawn(link::submit(endpoint, timing, id, info, proof, self.signals_in.clone()));
+            self.count(1, 0);
+        }
+        for event in self.desk.take_events() {
+            self.context.emit(event).await?;
+        }
+        let (condition, endpoints) = (self.desk.condition(now), self.endpoints());
+        self.context.status.send_if_modified(|status| {
+            let news = status.condition != condition || status.endpoints != endpoints;
+            status.condition = condition;
+            status.endpoints = endpoints;
+            news
+        });
+        Ok(())
+    }
+
+    fn count(&self, requests: u64, reconnects: u64) {
+        // Counters alone wake nobody.
+        self.context.status.send_if_modified(|status| {
+            status.requests += requests;
+            status.reconnects += reconnects;
+            false
+        });
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let mut endpoints = vec![Endpoint {
+            purpose: "gateway",
+            address: self.config.endpoint.to_string(),
+            reachable: self.gateway_reachable,
+            trouble: None,
+        }];
+        if let Some(node) = &self.config.node {
+            endpoints.push(Endpoint {
+                purpose: "node",
+                address: node.url.clone(),
+                reachable: self.node_reachable,
+                trouble: self.node_trouble.clone(),
+            });
+        }
+        endpoints
+    }
+
+    fn heed(&mut self, signal: Signal) {
+        let now = Instant::now();
+        match signal {
+            Signal::Connecting(attempt) => {
+                self.count(0, u64::from(self.gateway_reachable.is_some()));
+                // What the last try failed with stays on show while the next is under way.
+                self.desk.connecting(attempt);
+            }
+            Signal::Connected => {
+                self.gateway_reachable = Some(true);
+                self.desk.connected();
+            }
+            Signal::Asked(asked) => {
+                self.count(1, 0);
+                self.desk.asked(asked);
+            }
+            Signal::Answered { outcome, asked } => self.desk.answered(outcome, asked, now),
+            Signal::Lost { attempt, next_try, error, garbled } => {
+                self.gateway_reachable = Some(garbled);
+                if garbled {
+                    self.desk.garbled(error.clone());
+                }
+                self.desk.disconnected(attempt, Some(next_try), Some(error));
+            }
+            Signal::Submitted { id, outcome } => {
+                let retry = match &outcome {
+                    desk::Submitted::Taken => {
+                        self.submit_backoff.worked();
+                        Duration::ZERO
+                    }
+                    _ => self.submit_backoff.failed(),
+                };
+                self.desk.submitted(&id, outcome, retry, now);
+            }
+        }
+    }
+
+    fn ask_node(&mut self) {
+        let Some(node) = &self.node else { return };
+        // One round at a time: a slow node is not asked faster.
+        if !self.asking.is_empty() {
+            return;
+        }
+        let node = node.clone();
+        let headers = self.desk.questions();
+        let wants_template = self.desk.wants_template(Instant::now());
+        self.count(1, 0);
+        self.asking.spawn(async move {
+            let tip = node.best_block_hash().await;
+            let mut answers = Answers { tip, certificate: None, fates: Vec::new() };
+            if answers.tip.is_err() {
+                return answers;
+            }
+            if wants_template {
+                answers.certificate =
+                    node.template().await.ok().and_then(|template| template.required_certificate);
+            }
+            for header in headers {
+                match node.fate(&header).await {
+                    Ok(fate) => answers.fates.push((header, fate)),
+                    Err(err) => {
+                        answers.tip = Err(err);
+                        break;
+                    }
+                }
+            }
+            answers
+        });
+    }
+
+    fn heed_node(&mut self, answers: Answers) {
+        let now = Instant::now();
+        // The answers that came before a failure count.
+        for (header, fate) in &answers.fates {
+            self.desk.fate(header, fate, now);
+        }
+        let trouble = match answers.tip {
+            Ok(tip) => {
+                self.desk.node_tip(block_hash(&tip), now);
+                if let Some(version) = answers.certificate {
+                    self.desk.node_certificate(version);
+                }
+                None
+            }
+            Err(err) => {
+                self.desk.node_tip(None, now);
+                Some(describe(&err))
+            }
+        };
+        self.node_reachable = Some(trouble.is_none());
+        if trouble != self.node_trouble {
+            match &trouble {
+                Some(trouble) => self.desk.note(format!("the node does not answer: {trouble}")),
+                None => self.desk.note("the node answers again"),
+            }
+            self.node_trouble = trouble;
+        }
+    }
+}
+
+/// An error with its causes and its hint, on one line.
+fn describe(err: &NodeError) -> String {
+    let mut text = err.to_string();
+    let mut cause = std::error::Error::source(err);
+    while let Some(err) = cause {
+        text.push_str(&format!(": {err}"));
+        cause = err.source();
+    }
+    if let Some(hint) = err.hint() {
+        text.push_str(&format!(" ({hint})"));
+    }
+    text
+}
+
+/// A block hash as nodes write it, in the header's byte order.
+fn block_hash(text: &str) -> Option<[u8; 32]> {
+    let mut hash: [u8; 32] = super::proofs::unhex(text)?.try_into().ok()?;
+    hash.reverse();
+    Some(hash)
 }

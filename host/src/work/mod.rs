@@ -455,6 +455,8 @@ pub struct Endpoint {
     pub address: String,
     /// Whether the last exchange worked; `None` before the first.
     pub reachable: Option<bool>,
+    /// What went wrong with it, where more is known than that.
+    pub trouble: Option<String>,
 }
 
 /// A source's state at one moment.

@@ -1,8 +1,8 @@
 //! How hard the devnet's next block is.
 //!
 //! Nothing is known of the machine at first: it may do 10^8 or 10^12 hashes a second. The pace starts with the
-//! easiest target, multiplies the work of a block by at most [`STEP`] each time, and makes the job easier when none
-//! is found for long. From there on it follows the rate measured over the last [`WINDOW`] blocks.
+//! easiest target, multiplies the work of a block by at most `STEP` each time, and makes the job easier when none
+//! is found for long. From there on it follows the rate measured over the last `WINDOW` blocks.
 //!
 //! Work is counted in expected hashes for one block, `2^256 / target` (protocol section 6.4).
 

@@ -16,7 +16,7 @@
 //!   worthless, and if it does not, the next goes in its place before the first is tried again.
 //! - No block within [`GatewayTiming::again`] of the gateway's first answer after a hand-over, and the header still on
 //!   offer: the hand-over came to nothing. A gateway that never went deaf may be proving beside its event loop, so it
-//!   gets [`BESIDE`] times as long. The wait doubles with each failure.
+//!   gets `BESIDE` times as long. The wait doubles with each failure.
 //! - Silence is never death. It only changes the condition.
 
 use std::time::{Duration, Instant};
@@ -155,7 +155,16 @@ impl Desk {
         self.proofs.len()
     }
 
-    /// A try to connect begins, or one failed and the next is due at `next_try`.
+    /// A try to connect begins. What the last one failed with stays on show.
+    pub fn connecting(&mut self, attempt: u32) {
+        let error = match &mut self.link {
+            Link::Down { error, .. } => error.take(),
+            Link::Up => None,
+        };
+        self.disconnected(attempt, None, error);
+    }
+
+    /// A try to connect failed, or the connection was lost; the next try is due at `next_try`.
     pub fn disconnected(&mut self, attempt: u32, next_try: Option<Instant>, error: Option<String>) {
         self.link = Link::Down { attempt, next_try, error };
         self.asked = None;
@@ -574,3 +583,6 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
