@@ -59,7 +59,34 @@ pub fn root<B: Byte>(key: &Digest, data: &[B]) -> Digest {
 
 /// The node value of one leaf that is not alone in its tree (section 8).
 pub fn leaf_value(key: &Digest, index: u64, leaf: &Leaf) -> Digest {
-    let mut hasher = blake3::Hasher::new_keyed(key);
+    leaf_value_in(Hashing::Keyed(key), index, leaf)
+}
+
+/// How a tree is hashed: with a key, or by mistake without one (for [`crate::diagnosis`]).
+#[derive(Clone, Copy)]
+pub(crate) enum Hashing<'a> {
+    Keyed(&'a Digest),
+    Plain,
+}
+
+impl<'a> Hashing<'a> {
+    fn hasher(self) -> blake3::Hasher {
+        match self {
+            Self::Keyed(key) => blake3::Hasher::new_keyed(key),
+            Self::Plain => blake3::Hasher::new(),
+        }
+    }
+
+    fn mode(self) -> Mode<'a> {
+        match self {
+            Self::Keyed(key) => Mode::KeyedHash(key),
+            Self::Plain => Mode::Hash,
+        }
+    }
+}
+
+fn leaf_value_in(hashing: Hashing<'_>, index: u64, leaf: &Leaf) -> Digest {
+    let mut hasher = hashing.hasher();
     hasher.set_input_offset(index * LEAF_LEN as u64).update(leaf);
     hasher.finalize_non_root()
 }
@@ -312,6 +339,15 @@ pub fn recompute_root(
     leaves: &[(u64, &Leaf)],
     siblings: &[Digest],
 ) -> Result<Recomputed, OpeningError> {
+    recompute_root_in(Hashing::Keyed(key), leaf_count, leaves, siblings)
+}
+
+pub(crate) fn recompute_root_in(
+    hashing: Hashing<'_>,
+    leaf_count: u64,
+    leaves: &[(u64, &Leaf)],
+    siblings: &[Digest],
+) -> Result<Recomputed, OpeningError> {
     let &(last, only) = leaves.last().ok_or(OpeningError::NoLeaves)?;
     if last >= leaf_count {
         return Err(OpeningError::OutsideTree { index: last, leaf_count });
@@ -320,13 +356,13 @@ pub fn recompute_root(
         return Err(OpeningError::Repeated { index: pair[1].0 });
     }
     if leaf_count == 1 {
-        let root = *blake3::keyed_hash(key, only).as_bytes();
+        let root = *hashing.hasher().update(only).finalize().as_bytes();
         return Ok(Recomputed { root, surplus_siblings: siblings.len() });
     }
 
-    let mode = Mode::KeyedHash(key);
+    let mode = hashing.mode();
     let mut nodes: Vec<(u64, Digest)> =
-        leaves.iter().map(|&(index, leaf)| (index, leaf_value(key, index, leaf))).collect();
+        leaves.iter().map(|&(index, leaf)| (index, leaf_value_in(hashing, index, leaf))).collect();
     let mut next = Vec::with_capacity(nodes.len());
     let mut unused = siblings.iter();
     let (mut width, mut height) = (leaf_count, 0);

@@ -5,6 +5,7 @@ pub mod address;
 pub mod certificate;
 pub mod commitment;
 pub mod config;
+pub mod diagnosis;
 pub mod difficulty;
 pub mod header;
 mod hex;

@@ -15,11 +15,9 @@
 //! says so in [`Verified::deviations`]; [`verify_canonical`] refuses them. What the reference does with leaves that no
 //! listed row needs is not known; here they are a deviation too. Mixture-of-experts proofs are refused.
 
-use std::borrow::Cow;
-
 use ruint::aliases::U256;
 
-use crate::certificate::CertificateVersion;
+use crate::certificate::{CertificateVersion, SeedRule};
 use crate::commitment::{LEAF_LEN, Leaf, OpeningError, leaf_count, leaves_of_rows, recompute_root};
 use crate::config::MiningConfiguration;
 use crate::difficulty::{PENALTY_RANK_MIN, Target, jackpot_number};
@@ -490,78 +488,138 @@ pub fn verify_staged(
     proof: &PlainProof,
     observer: &mut dyn FnMut(Passed),
 ) -> Result<Verified, Rejection> {
-    let (m, n) = (fits("m", proof.m)?, fits("n", proof.n)?);
-    let k = fits("k", proof.k)?;
-    let rank = fits("noise_rank", proof.noise_rank)?;
-    for (side, opening, rows) in [(Side::A, &proof.a, m), (Side::BT, &proof.bt, n)] {
-        check_shape(side, opening, rows, k)?;
-    }
-    observer(Passed::Shape { m, n, k, rank });
-
-    let pattern = |side, opening: &MatrixOpening| {
-        PeriodicPattern::from_rows(&opening.row_indices).map_err(|err| Rejection::Pattern { side, err })
-    };
-    let (rows, row_base) = pattern(Side::A, &proof.a)?;
-    let (cols, col_base) = pattern(Side::BT, &proof.bt)?;
-    let config = MiningConfiguration::dense(k, rank, rows, cols);
-    observer(Passed::Pattern { config, row_base, col_base });
-
-    let mut deviations = Vec::new();
-    let a_leaves = Leaves::of(Side::A, &proof.a, &config, &mut deviations)?;
-    let bt_leaves = Leaves::of(Side::BT, &proof.bt, &config, &mut deviations)?;
-    observer(Passed::Leaves { a: a_leaves.0.len(), bt: bt_leaves.0.len() });
-
-    let job_key = job_key(&job.header, &config);
-    for (side, opening, leaves) in [(Side::A, &proof.a, &a_leaves), (Side::BT, &proof.bt, &bt_leaves)] {
-        let recomputed = recompute_root(&job_key, opening.total_leaves, &leaves.0, &opening.siblings)
-            .map_err(|err| Rejection::Opening { side, err })?;
-        if recomputed.root != opening.root {
-            let (computed, transmitted) = (recomputed.root, opening.root);
-            return Err(Rejection::Root { side, computed, transmitted });
-        }
-        if recomputed.surplus_siblings > 0 {
-            deviations.push(Deviation::SurplusSiblings { side, count: recomputed.surplus_siblings });
-        }
-        observer(Passed::Root { side, root: opening.root, job_key });
-    }
-
-    check_configuration(&config)?;
-    check_tile(Side::A, u64::from(m), row_base + u64::from(rows.max_offset()))?;
-    check_tile(Side::BT, u64::from(n), col_base + u64::from(cols.max_offset()))?;
-    observer(Passed::Parameters);
-
-    let a = a_leaves.strip(Side::A, &proof.a.row_indices, &config)?;
-    let bt = bt_leaves.strip(Side::BT, &proof.bt.row_indices, &config)?;
-    observer(Passed::Values { entries: a.len() + bt.len() });
-
-    let rule = job.certificate.seed_rule();
-    let seeds = NoiseSeeds::derive(rule, &job_key, (&proof.a.root, m), (&proof.bt.root, n));
-    let length = config.dot_product_length();
-    let a = add_noise(a, &Noise::new(Side::A, &seeds.a, rank, length), &proof.a.row_indices);
-    let bt = add_noise(bt, &Noise::new(Side::BT, &seeds.b, rank, length), &proof.bt.row_indices);
-    let transcript = tile_transcript(&a, &bt, length as usize, usize::from(rank));
+    let opened = Opened::of(&job.header, proof, observer)?;
+    let seeds = opened.seeds(job.certificate.seed_rule());
+    let (a, bt) = opened.noised(&seeds);
+    let transcript = opened.transcript(&a, &bt);
     let jackpot = transcript.jackpot(&seeds.a);
 
+    let config = &opened.config;
     let target = job.effective_target();
     let number = jackpot_number(&jackpot);
-    let mut bound = target.plain_bound(&config);
+    let mut bound = target.plain_bound(config);
     if number > bound {
         return Err(Rejection::Difficulty { jackpot: number, bound });
     }
     observer(Passed::Difficulty { jackpot: number, bound });
 
     if job.rank_penalty {
-        if rank < PENALTY_RANK_MIN {
-            return Err(Rejection::RankTooLow { rank });
+        if config.rank < PENALTY_RANK_MIN {
+            return Err(Rejection::RankTooLow { rank: config.rank });
         }
-        bound = target.bound(&config, true);
+        bound = target.bound(config, true);
         if number > bound {
             return Err(Rejection::RankPenalty { jackpot: number, bound });
         }
     }
     observer(Passed::RankPenalty { bound: job.rank_penalty.then_some(bound) });
 
-    Ok(Verified { config, m, n, row_base, col_base, job_key, seeds, transcript, jackpot, bound, deviations })
+    Ok(Verified {
+        config: opened.config,
+        m: opened.m,
+        n: opened.n,
+        row_base: opened.row_base,
+        col_base: opened.col_base,
+        job_key: opened.job_key,
+        seeds,
+        transcript,
+        jackpot,
+        bound,
+        deviations: opened.deviations,
+    })
+}
+
+/// A proof whose roots, shape and values are right: everything up to the noise (rules 2 to 23).
+pub(crate) struct Opened<'a> {
+    proof: &'a PlainProof,
+    pub(crate) config: MiningConfiguration,
+    pub(crate) job_key: Digest,
+    pub(crate) m: u32,
+    pub(crate) n: u32,
+    row_base: u64,
+    col_base: u64,
+    /// The columns that take part of the tile's rows of A, one row after the other.
+    pub(crate) a: Vec<i8>,
+    /// The same of B^T.
+    pub(crate) bt: Vec<i8>,
+    deviations: Vec<Deviation>,
+}
+
+impl<'a> Opened<'a> {
+    pub(crate) fn of(
+        header: &Header,
+        proof: &'a PlainProof,
+        observer: &mut dyn FnMut(Passed),
+    ) -> Result<Self, Rejection> {
+        let (m, n) = (fits("m", proof.m)?, fits("n", proof.n)?);
+        let k = fits("k", proof.k)?;
+        let rank = fits("noise_rank", proof.noise_rank)?;
+        for (side, opening, rows) in [(Side::A, &proof.a, m), (Side::BT, &proof.bt, n)] {
+            check_shape(side, opening, rows, k)?;
+        }
+        observer(Passed::Shape { m, n, k, rank });
+
+        let pattern = |side, opening: &MatrixOpening| {
+            PeriodicPattern::from_rows(&opening.row_indices).map_err(|err| Rejection::Pattern { side, err })
+        };
+        let (rows, row_base) = pattern(Side::A, &proof.a)?;
+        let (cols, col_base) = pattern(Side::BT, &proof.bt)?;
+        let config = MiningConfiguration::dense(k, rank, rows, cols);
+        observer(Passed::Pattern { config, row_base, col_base });
+
+        let mut deviations = Vec::new();
+        let a_leaves = Leaves::of(Side::A, &proof.a, &config, &mut deviations)?;
+        let bt_leaves = Leaves::of(Side::BT, &proof.bt, &config, &mut deviations)?;
+        observer(Passed::Leaves { a: a_leaves.0.len(), bt: bt_leaves.0.len() });
+
+        let job_key = job_key(header, &config);
+        for (side, opening, leaves) in [(Side::A, &proof.a, &a_leaves), (Side::BT, &proof.bt, &bt_leaves)] {
+            let recomputed = recompute_root(&job_key, opening.total_leaves, &leaves.0, &opening.siblings)
+                .map_err(|err| Rejection::Opening { side, err })?;
+            if recomputed.root != opening.root {
+                let (computed, transmitted) = (recomputed.root, opening.root);
+                return Err(Rejection::Root { side, computed, transmitted });
+            }
+            if recomputed.surplus_siblings > 0 {
+                deviations.push(Deviation::SurplusSiblings { side, count: recomputed.surplus_siblings });
+            }
+            observer(Passed::Root { side, root: opening.root, job_key });
+        }
+
+        check_configuration(&config)?;
+        check_tile(Side::A, u64::from(m), row_base + u64::from(rows.max_offset()))?;
+        check_tile(Side::BT, u64::from(n), col_base + u64::from(cols.max_offset()))?;
+        observer(Passed::Parameters);
+
+        let a = a_leaves.strip(Side::A, &proof.a.row_indices, &config)?;
+        let bt = bt_leaves.strip(Side::BT, &proof.bt.row_indices, &config)?;
+        observer(Passed::Values { entries: a.len() + bt.len() });
+        Ok(Self { proof, config, job_key, m, n, row_base, col_base, a, bt, deviations })
+    }
+
+    pub(crate) fn seeds(&self, rule: SeedRule) -> NoiseSeeds {
+        self.seeds_bound_to(rule, self.m, self.n)
+    }
+
+    /// The seeds with other numbers than m and n in the salted roots.
+    pub(crate) fn seeds_bound_to(&self, rule: SeedRule, m: u32, n: u32) -> NoiseSeeds {
+        NoiseSeeds::derive(rule, &self.job_key, (&self.proof.a.root, m), (&self.proof.bt.root, n))
+    }
+
+    /// The strips of both matrices with their noise.
+    pub(crate) fn noised(&self, seeds: &NoiseSeeds) -> (Vec<i8>, Vec<i8>) {
+        let (rank, length) = (self.config.rank, self.config.dot_product_length());
+        let a = Noise::new(Side::A, &seeds.a, rank, length);
+        let bt = Noise::new(Side::BT, &seeds.b, rank, length);
+        (
+            add_noise(&self.a, &a, &self.proof.a.row_indices),
+            add_noise(&self.bt, &bt, &self.proof.bt.row_indices),
+        )
+    }
+
+    pub(crate) fn transcript(&self, a: &[i8], bt: &[i8]) -> Transcript {
+        tile_transcript(a, bt, self.config.dot_product_length() as usize, usize::from(self.config.rank))
+    }
 }
 
 /// Rule 2.
@@ -595,7 +653,7 @@ fn check_shape(side: Side, opening: &MatrixOpening, rows: u32, k: u32) -> Result
 }
 
 /// The opened leaves of one matrix, ascending by index.
-struct Leaves<'a>(Cow<'a, [(u64, &'a Leaf)]>);
+struct Leaves<'a>(Vec<(u64, &'a Leaf)>);
 
 impl<'a> Leaves<'a> {
     /// Sorts the leaves and checks that they cover the part of the listed rows that takes part (rule 7).
@@ -630,7 +688,7 @@ impl<'a> Leaves<'a> {
         if !leaves.iter().map(|&(index, _)| index).eq(leaves_of_rows(&opening.row_indices, columns)) {
             deviations.push(Deviation::LeafSet { side });
         }
-        Ok(Self(leaves.into()))
+        Ok(Self(leaves))
     }
 
     /// The columns that take part of the listed rows, one row after the other (rule 23).
@@ -658,7 +716,8 @@ impl<'a> Leaves<'a> {
 }
 
 /// Adds the noise of `rows` to their strip; |entry| ≤ 64 and |noise| ≤ 63, so nothing overflows (section 4).
-fn add_noise(mut strip: Vec<i8>, noise: &Noise, rows: &[u64]) -> Vec<i8> {
+fn add_noise(strip: &[i8], noise: &Noise, rows: &[u64]) -> Vec<i8> {
+    let mut strip = strip.to_vec();
     let length = noise.pairs().len();
     for (entries, &row) in strip.chunks_exact_mut(length).zip(rows) {
         // Rule 19 keeps rows below 2^24.
