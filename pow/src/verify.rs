@@ -287,7 +287,7 @@ pub enum Deviation {
         side: Side,
     },
     /// There are siblings that nothing needs.
-    #[error("{count} siblings of {side} are not needed")]
+    #[error("siblings of {side} that nothing needs: {count}")]
     SurplusSiblings {
         /// Which matrix.
         side: Side,

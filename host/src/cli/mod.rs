@@ -57,6 +57,7 @@ mod inspect_model;
 mod models;
 pub mod plugins;
 mod probe;
+mod verify;
 
 // In the order of `pearlbed --help`.
 commands! {
@@ -66,6 +67,7 @@ commands! {
     Devnet(devnet),
     Models(models),
     InspectModel(inspect_model),
+    Verify(verify),
     Completions(completions),
     #[command(name = "__drivers", hide = true)]
     Drivers(drivers),
