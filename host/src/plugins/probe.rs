@@ -24,7 +24,7 @@ use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize};
 
 use super::look::Identity;
-use super::probe_child::{CHANNEL_GONE, plausible};
+use super::probe_child::{CHANNEL_GONE, PRIORITY, plausible};
 use super::reason::Reason;
 use crate::sandbox::{self, Captured, Command, Confined, Ending, Limits, Policy, Reading, Report};
 use crate::text;
@@ -42,7 +42,7 @@ const CHILDREN_MAX: usize = 16;
 /// After so many plugins a child has earned its rest.
 const SERVED_MAX: usize = 200;
 /// The most memory that a plugin may allocate while it is probed.
-const MEMORY_BYTES: u64 = 1 << 30;
+const MEMORY_BYTES: u64 = 512 << 20;
 /// The most lines on what one plugin tried.
 const IMPURITIES_MAX: usize = 16;
 /// How much of the output of one plugin is kept, in bytes.
@@ -339,6 +339,8 @@ struct Progress {
     answer: Option<Result<MiningCapabilities, Reason>>,
     done: Option<(Vec<String>, u32)>,
     forged: u64,
+    /// It was slow, and its priority lowered.
+    slow: bool,
 }
 
 impl Progress {
@@ -474,6 +476,7 @@ impl Child {
             }
             if !is_slow && now >= slow_at {
                 is_slow = true;
+                progress.slow = true;
                 // From here on it competes with nobody.
                 self.confined.lower_priority();
                 on_slow();
@@ -559,7 +562,9 @@ impl Child {
             impurities.push(Impurity { kind: kind.into(), finding: text::printable(&finding).into_owned() });
         };
         if let Some((changes, threads)) = &progress.done {
-            for change in changes.iter().take(IMPURITIES_MAX) {
+            for change in
+                changes.iter().filter(|&change| change != PRIORITY || !progress.slow).take(IMPURITIES_MAX)
+            {
                 note("left-behind", cut(change, 200).into());
             }
             if *threads > 1 {
@@ -626,8 +631,8 @@ fn check(answer: Answer) -> Result<MiningCapabilities, Reason> {
 }
 
 fn explain_ending(ending: Ending, phase: &str, stderr: &Captured) -> Reason {
-    let said = stderr.text.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    let said = said.map(|line| format!(" (it said: {})", cut(line, 120))).unwrap_or_default();
+    let said =
+        last_words(&stderr.text).map(|line| format!(" (it said: {})", cut(line, 120))).unwrap_or_default();
     if ending.memory_peak_bytes >= MEMORY_BYTES / 10 * 8 {
         let limit = text::bytes(MEMORY_BYTES);
         return Reason::new(
@@ -650,6 +655,13 @@ fn explain_ending(ending: Ending, phase: &str, stderr: &Captured) -> Reason {
         }
         _ => Reason::new("crashed", format!("it crashed {phase}: {ending}{said}"), REPORT),
     }
+}
+
+/// The line of `stderr` that says most: a panic's message, else the last one.
+fn last_words(stderr: &str) -> Option<&str> {
+    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let panicked = lines.clone().skip_while(|line| !line.contains(" panicked at ")).nth(1);
+    panicked.or_else(|| lines.next_back())
 }
 
 /// The same reason with what it tried before.

@@ -22,6 +22,9 @@ use crate::sandbox::{self, EnterError};
 /// The status of a child whose channel was closed under it.
 pub(super) const CHANNEL_GONE: i32 = 81;
 
+/// What is said where the priority was changed: the parent, which lowers that of slow children, knows it again.
+pub(super) const PRIORITY: &str = "changed the priority of the process";
+
 /// The whole life of a probing child: confines itself and serves until its parent has no more for it.
 ///
 /// # Errors
@@ -141,7 +144,7 @@ fn end(status: i32) -> ! {
 #[derive(Debug, PartialEq, Eq)]
 struct Trace {
     threads: u32,
-    signals: Vec<String>,
+    signals: Vec<u64>,
     umask: Option<String>,
     folder: Option<std::path::PathBuf>,
     environment: BTreeSet<Vec<u8>>,
@@ -175,7 +178,12 @@ impl Trace {
         };
         Self {
             threads: line("Threads:").and_then(|count| count.parse().ok()).unwrap_or(1),
-            signals: ["SigBlk:", "SigIgn:", "SigCgt:"].iter().filter_map(|name| line(name)).collect(),
+            signals: ["SigBlk:", "SigIgn:", "SigCgt:"]
+                .iter()
+                .filter_map(|name| u64::from_str_radix(&line(name)?, 16).ok())
+                // The C library takes the first two real-time signals for itself as the first thread starts.
+                .map(|set| set & !(0b11 << 31))
+                .collect(),
             umask: line("Umask:"),
             folder: std::env::current_dir().ok(),
             environment: environment(),
@@ -200,7 +208,7 @@ impl Trace {
         note(self.folder != after.folder, "changed the working directory");
         note(self.environment != after.environment, "changed the environment");
         note(self.locale != after.locale, "changed the locale");
-        note(self.nice != after.nice, "changed the priority of the process");
+        note(self.nice != after.nice, PRIORITY);
         note(self.limits != after.limits, "changed resource limits");
         note(!self.alarm && after.alarm, "left an alarm running");
         note(!self.descriptors.is_subset(&after.descriptors), "closed descriptors that it did not open");

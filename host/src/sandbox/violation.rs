@@ -17,9 +17,9 @@ const DETAIL_MAX: usize = 512;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ViolationKind {
-    /// `execve`.
+    /// `execve`, or `vfork` and the `clone` that is like it, which are for nothing else.
     RunProgram,
-    /// `fork`, `vfork`, or `clone` without `CLONE_THREAD`.
+    /// `fork`, or `clone` without `CLONE_THREAD`.
     StartProcess,
     /// A connection or a datagram to a network address.
     Connect,

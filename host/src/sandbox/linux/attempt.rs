@@ -69,9 +69,15 @@ impl Judge {
                 self.refuse(Kind::RunProgram, &shown(waiting.path(int(0), args[1])));
                 return Answer::Fail(libc::EACCES);
             }
+            // A process that waits for its child to run another program wants just that.
+            libc::SYS_clone if args[0] & libc::CLONE_VFORK as u64 != 0 => {
+                return self.refuse(Kind::RunProgram, "");
+            }
             libc::SYS_clone => return self.refuse(Kind::StartProcess, ""),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_fork | libc::SYS_vfork => return self.refuse(Kind::StartProcess, ""),
+            libc::SYS_vfork => return self.refuse(Kind::RunProgram, ""),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_fork => return self.refuse(Kind::StartProcess, ""),
             #[cfg(target_arch = "x86_64")]
             libc::SYS_open => {
                 return self.open(waiting.path(libc::AT_FDCWD, args[0]), args[1] as u32, still_waits);
@@ -85,6 +91,11 @@ impl Judge {
             }
             libc::SYS_socket => return self.socket(int(0), args[1] as u32, int(2)),
             libc::SYS_socketpair => return self.refuse(Kind::OpenSocket, "a pair of datagram sockets"),
+            libc::SYS_bind => {
+                let at = waiting.bytes(args[1], args[2].min(ADDRESS_BYTES_MAX) as usize);
+                return self
+                    .refuse(Kind::Listen, &at.map(|at| connect::parse(&at).to_string()).unwrap_or_default());
+            }
             libc::SYS_sendto => {
                 let to = waiting
                     .bytes(args[4], args[5].min(ADDRESS_BYTES_MAX) as usize)

@@ -226,6 +226,11 @@ fn misbehave(what: &str) {
             "exec" => {
                 _ = std::process::Command::new("/bin/sh").arg("-c").arg("true").status();
             }
+            "execve" => {
+                let arguments = [c"/bin/sh".as_ptr(), std::ptr::null()];
+                _ = libc::execve(arguments[0], arguments.as_ptr(), std::ptr::null());
+            }
+            "system" => _ = libc::system(c"true".as_ptr()),
             "connect" => {
                 _ = std::net::TcpStream::connect("127.0.0.1:9");
             }
@@ -295,7 +300,7 @@ fn trap() {
 
 /// Writes what looks like an answer to every descriptor there is.
 fn forge() {
-    for fd in 0..64 {
+    for fd in 0..1024 {
         // SAFETY: a descriptor that is not open makes the write fail; none is closed, the file is forgotten.
         let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
         _ = file.write_all(b"{\"supported\":true,\"reason\":\"forged\",\"estimated_hashrate\":1e15}\n");
