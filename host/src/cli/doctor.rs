@@ -62,14 +62,20 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
     let mut scope = Scope::new(context.home()?, context.env().clone());
     scope.plugin_dirs.clone_from(&args.plugins.dirs);
+    scope.relaxed = args.plugins.relax_file_checks;
     scope.probe_timeout = args.probe_timeout;
     let facts = Arc::new(Facts::new(scope));
     let report = doctor::examine(&selection, &facts);
     if args.json {
         context.print_json(&Answer::new(&report, &facts))?;
     } else {
+        let show = Show {
+            verbose: args.verbose,
+            all: args.verbose || !args.only.is_empty(),
+            width: context.width(),
+        };
         let next = args.only.is_empty().then(|| next_step(&report)).flatten();
-        context.print(&render(&report, args.verbose, next, context.width()))?;
+        context.print(&render(&report, show, next))?;
     }
     Ok(if report.ok() { Exit::Ok } else { Exit::Failed })
 }
@@ -86,12 +92,15 @@ struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     fn new(report: &'a Report, facts: &Facts) -> Self {
+        let survey = facts.survey_if_known();
         let hardware = facts.hardware_if_known().map(|inventory| serde_json::to_value(&inventory.info));
         Self {
             schema: 1,
             ok: report.ok(),
             checks: &report.rows,
-            plugins: vec![],
+            plugins: survey
+                .map(|survey| survey.entries.iter().map(super::plugins::entry_json).collect())
+                .unwrap_or_default(),
             // Nobody asked for it, or it never answered: nothing is known, and that is an object, too.
             hardware: hardware.and_then(Result::ok).unwrap_or_else(|| Value::Object(Default::default())),
         }
@@ -131,24 +140,35 @@ fn heading(out: &mut String, last: &mut Option<Section>, section: Section) {
     }
 }
 
-/// The widest that the column of ids gets; a longer id has a line of its own.
-const ID_COLUMNS_MAX: usize = 18;
+/// The widest that the column of names gets; a longer name has a line of its own.
+const NAME_COLUMNS_MAX: usize = 24;
+
+/// How much is shown.
+#[derive(Clone, Copy)]
+struct Show {
+    /// What is fine in detail, too.
+    verbose: bool,
+    /// Quiet rows, too.
+    all: bool,
+    width: usize,
+}
 
 /// The report as text.
-fn render(report: &Report, verbose: bool, next: Option<&str>, width: usize) -> String {
-    let ids = report.rows.iter().map(|row| columns(&row.id)).filter(|&wide| wide <= ID_COLUMNS_MAX);
-    let wide = ids.max().unwrap_or(ID_COLUMNS_MAX);
-    // Two spaces, the state's four letters, two spaces, the id, two spaces.
+fn render(report: &Report, show: Show, next: Option<&str>) -> String {
+    let Show { verbose, all, width } = show;
+    let rows: Vec<_> = report.rows.iter().filter(|row| all || !row.quiet).collect();
+    let names = rows.iter().map(|row| columns(row.label())).filter(|&wide| wide <= NAME_COLUMNS_MAX);
+    let wide = names.max().unwrap_or(NAME_COLUMNS_MAX);
+    // Two spaces, the state's four letters, two spaces, the name, two spaces.
     let indent = 2 + 4 + 2 + wide + 2;
     let mut out = String::new();
     let mut section = None;
-    for row in &report.rows {
+    for row in rows {
         heading(&mut out, &mut section, row.section);
-        let style = style(row.state);
-        let mut first =
-            format!("  {}  {}  ", padded(style, row.state.name(), 4), padded(BOLD, &row.id, wide));
-        if columns(&row.id) > wide {
-            hanging(&mut out, &format!("  {}  ", padded(style, row.state.name(), 4)), 8, &row.id, width);
+        let state = format!("  {}  ", padded(style(row.state), row.state.name(), 4));
+        let mut first = format!("{state}{}  ", padded(BOLD, row.label(), wide));
+        if columns(row.label()) > wide {
+            hanging(&mut out, &state, 8, row.label(), width);
             first = " ".repeat(indent);
         }
         hanging(&mut out, &first, indent, &row.finding, width);
@@ -163,15 +183,31 @@ fn render(report: &Report, verbose: bool, next: Option<&str>, width: usize) -> S
             for line in &row.more {
                 under("", DIM, line);
             }
-            under("", DIM, &format!("answered after {}", duration(row.took)));
         }
     }
     out.push('\n');
     hanging(&mut out, "", 0, &summary(report), width);
+    if verbose {
+        hanging(&mut out, &styled(DIM, "answered after: "), 16, &times(report), width);
+    }
     if let Some(next) = next {
         hanging(&mut out, &styled(BOLD, "next: "), 6, next, width);
     }
     out
+}
+
+/// When each check answered.
+fn times(report: &Report) -> String {
+    let mut times: Vec<(&str, Duration)> = vec![];
+    for row in &report.rows {
+        let check = row.id.split('/').next().unwrap_or_default();
+        if times.last().is_none_or(|(last, _)| *last != check) {
+            times.push((check, row.took));
+        }
+    }
+    let times: Vec<_> =
+        times.into_iter().map(|(check, took)| format!("{check} {}", duration(took))).collect();
+    times.join(", ")
 }
 
 fn style(state: State) -> anstyle::Style {
@@ -242,6 +278,7 @@ mod tests {
             finding: finding.into(),
             fix: fix.map(Into::into),
             more: vec!["more".into()],
+            quiet: false,
             took: Duration::from_millis(3),
         }
     }
@@ -259,19 +296,19 @@ mod tests {
             row("plugin/a-name-that-is-too-long-for-the-column.so", State::Fail, "no", Some("yes")),
         ];
         let report = Report { rows, took: Duration::from_millis(12) };
-        let text = render(&report, false, Some("go on"), 60);
+        let text = render(&report, Show { verbose: false, all: false, width: 60 }, Some("go on"));
         let plain = anstream::adapter::strip_str(&text).to_string();
         let expected = "\
 Hardware
-  ok    cpu               AMD EPYC, 2 cores; avx2
+  ok    cpu        AMD EPYC, 2 cores; avx2
 
 Plugins
-  warn  plugin/broken.so  it is cut off after 4096 bytes,
-                          where 16 KiB follow
-                          fix: copy it again
-  fail  plugin/a-name-that-is-too-long-for-the-column.so
-                          no
-                          fix: yes
+  warn  broken.so  it is cut off after 4096 bytes, where 16
+                   KiB follow
+                   fix: copy it again
+  fail  a-name-that-is-too-long-for-the-column.so
+                   no
+                   fix: yes
 
 1 failed, 1 to look at, 1 fine (12 ms)
 next: go on

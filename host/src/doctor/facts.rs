@@ -8,6 +8,8 @@ use super::LIMIT;
 use crate::config::{Config, ConfigError, Sources};
 use crate::hardware::{self, Inventory};
 use crate::home::{Env, Home};
+use crate::plugins::{self, ProbeOptions, SearchPath, Survey, survey};
+use crate::sandbox::{self, Support};
 
 /// What is looked at.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub struct Scope {
     pub plugin_dirs: Vec<PathBuf>,
     /// How long one plugin may take to answer; `None` for what is configured.
     pub probe_timeout: Option<Duration>,
+    /// Use plugins whatever user owns them or may write to them.
+    pub relaxed: bool,
+    /// The `pearlbed` that is run as the plugins' child instead of this program, for tests.
+    pub program: Option<PathBuf>,
     /// How the hardware is looked at.
     pub hardware: hardware::Options,
 }
@@ -27,7 +33,15 @@ pub struct Scope {
 impl Scope {
     /// This machine, with the search path and the configured times.
     pub fn new(home: Home, env: Env) -> Self {
-        Self { home, env, plugin_dirs: vec![], probe_timeout: None, hardware: hardware::Options::default() }
+        Self {
+            home,
+            env,
+            plugin_dirs: vec![],
+            probe_timeout: None,
+            relaxed: false,
+            program: None,
+            hardware: hardware::Options::default(),
+        }
     }
 }
 
@@ -41,14 +55,27 @@ pub struct Facts {
     limit: Duration,
     config: OnceLock<Result<Config, ConfigError>>,
     hardware: OnceLock<Inventory>,
+    survey: OnceLock<Survey>,
+    confinement: OnceLock<Support>,
 }
+
+/// What is left of the time for everybody else once the plugins have had theirs.
+const AFTER_PROBES: Duration = Duration::from_millis(200);
 
 impl Facts {
     /// Facts about `scope`; time runs from now.
     pub fn new(scope: Scope) -> Self {
         // Whoever gives plugins more time than a doctor takes means it.
         let limit = scope.probe_timeout.map_or(LIMIT, |given| LIMIT.max(given + Duration::from_millis(500)));
-        Self { scope, begin: Instant::now(), limit, config: OnceLock::new(), hardware: OnceLock::new() }
+        Self {
+            scope,
+            begin: Instant::now(),
+            limit,
+            config: OnceLock::new(),
+            hardware: OnceLock::new(),
+            survey: OnceLock::new(),
+            confinement: OnceLock::new(),
+        }
     }
 
     /// Replaces the time that everything may take.
@@ -93,6 +120,35 @@ impl Facts {
     /// The machine, if a check has asked for it and the answer came.
     pub fn hardware_if_known(&self) -> Option<&Inventory> {
         self.hardware.get()
+    }
+
+    /// Every plugin, probed on the machine as [`Self::hardware`] found it.
+    ///
+    /// Where the hardware took its time, plugins have less: all must be done before nobody listens any more.
+    pub fn survey(&self) -> &Survey {
+        self.survey.get_or_init(|| {
+            let config = self.config().ok();
+            let settings = config.map(|config| &config.plugins);
+            let path = SearchPath::new(&self.scope.plugin_dirs, &self.scope.env, Some(self.home()));
+            let mut probe = ProbeOptions::new(self.hardware().info.clone());
+            probe.model = config.and_then(|config| config.mining.model.clone()).unwrap_or_default();
+            probe.timeout =
+                self.scope.probe_timeout.or(settings.map(|s| s.probe_timeout)).unwrap_or(probe.timeout);
+            probe.deadline = Some(self.deadline() - AFTER_PROBES);
+            probe.program.clone_from(&self.scope.program);
+            let relaxed = self.scope.relaxed || settings.is_some_and(|settings| settings.relax_trust);
+            survey(&path, &plugins::Options { relaxed, probe: Some(probe) })
+        })
+    }
+
+    /// Every plugin, if a check has asked for them and the answer came.
+    pub fn survey_if_known(&self) -> Option<&Survey> {
+        self.survey.get()
+    }
+
+    /// What this kernel can keep a plugin from.
+    pub fn confinement(&self) -> &Support {
+        self.confinement.get_or_init(sandbox::support)
     }
 
     /// The folder nearest to `path` that exists, `path` itself first.

@@ -89,12 +89,13 @@ pub struct Verdict {
     finding: String,
     fix: Option<String>,
     more: Vec<String>,
+    quiet: bool,
 }
 
 impl Verdict {
     /// As it should be.
     pub fn ok(finding: impl Into<String>) -> Self {
-        Self { of: None, state: State::Ok, finding: finding.into(), fix: None, more: vec![] }
+        Self { of: None, state: State::Ok, finding: finding.into(), fix: None, more: vec![], quiet: false }
     }
 
     /// Works, but `fix` would make it better.
@@ -119,6 +120,13 @@ impl Verdict {
         self
     }
 
+    /// The same, but not worth a line to a person who did not ask for it: shown with `--verbose` and `--only`.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
     /// The same with a line that `--verbose` shows.
     #[must_use]
     pub fn more(mut self, line: impl Into<String>) -> Self {
@@ -132,8 +140,8 @@ impl Verdict {
             Some(thing) => format!("{}/{thing}", check.id),
             None => check.id.into(),
         };
-        let Self { state, finding, fix, more, .. } = self;
-        Row { id, section: check.section, state, finding, fix, more, took }
+        let Self { state, finding, fix, more, quiet, .. } = self;
+        Row { id, section: check.section, state, finding, fix, more, quiet, took }
     }
 }
 
@@ -153,7 +161,20 @@ pub struct Row {
     /// What `--verbose` adds.
     #[serde(skip)]
     pub more: Vec<String>,
+    /// Not worth a line to a person who did not ask for it.
+    #[serde(skip)]
+    pub quiet: bool,
     /// When the answer came, counted from the start of all checks.
     #[serde(skip)]
     pub took: Duration,
+}
+
+impl Row {
+    /// What to call it in its section: the thing alone where the section's name says the rest.
+    pub fn label(&self) -> &str {
+        match self.id.split_once('/') {
+            Some((family, thing)) if self.section.name().to_lowercase().starts_with(family) => thing,
+            _ => &self.id,
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub fn wallet(facts: &Facts) -> Vec<Verdict> {
     let Ok(config) = facts.config() else { return unreadable_configuration() };
     let mining = &config.mining;
     vec![match (&mining.wallet_address, &mining.submit_target) {
-        _ if !config.configured => Verdict::skip("nothing is configured yet", "run `pearlbed init`"),
+        _ if !config.configured => Verdict::skip("nothing is configured yet", "run `pearlbed init`").quiet(),
         (Some(address), _) => Verdict::ok(format!("{} is paid", printable(address))),
         (None, SubmitTarget::Devnet) => Verdict::ok("the built-in test network pays nobody"),
         (None, _) => match mining.require_wallet() {
@@ -58,7 +58,7 @@ pub fn secrets(facts: &Facts) -> Vec<Verdict> {
         named.push((variable, "the pool's password"));
     }
     if named.is_empty() {
-        return vec![Verdict::ok("none needed")];
+        return vec![Verdict::ok("none needed").quiet()];
     }
     let verdicts = named.into_iter().map(|(variable, holds)| {
         let variable = printable(variable);

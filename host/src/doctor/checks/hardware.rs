@@ -150,7 +150,8 @@ pub fn gpu_driver(facts: &Facts) -> Vec<Verdict> {
     let inventory = facts.hardware();
     if inventory.troubles.is_empty() {
         if inventory.info.gpus.iter().all(|gpu| gpu.driver.is_none()) {
-            return vec![Verdict::skip("no driver to ask", "nothing, unless a card is meant to mine here")];
+            let fix = "nothing, unless a card is meant to mine here";
+            return vec![Verdict::skip("no driver to ask", fix).quiet()];
         }
         return vec![Verdict::ok("the drivers answer")];
     }

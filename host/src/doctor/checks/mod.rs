@@ -1,8 +1,10 @@
 //! The table of checks, and a file for each section.
 
 mod configuration;
+mod confinement;
 mod disk;
 mod hardware;
+mod plugins;
 
 use super::Section::*;
 use super::{Check, Verdict};
@@ -36,6 +38,48 @@ pub const CHECKS: &[Check] = &[
         question: "whether the drivers of the graphics processors answer",
         if_silent: "see what `dmesg` says about the graphics driver; a reboot often helps",
         run: hardware::gpu_driver,
+    },
+    Check {
+        id: "plugin-folders",
+        section: Plugins,
+        question: "the folders that are searched for plugins",
+        if_silent: FOLDER_SILENT,
+        run: plugins::folders,
+    },
+    Check {
+        id: "plugin",
+        section: Plugins,
+        question: "every file that might be a plugin: usable, or skipped and why",
+        if_silent: FOLDER_SILENT,
+        run: plugins::files,
+    },
+    Check {
+        id: "provider",
+        section: Providers,
+        question: "what each provider says about this machine",
+        if_silent: FOLDER_SILENT,
+        run: plugins::providers,
+    },
+    Check {
+        id: "choice",
+        section: Providers,
+        question: "whether there is a provider to mine with: the configured one, or any",
+        if_silent: FOLDER_SILENT,
+        run: plugins::choice,
+    },
+    Check {
+        id: "mechanisms",
+        section: Confinement,
+        question: "what this kernel can keep a plugin from",
+        if_silent: "the kernel does not answer: see what `dmesg` says",
+        run: confinement::mechanisms,
+    },
+    Check {
+        id: "probes",
+        section: Confinement,
+        question: "whether the plugins were confined while they were asked",
+        if_silent: FOLDER_SILENT,
+        run: confinement::probes,
     },
     Check {
         id: "home-folder",
@@ -72,9 +116,20 @@ pub const CHECKS: &[Check] = &[
         if_silent: "config.toml cannot be read to its end",
         run: configuration::secrets,
     },
+    Check {
+        id: "grants",
+        section: Configuration,
+        question: "whether the configured provider was granted what it wants",
+        if_silent: FOLDER_SILENT,
+        run: plugins::grants,
+    },
 ];
+
+/// The plugins' own time-out is shorter than the doctor's, so silence means that a folder is silent.
+const FOLDER_SILENT: &str =
+    "a folder with plugins does not answer: see `mount`, or leave it out with --plugin-dir OTHER";
 
 /// What checks say that need a configuration when it cannot be read.
 fn unreadable_configuration() -> Vec<Verdict> {
-    vec![Verdict::skip("the configuration cannot be read", "put right what the check `config` says")]
+    vec![Verdict::skip("the configuration cannot be read", "put right what the check `config` says").quiet()]
 }
