@@ -132,15 +132,19 @@ pub fn bundled_plugins() -> Result<Vec<String>> {
 }
 
 /// Builds the binary and the bundled plugins.
+///
+/// One call for each package, as the tests make them: together they would share features, and cargo would compile
+/// half of the dependencies a second time.
 pub fn build(profile: Profile) -> Result<()> {
-    let mut command = cargo(&["build", "--locked", "-p", "pearlbed"]);
-    for name in bundled_plugins()? {
-        command.args(["-p", &name]);
-    }
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
-    run(&mut command)
+    let build = |args: &[&str]| {
+        let mut command = cargo(&["build", "--locked"]);
+        if profile == Profile::Release {
+            command.arg("--release");
+        }
+        run(command.args(args))
+    };
+    build(&["--bin", "pearlbed", "-p", "pearlbed"])?;
+    bundled_plugins()?.iter().try_for_each(|name| build(&["--lib", "-p", name]))
 }
 
 /// The binary that [`build`] made.

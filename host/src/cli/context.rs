@@ -68,6 +68,11 @@ impl Context {
         io::stdout().is_terminal()
     }
 
+    /// Whether there is a person to ask: stdin and stderr are terminals.
+    pub fn can_ask(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
     /// Prints `text`, styled as by [`render`], to stdout as it is; styles are dropped unless it is a terminal
     /// and `NO_COLOR` is not set. A reader that has gone is not an error: see [`Self::output_closed`].
     ///

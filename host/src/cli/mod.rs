@@ -20,6 +20,7 @@ use clap::Parser;
 pub use self::context::Context;
 pub use self::error::Error;
 use crate::exit::Exit;
+use crate::plugins::SearchPath;
 
 /// Lists the commands once: each becomes a variant of `Command` that calls its module.
 ///
@@ -27,6 +28,7 @@ use crate::exit::Exit;
 macro_rules! commands {
     ($($(#[$attribute:meta])* $variant:ident($module:ident),)*) => {
         #[derive(clap::Subcommand, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there is one, and it lives as long as the process")]
         enum Command {
             $($(#[$attribute])* $variant($module::Args),)*
         }
@@ -53,6 +55,7 @@ mod config;
 mod devnet;
 mod doctor;
 mod drivers;
+mod init;
 mod inspect_model;
 mod models;
 pub mod plugins;
@@ -63,6 +66,7 @@ mod verify;
 commands! {
     Doctor(doctor),
     Plugins(plugins),
+    Init(init),
     Config(config),
     Devnet(devnet),
     Models(models),
@@ -113,6 +117,22 @@ pub struct PluginDirs {
     /// Use plugins whatever user owns them or may write to them
     #[arg(long)]
     pub relax_file_checks: bool,
+}
+
+impl PluginDirs {
+    /// The folders to search: the flags alone, or else the search path with `[plugins] dirs`.
+    ///
+    /// Without a home folder, or with a configuration that cannot be read, the other parts are still there: a list of
+    /// plugins must not fail for a slip in another section.
+    pub fn search_path(&self, context: &Context) -> SearchPath {
+        let configured = context.config(&[]).map(|config| config.plugins.dirs).unwrap_or_default();
+        SearchPath::new(&self.dirs, context.env(), context.home().ok().as_ref()).with_configured(&configured)
+    }
+
+    /// Whether files may be used that others own or may write to: by the flag or by `[plugins] relax_trust`.
+    pub fn relaxed(&self, context: &Context) -> bool {
+        self.relax_file_checks || context.config(&[]).is_ok_and(|config| config.plugins.relax_trust)
+    }
 }
 
 /// Runs the command line that this process was given. This is all that `main` calls.

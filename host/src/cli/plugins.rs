@@ -10,7 +10,7 @@ use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error, PluginDirs};
 use crate::exit::Exit;
 use crate::plugins::{
-    CheckState, Entry, FolderState, Options, Probe, ProbeOptions, SearchPath, Survey, survey, survey_file,
+    CheckState, Entry, FolderState, Options, Probe, ProbeOptions, Survey, survey, survey_file,
 };
 use crate::text::{self, columns, printable, printable_path};
 
@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   pearlbed plugins list                  every plugin, and why one is skipped
   pearlbed plugins list --json           the same for scripts
-  pearlbed plugins inspect cpu-pearl     everything known about one of them
+  pearlbed plugins inspect my-provider   everything known about one of them
   pearlbed plugins inspect ./my.so       the same for a file anywhere";
 
 /// List plugins, or look at one of them closely
@@ -60,7 +60,7 @@ The plugin is loaded and asked in a confined process: it can read and compute,
 nothing else.
 
 Examples:
-  pearlbed plugins inspect cpu-pearl
+  pearlbed plugins inspect my-provider
   pearlbed plugins inspect ./libmy_provider.so --probe-timeout 10s
 
 Exit status: 0 if the plugin can be used, else 1.";
@@ -93,15 +93,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
 }
 
-fn search_path(dirs: &PluginDirs, context: &Context) -> SearchPath {
-    // Without a home folder the other parts of the search path are still there.
-    SearchPath::new(&dirs.dirs, context.env(), context.home().ok().as_ref())
-}
-
 fn list(args: &List, context: &Context) -> Result<Exit, Error> {
     let found = survey(
-        &search_path(&args.plugins, context),
-        &Options { relaxed: args.plugins.relax_file_checks, probe: None },
+        &args.plugins.search_path(context),
+        &Options { relaxed: args.plugins.relaxed(context), probe: None },
     );
     if args.json {
         let plugins: Vec<Value> = found.entries.iter().map(entry_json).collect();
@@ -297,8 +292,8 @@ fn chosen(args: &Inspect, context: &Context) -> Result<Chosen, Error> {
     let wanted = &args.plugin;
     let is_path = wanted.components().count() > 1 || wanted.extension().is_some() || wanted.is_absolute();
     let found = survey(
-        &search_path(&args.plugins, context),
-        &Options { relaxed: args.plugins.relax_file_checks, probe: None },
+        &args.plugins.search_path(context),
+        &Options { relaxed: args.plugins.relaxed(context), probe: None },
     );
     if let Some(entry) = wanted.to_str().filter(|_| !is_path).and_then(|id| found.find(id)) {
         return Ok(Chosen::File(entry.path.clone()));

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use pearlbed_plugin_api::Permission;
 
+use crate::plugins::Survey;
+
 /// A provider found on this machine, and what it said of mining here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
@@ -24,6 +26,36 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// The providers of a survey that probed, best first. Files that say nothing of themselves are no candidates.
+    pub fn of_survey(survey: &Survey) -> Vec<Self> {
+        let mut candidates: Vec<Self> = Vec::new();
+        for entry in &survey.entries {
+            let Some(manifest) = entry.manifest() else { continue };
+            // The later of two with one id is skipped by the survey, too.
+            if candidates.iter().any(|other| other.id == manifest.id) {
+                continue;
+            }
+            let answer = entry.capabilities();
+            let skipped = entry.skipped().map(|reason| reason.reason.clone());
+            candidates.push(Self {
+                id: manifest.id.clone(),
+                version: manifest.version.clone(),
+                path: entry.path.clone(),
+                supported: skipped.is_none() && answer.is_some_and(|answer| answer.supported),
+                reason: skipped.or_else(|| answer.and_then(|answer| answer.reason.clone())),
+                estimated_hashrate: answer.and_then(|answer| answer.estimated_hashrate),
+                permissions: manifest
+                    .permissions
+                    .iter()
+                    .filter(|wanted| !wanted.is_hint())
+                    .cloned()
+                    .collect(),
+            });
+        }
+        Self::sort(&mut candidates);
+        candidates
+    }
+
     /// Best first: what works before what does not, faster before slower, then by id.
     pub fn sort(candidates: &mut [Self]) {
         candidates.sort_by(|a, b| {

@@ -27,6 +27,8 @@ pub enum Origin {
     Flag,
     /// The variable `PEARLBED_PLUGIN_PATH`.
     Variable,
+    /// `[plugins] dirs` of the configuration.
+    Configuration,
     /// The user's home folder.
     Home,
     /// Beside this program.
@@ -41,6 +43,7 @@ impl Origin {
         match self {
             Self::Flag => "--plugin-dir",
             Self::Variable => "$PEARLBED_PLUGIN_PATH",
+            Self::Configuration => "[plugins] dirs",
             Self::Home => "the home folder",
             Self::Program => "beside this program",
             Self::System => "the system",
@@ -49,7 +52,7 @@ impl Origin {
 
     /// Whether a person named the folder, so that its absence is worth a line.
     const fn is_named(self) -> bool {
-        matches!(self, Self::Flag | Self::Variable)
+        matches!(self, Self::Flag | Self::Variable | Self::Configuration)
     }
 }
 
@@ -96,6 +99,25 @@ impl SearchPath {
             .ok()
             .and_then(|exe| Some(exe.parent()?.parent()?.join("lib/pearlbed/plugins")));
         Self::assemble(flags, env, home, beside, crate::sandbox::is_privileged_for_another())
+    }
+
+    /// The same with the folders of the configuration, which come before the home folder's own. They are left out where
+    /// flags replace the search path.
+    #[must_use]
+    pub fn with_configured(mut self, dirs: &[PathBuf]) -> Self {
+        if self.folders.iter().any(|(_, origin)| *origin == Origin::Flag) {
+            return self;
+        }
+        let dirs = dirs
+            .iter()
+            .map(|dir| (std::path::absolute(dir).unwrap_or_else(|_| dir.clone()), Origin::Configuration));
+        if crate::sandbox::is_privileged_for_another() {
+            self.ignored.extend(dirs);
+        } else {
+            let at = self.folders.iter().take_while(|(_, origin)| *origin == Origin::Variable).count();
+            self.folders.splice(at..at, dirs);
+        }
+        self
     }
 
     fn assemble(
@@ -223,6 +245,19 @@ fn explain(folder: &Path, origin: Origin, err: &io::Error) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn configured_folders_come_before_the_home_folder_and_not_at_all_beside_flags() {
+        let env = Env::of([("PEARLBED_PLUGIN_PATH", "/variable")]);
+        let home = Home::at("/home");
+        let origins = |flags: &[PathBuf]| {
+            let path = SearchPath::assemble(flags, &env, Some(&home), None, false);
+            let path = path.with_configured(&["/configured".into()]);
+            path.folders().map(|(_, origin)| origin).collect::<Vec<_>>()
+        };
+        assert_eq!(origins(&["/flag".into()]), [Origin::Flag]);
+        assert_eq!(origins(&[])[..3], [Origin::Variable, Origin::Configuration, Origin::Home]);
+    }
+
     use super::*;
 
     fn shown(flags: &[&str], privileged: bool) -> (Vec<String>, usize) {

@@ -1,0 +1,381 @@
+//! `pearlbed init`: from nothing to a configured miner. It never starts mining.
+
+use std::path::Path;
+
+use dialoguer::console::Term;
+
+use super::{Context, Error, PluginDirs, render};
+use crate::config::{Change, Config, Place, SubmitTarget, nearest};
+use crate::exit::Exit;
+use crate::init::diff::{self, Shown};
+use crate::init::questions::{self, Ask, Known};
+use crate::init::{Candidate, Plan, sentences};
+use crate::plugins::{Options, ProbeOptions, survey};
+use crate::text::{printable, printable_path};
+
+const EXAMPLES: &str = "\
+Examples:
+  pearlbed init                                       asks what it needs to know
+  pearlbed init --provider auto --submit-target devnet --yes
+  pearlbed init --provider auto --submit-target solo --wallet-address prl1p...
+  pearlbed init --set mining.extra.gateway_port=18337 changes one value
+  pearlbed init --set plugins.probe_timeout=5s --dry-run";
+
+/// Set this machine up for mining, or change a setting; never starts mining
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The provider that mines; `auto` takes the fastest one that supports this machine
+    #[arg(long, value_name = "ID")]
+    provider: Option<String>,
+
+    /// Who is paid
+    #[arg(long, visible_alias = "wallet", value_name = "ADDRESS")]
+    wallet_address: Option<String>,
+
+    /// Where work comes from: solo, devnet or pool:URL
+    #[arg(long, value_name = "TARGET")]
+    submit_target: Option<String>,
+
+    /// Where pearl-gateway listens: HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Option<String>,
+
+    /// RPC address of your pearld
+    #[arg(long, visible_alias = "pearld-rpc-url", value_name = "URL")]
+    node_url: Option<String>,
+
+    /// User name for the node's RPC
+    #[arg(long, visible_alias = "pearld-rpc-user", value_name = "NAME")]
+    node_user: Option<String>,
+
+    /// Name of the environment variable that holds the node's RPC password
+    #[arg(long, visible_alias = "pearld-rpc-password-env", value_name = "VARIABLE")]
+    node_password_env: Option<String>,
+
+    /// The node's TLS certificate, which it must present
+    #[arg(long, value_name = "FILE")]
+    node_certificate: Option<String>,
+
+    /// Grant the provider a permission that it asks for (repeatable)
+    #[arg(long, value_name = "PERMISSION")]
+    grant: Vec<String>,
+
+    /// Set any key (repeatable); lists as in TOML
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Remove a key (repeatable)
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
+
+    /// Write without asking
+    #[arg(long, short)]
+    yes: bool,
+
+    /// Show the change and write nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    plugins: PluginDirs,
+}
+
+/// Gathers what is wanted, shows what the file becomes, and writes it.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    let file = context.home()?.config_file();
+    let mut changes = flag_changes(args)?;
+    // The file may be wrong in a way that these very changes put right.
+    let first = Plan::new(&file, &changes)?;
+    let only_settings = args.asks_for_settings_only();
+    let candidates =
+        if only_settings { Vec::new() } else { candidates(&args.plugins, context, &first.config) };
+    if !only_settings {
+        changes.extend(provider_changes(args, &first.config, &candidates)?);
+        let so_far = Plan::new(&file, &changes)?;
+        let missing = missing(&so_far.config, args);
+        if context.can_ask() && !(args.yes && missing.is_empty()) {
+            changes.extend(ask(&so_far.config, &changes, &candidates, context)?);
+        } else if !missing.is_empty() {
+            return Err(Error::usage(format!("`pearlbed init` needs {}", missing.join(", ")))
+                .with_hint("give them as flags, or run it on a terminal, where it asks"));
+        }
+    }
+    let plan = Plan::new(&file, &changes)?;
+    if !plan.changes_anything() {
+        context.print(&format!("{} already says so: nothing to change.\n", printable_path(&file)))?;
+        return Ok(Exit::Ok);
+    }
+    context.print(&change_text(&plan))?;
+    if args.dry_run {
+        context.note("nothing was written (--dry-run)");
+        return Ok(Exit::Ok);
+    }
+    if !args.yes && context.can_ask() && !Terminal.confirm("Write this?", true)? {
+        context.note("nothing was written");
+        return Ok(Exit::Ok);
+    }
+    let backup = plan.write()?;
+    context.note(&match backup {
+        Some(backup) => {
+            format!("wrote {}; the old one is {}", printable_path(&file), printable_path(&backup))
+        }
+        None => format!("wrote {}", printable_path(&file)),
+    });
+    warn(&plan, context);
+    let chosen = plan.config.mining.provider.as_ref();
+    let chosen = candidates.iter().find(|candidate| Some(&candidate.id) == chosen);
+    let mut text = String::from("\n");
+    for sentence in sentences(&plan.config, chosen) {
+        render::hanging(&mut text, "", 0, &printable(&sentence), context.width());
+    }
+    context.print(&text)?;
+    Ok(Exit::Ok)
+}
+
+impl Args {
+    /// Whether only single settings are to be changed, which needs no look at the machine.
+    fn asks_for_settings_only(&self) -> bool {
+        let setup = [
+            &self.provider,
+            &self.wallet_address,
+            &self.submit_target,
+            &self.gateway,
+            &self.node_url,
+            &self.node_user,
+            &self.node_password_env,
+            &self.node_certificate,
+        ];
+        let settings = !(self.set.is_empty() && self.unset.is_empty());
+        settings && self.grant.is_empty() && setup.iter().all(|flag| flag.is_none())
+    }
+}
+
+/// The changes that flags mean by themselves.
+fn flag_changes(args: &Args) -> Result<Vec<Change>, Error> {
+    let mut changes = Vec::new();
+    let flag = |name: &str| Place::Flag(name.to_owned());
+    for setting in &args.set {
+        let Some((key, value)) = setting.split_once('=') else {
+            return Err(Error::usage(format!("`--set {}` has no `=`", printable(setting)))
+                .with_hint("write it like this: --set mining.extra.gateway_port=8337"));
+        };
+        changes.push(Change::set(key.trim(), value.trim(), &flag("--set"))?);
+    }
+    for key in &args.unset {
+        changes.push(Change::unset(key, &flag("--unset"))?);
+    }
+    for (name, key, value) in [
+        ("--wallet-address", "mining.wallet_address", &args.wallet_address),
+        ("--submit-target", "mining.submit_target", &args.submit_target),
+        ("--node-url", "mining.extra.pearld_rpc_url", &args.node_url),
+        ("--node-user", "mining.extra.pearld_rpc_user", &args.node_user),
+        ("--node-password-env", "mining.extra.pearld_rpc_password_env", &args.node_password_env),
+        ("--node-certificate", "mining.node.certificate", &args.node_certificate),
+    ] {
+        if let Some(value) = value {
+            changes.push(Change::set(key, value, &flag(name))?);
+        }
+    }
+    if let Some(gateway) = &args.gateway {
+        changes.extend(questions::gateway_changes(gateway, &flag("--gateway"))?);
+    }
+    Ok(changes)
+}
+
+/// The changes of `--provider` and `--grant`, for which the providers must be known.
+fn provider_changes(args: &Args, config: &Config, candidates: &[Candidate]) -> Result<Vec<Change>, Error> {
+    let mut changes = Vec::new();
+    let mut id = config.mining.provider.clone();
+    if let Some(wanted) = &args.provider {
+        let chosen = if wanted == "auto" { best(candidates)? } else { known(wanted, candidates)? };
+        changes.push(Change::set("mining.provider", &chosen.id, &Place::Flag("--provider".into()))?);
+        id = Some(chosen.id.clone());
+    }
+    if args.grant.is_empty() {
+        return Ok(changes);
+    }
+    let Some(id) = id else {
+        return Err(Error::usage("`--grant` needs a provider to grant to").with_hint("add --provider ID"));
+    };
+    let mut granted: Vec<String> =
+        config.mining.grants.get(&id).into_iter().flatten().map(ToString::to_string).collect();
+    for text in &args.grant {
+        if !granted.contains(text) {
+            granted.push(text.clone());
+        }
+    }
+    let list: toml_edit::Array = granted.iter().map(String::as_str).collect();
+    changes.push(Change::Set { key: format!("mining.grants.{id}"), value: list.into() });
+    Ok(changes)
+}
+
+/// The providers of this machine, probed in their confined processes.
+fn candidates(dirs: &PluginDirs, context: &Context, config: &Config) -> Vec<Candidate> {
+    let hardware = crate::hardware::inspect(&crate::hardware::Options::default()).info;
+    let mut probe = ProbeOptions::new(hardware);
+    probe.timeout = config.plugins.probe_timeout;
+    probe.model = config.mining.model.clone().unwrap_or_default();
+    let options = Options { relaxed: dirs.relaxed(context), probe: Some(probe) };
+    Candidate::of_survey(&survey(&dirs.search_path(context), &options))
+}
+
+fn best(candidates: &[Candidate]) -> Result<&Candidate, Error> {
+    candidates.iter().find(|candidate| candidate.supported).ok_or_else(|| {
+        let reasons: Vec<_> = candidates
+            .iter()
+            .map(|candidate| {
+                format!("{}: {}", candidate.id, candidate.reason.as_deref().unwrap_or("gives no reason"))
+            })
+            .collect();
+        let what = match reasons.is_empty() {
+            true => "there is no provider to choose from".to_owned(),
+            false => format!("no provider supports this machine ({})", reasons.join("; ")),
+        };
+        Error::new(what).with_hint("`pearlbed doctor` says what is missing, and where plugins are looked for")
+    })
+}
+
+fn known<'a>(wanted: &str, candidates: &'a [Candidate]) -> Result<&'a Candidate, Error> {
+    candidates.iter().find(|candidate| candidate.id == wanted).ok_or_else(|| {
+        let ids: Vec<&str> = candidates.iter().map(|candidate| candidate.id.as_str()).collect();
+        let hint = match (nearest(wanted, ids.iter().copied()), ids.is_empty()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, true) => "no plugin was found: `pearlbed plugins list` says where it looked".to_owned(),
+            (None, false) => format!("there are: {}", ids.join(", ")),
+        };
+        Error::usage(format!("there is no provider `{}`", printable(wanted))).with_hint(hint)
+    })
+}
+
+/// The flags for what is not known yet.
+fn missing(config: &Config, args: &Args) -> Vec<&'static str> {
+    let mining = &config.mining;
+    let mut missing = Vec::new();
+    if mining.provider.is_none() {
+        missing.push("--provider ID (or auto)");
+    }
+    let chosen = config
+        .setting("mining.submit_target")
+        .is_some_and(|setting| setting.origin != crate::config::Origin::Default);
+    if !chosen && args.submit_target.is_none() {
+        missing.push("--submit-target solo|devnet|pool:URL");
+    }
+    if mining.submit_target != SubmitTarget::Devnet && mining.wallet_address.is_none() {
+        missing.push("--wallet-address ADDRESS (not for devnet)");
+    }
+    missing
+}
+
+fn ask(
+    config: &Config,
+    given: &[Change],
+    candidates: &[Candidate],
+    context: &Context,
+) -> Result<Vec<Change>, Error> {
+    let given: Vec<String> = given.iter().map(|change| change.key().to_owned()).collect();
+    let socket = Path::new("/tmp/pearlgw.sock");
+    let known = Known {
+        config,
+        given: &given,
+        candidates,
+        gateway_socket: socket.exists().then_some(socket),
+        is_set: &|name| context.env().var_os(name).is_some(),
+    };
+    questions::ask(&mut Terminal, &known)
+}
+
+fn change_text(plan: &Plan) -> String {
+    let mut out = format!("{}\n", render::styled(render::BOLD, &printable_path(&plan.file)));
+    for line in diff::shown(&plan.old, &plan.new) {
+        let (style, text) = match line {
+            Shown::Same(line) => (render::DIM, format!("  {line}")),
+            Shown::Gone(line) => (render::BAD, format!("- {line}")),
+            Shown::Added(line) => (render::GOOD, format!("+ {line}")),
+            Shown::Gap => (render::DIM, "  ...".to_owned()),
+        };
+        out.push_str(&render::styled(style, printable(&text).trim_end()));
+        out.push('\n');
+    }
+    out
+}
+
+/// What the new file means for others.
+fn warn(plan: &Plan, context: &Context) {
+    let shared = ["[engine]", "[intelligence]", "[agent]", "[server]"]
+        .iter()
+        .any(|section| plan.old.contains(section));
+    if !shared {
+        return;
+    }
+    let mining = &plan.config.mining;
+    if mining.submit_target == SubmitTarget::Devnet {
+        context.note(
+            "warning: OpenJarvis shares this file and cannot read it while submit_target is \"devnet\"; `pearlbed start \
+             --devnet` needs no setting at all",
+        );
+    } else if mining.provider.is_none() || mining.wallet_address.is_none() {
+        context.note(
+            "warning: OpenJarvis shares this file and cannot read it while [mining] lacks provider or wallet_address",
+        );
+    }
+}
+
+/// Questions on the terminal of this process, on stderr.
+struct Terminal;
+
+impl Terminal {
+    fn failed(err: dialoguer::Error) -> Error {
+        let dialoguer::Error::IO(err) = err;
+        if err.kind() == std::io::ErrorKind::Interrupted {
+            return Error::new("left without an answer").with_hint("nothing was written");
+        }
+        Error::caused_by("failed to ask on the terminal", err)
+    }
+}
+
+impl Ask for Terminal {
+    type Error = Error;
+
+    fn tell(&mut self, text: &str) {
+        for line in crate::text::wrap(&printable(text), 80) {
+            // Where the terminal is gone, the next question fails.
+            let _ = Term::stderr().write_line(&line);
+        }
+    }
+
+    fn choose(&mut self, prompt: &str, items: &[String], default: usize) -> Result<usize, Error> {
+        let items: Vec<_> = items.iter().map(|item| printable(item)).collect();
+        dialoguer::Select::new()
+            .with_prompt(prompt)
+            .items(&items)
+            .default(default)
+            .interact_on(&Term::stderr())
+            .map_err(Self::failed)
+    }
+
+    fn text(
+        &mut self,
+        prompt: &str,
+        default: &str,
+        check: &dyn Fn(&str) -> Result<(), String>,
+    ) -> Result<String, Error> {
+        let mut input = dialoguer::Input::<String>::new().with_prompt(prompt).allow_empty(true);
+        if !default.is_empty() {
+            input = input.default(default.to_owned());
+        }
+        let answer = input
+            .validate_with(|text: &String| check(text.trim()))
+            .interact_text_on(&Term::stderr())
+            .map_err(Self::failed)?;
+        Ok(answer.trim().to_owned())
+    }
+
+    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, Error> {
+        dialoguer::Confirm::new()
+            .with_prompt(printable(prompt))
+            .default(default)
+            .interact_on(&Term::stderr())
+            .map_err(Self::failed)
+    }
+}
