@@ -50,6 +50,7 @@ macro_rules! commands {
     };
 }
 
+mod attach;
 mod completions;
 mod config;
 mod devnet;
@@ -57,16 +58,27 @@ mod doctor;
 mod drivers;
 mod init;
 mod inspect_model;
+mod logs;
 mod models;
 pub mod plugins;
 mod probe;
+mod start;
+mod status;
+mod stop;
 mod verify;
+
+use self::start::{background as supervise, provider};
 
 // In the order of `pearlbed --help`.
 commands! {
     Doctor(doctor),
     Plugins(plugins),
     Init(init),
+    Start(start),
+    Status(status),
+    Stop(stop),
+    Logs(logs),
+    Attach(attach),
     Config(config),
     Devnet(devnet),
     Models(models),
@@ -77,6 +89,10 @@ commands! {
     Drivers(drivers),
     #[command(name = "__probe", hide = true)]
     Probe(probe),
+    #[command(name = "__supervise", hide = true)]
+    Supervise(supervise),
+    #[command(name = "__provider", hide = true)]
+    Provider(provider),
 }
 
 const START: &str = "\

@@ -238,6 +238,13 @@ pub const KEYS: &[Key] = &[
         help: "How long an orderly stop may take before the provider process is ended.",
     },
     Key {
+        path: "mining.session.stall_after",
+        kind: Kind::Duration,
+        default: Some(r#""60s""#),
+        example: r#""60s""#,
+        help: "How long a provider may leave a job untaken or report nothing before it is restarted as stalled.",
+    },
+    Key {
         path: "mining.session.metrics_listen",
         kind: Kind::LoopbackAddress,
         default: None,

@@ -376,6 +376,7 @@ impl Reader<'_> {
                 },
                 session: SessionSection {
                     stop_grace: duration("mining.session.stop_grace"),
+                    stall_after: duration("mining.session.stall_after"),
                     metrics_listen,
                     log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
                 },

@@ -148,6 +148,8 @@ pub struct PoolSection {
 pub struct SessionSection {
     /// How long an orderly stop may take.
     pub stop_grace: Duration,
+    /// How long a provider may leave a job untaken or report nothing before it counts as stalled.
+    pub stall_after: Duration,
     /// Where metrics are served; `None` is off. Always loopback.
     pub metrics_listen: Option<SocketAddr>,
     /// Disk that the session log may use, in bytes, rotated parts included.

@@ -21,9 +21,8 @@ pub const VERSION: u16 = 1;
 
 /// Largest proof that is passed on, in bytes.
 ///
-/// Rule 20 of the protocol's section 7 bounds the opened rows of a proof to 4 MiB; leaves that straddle rows, their
-/// length prefixes and the siblings fit well within as much again.
-pub const PROOF_BYTES_MAX: usize = 8 << 20;
+/// A larger one could not be handed to any gateway, whose lines are bounded (protocol section 10).
+pub const PROOF_BYTES_MAX: usize = crate::work::proofs::PROOF_BYTES_MAX;
 
 /// Longest log message that a frame may carry, in bytes.
 pub const LOG_BYTES_MAX: usize = 4 << 10;

@@ -7,7 +7,7 @@
 //!
 //! The third word says who speaks: the `supervisor`, the `provider` through its host, or what the provider process
 //! printed (`output`). The log is `mining.log`; full, it becomes `mining.log.1` and so on, and all parts together
-//! stay within the configured size. Text of others passes [`printable`](crate::text::printable), so that one event
+//! stay within the configured size. Text of others passes [`printable`], so that one event
 //! is one line and no line acts on a terminal. The values of secrets are known here only to be blotted out.
 //!
 //! A disk that refuses a line costs the line, never the session; how many were lost is said as soon as one goes

@@ -13,14 +13,22 @@
 //! Decisions are plain functions of facts and of `now` ([`restart`], [`stall`], [`state`], [`rate`]); one task owns
 //! the state and takes requests from channels.
 
+pub mod announce;
 pub mod control;
+pub mod end;
 pub mod frame;
+pub mod launch;
+pub mod ledger;
 pub mod lock;
 pub mod log;
+pub mod look;
 pub mod metrics;
 pub mod notify;
+pub mod plugin;
+pub mod provider;
 pub mod rate;
 pub mod report;
 pub mod restart;
 pub mod stall;
 pub mod state;
+pub mod supervise;

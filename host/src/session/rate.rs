@@ -104,9 +104,20 @@ impl ProvenWork {
         self.hashes += hashes;
     }
 
+    /// Takes back a proof that stood for `hashes`, because its block left the chain.
+    pub fn take_back(&mut self, hashes: f64) {
+        self.proofs = self.proofs.saturating_sub(1);
+        self.hashes = (self.hashes - hashes).max(0.0);
+    }
+
     /// Proofs added.
     pub fn proofs(&self) -> u64 {
         self.proofs
+    }
+
+    /// Expected hashes that the proofs stand for.
+    pub fn hashes(&self) -> f64 {
+        self.hashes
     }
 
     /// The rate that the proofs bear out over `elapsed`, judged beside `raw` claimed hashes in the same time.

@@ -44,6 +44,8 @@ pub struct Report {
     pub supervisor_pid: Option<u32>,
     /// The provider process, while there is one.
     pub provider_pid: Option<u32>,
+    /// What is mined on.
+    pub device: Option<String>,
     /// Where work comes from.
     pub work: Option<WorkReport>,
     /// The job in work.
@@ -243,6 +245,7 @@ impl Report {
             plugin: None,
             supervisor_pid: None,
             provider_pid: None,
+            device: None,
             work: None,
             job: None,
             hashrate: RateReport::default(),

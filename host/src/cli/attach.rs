@@ -1,0 +1,206 @@
+//! `pearlbed attach`: records a miner that somebody else runs, so that status commands find it.
+
+use std::time::SystemTime;
+
+use super::{Context, Error};
+use crate::exit::Exit;
+use crate::identity::ProcessIdentity;
+use crate::session::lock::{Holder, LockError, SessionLock};
+use crate::session::supervise::{make_folders, unix_seconds};
+use crate::sidecar::{Own, Sidecar};
+use crate::text::printable;
+
+/// Record a miner that was started by other means
+///
+/// Writes the session record that OpenJarvis and `pearlbed status` read. Starts and stops nothing; `pearlbed stop`
+/// removes the record again. Refused while a session runs.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pearlbed attach --provider my-miner --gateway-url http://127.0.0.1:8337 \\
+      --gateway-metrics-url http://127.0.0.1:8339/metrics")]
+pub struct Args {
+    /// Id of the provider that mines
+    #[arg(long, value_name = "ID")]
+    provider: String,
+
+    /// Where the miner's gateway answers
+    #[arg(long, value_name = "URL")]
+    gateway_url: String,
+
+    /// Where its metrics are read
+    #[arg(long, value_name = "URL")]
+    gateway_metrics_url: Option<String>,
+
+    /// Where its inference engine answers
+    #[arg(long, value_name = "URL")]
+    vllm_endpoint: Option<String>,
+
+    /// The model that the engine serves
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+
+    /// The container that it runs in
+    #[arg(long, value_name = "ID")]
+    container_id: Option<String>,
+
+    /// The address that is paid
+    #[arg(long, value_name = "ADDRESS")]
+    wallet: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    check(args)?;
+    let home = context.home()?;
+    make_folders(&home)?;
+    let now = unix_seconds(SystemTime::now());
+    let me = ProcessIdentity::own();
+    let holder = Holder { supervisor: me.clone(), socket: home.control_socket(), since: now };
+    let lock = SessionLock::take(&home.lock_file(), &holder).map_err(|err| match err {
+        LockError::Held { .. } => Error::from(err).with_hint("`pearlbed stop` ends it"),
+        err => err.into(),
+    })?;
+    let path = home.sidecar_file();
+    let written = match Sidecar::read(&path) {
+        Ok(Some(record)) if record.pearlbed.is_none() && !record.foreign_pids_present().is_empty() => {
+            Err(Error::new("a session that another program started is recorded here, and runs")
+                .with_hint("the program that started it (`jarvis mine stop`) stops it"))
+        }
+        // Whatever else lies there describes nothing that runs.
+        _ => Sidecar {
+            provider: Some(args.provider.clone()),
+            model: args.model.clone(),
+            wallet_address: Some(args.wallet.clone().unwrap_or_default()),
+            started_at: Some(now),
+            gateway_url: Some(args.gateway_url.clone()),
+            gateway_metrics_url: args.gateway_metrics_url.clone(),
+            metrics_url: args.gateway_metrics_url.clone(),
+            container_id: Some(args.container_id.clone().unwrap_or_else(|| "external".into())),
+            vllm_endpoint: args.vllm_endpoint.clone(),
+            pearlbed: Some(Own {
+                supervisor: me,
+                socket: None,
+                version: env!("CARGO_PKG_VERSION").into(),
+                attached: true,
+            }),
+            ..Sidecar::default()
+        }
+        .write(&path)
+        .map_err(Error::from),
+    };
+    lock.release();
+    written?;
+    context.print(&format!(
+        "recorded {} in {}\n`pearlbed stop` forgets it and leaves the miner alone\n",
+        printable(&args.provider),
+        crate::text::printable_path(&path)
+    ))?;
+    Ok(Exit::Ok)
+}
+
+fn check(args: &Args) -> Result<(), Error> {
+    let wrong = |flag: &str, problem: String| Err(Error::usage(format!("{flag}: {}", printable(&problem))));
+    let id = args.provider.as_bytes();
+    let id_fits = id.first().is_some_and(u8::is_ascii_lowercase)
+        && id.len() <= 64
+        && id.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
+    if !id_fits {
+        return wrong(
+            "--provider",
+            format!("`{}` is not an id: use lower-case letters, digits and -", args.provider),
+        );
+    }
+    for (flag, url) in [
+        ("--gateway-url", Some(&args.gateway_url)),
+        ("--gateway-metrics-url", args.gateway_metrics_url.as_ref()),
+        ("--vllm-endpoint", args.vllm_endpoint.as_ref()),
+    ] {
+        if let Some(url) = url
+            && let Err(problem) = check_url(url)
+        {
+            return wrong(flag, problem);
+        }
+    }
+    if let Some(model) = &args.model
+        && (model.is_empty()
+            || model.len() > 256
+            || model.chars().any(|c| c.is_control() || c.is_whitespace()))
+    {
+        return wrong("--model", "a model name is 1 to 256 characters without spaces".into());
+    }
+    if let Some(container) = &args.container_id {
+        let fits = container.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && container.len() <= 128
+            && container.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+        if !fits {
+            return wrong("--container-id", format!("`{container}` is no container id or name"));
+        }
+    }
+    if let Some(wallet) = &args.wallet
+        && let Err(err) = wallet.parse::<pearl_pow::Address>()
+    {
+        return wrong("--wallet", err.to_string());
+    }
+    Ok(())
+}
+
+/// `http://host[:port][/path]` or `https://…`, without a user, a password or anything invisible.
+fn check_url(url: &str) -> Result<(), String> {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .ok_or_else(|| format!("`{url}` does not begin with http:// or https://"))?;
+    if url.len() > 2048 || url.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii()) {
+        return Err("the address is too long, or holds characters that none may hold".into());
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("the address must hold no user name or password".into());
+    }
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => {
+            host.parse::<std::net::Ipv6Addr>().map_err(|_| format!("`{host}` is no IPv6 address"))?;
+            (host, port.strip_prefix(':'))
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    if host.is_empty() {
+        return Err("the address names no host".into());
+    }
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Err(format!("`{authority}` has no port from 1 to 65535"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked_before_they_are_recorded() {
+        for good in ["http://127.0.0.1:8337", "https://host/path?x", "http://[::1]:8000/v1", "http://host"] {
+            assert_eq!(check_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "host:1",
+            "ftp://host",
+            "http://",
+            "http://:80",
+            "http://host:0",
+            "http://host:99999",
+            "http://host:",
+            "http://user:secret@host",
+            "http://ho st",
+            "http://host/\x1b[2J",
+            "http://[::g]:1",
+        ] {
+            assert!(check_url(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `pearlbed start`: brings a provider up, and returns when it mines or has failed.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, Error, PluginDirs};
+use crate::exit::Exit;
+use crate::session::announce::{Announcement, Announcer};
+use crate::session::control::{self, Request};
+use crate::session::launch;
+use crate::session::lock::Holder;
+use crate::session::look;
+use crate::session::report::Report;
+use crate::session::supervise::settings::Options;
+use crate::session::supervise::{self, Outcome, SuperviseError};
+
+/// Start mining, and return when the provider has taken its first job
+///
+/// Mines with what `config.toml` says, or on the built-in test network with `--devnet`, which needs no configuration,
+/// no wallet and no node. The session goes on in the background until `pearlbed stop`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pearlbed start                        mine as configured
+  pearlbed start --devnet               try it: a network of your own, worth nothing
+  pearlbed start --provider cpu-pearl   with this provider
+  pearlbed start --foreground           stay attached, for systemd and containers")]
+pub struct Args {
+    /// Mine on the built-in test network, whatever the configuration says
+    #[arg(long)]
+    devnet: bool,
+
+    /// Mine with this provider, whatever the configuration says
+    #[arg(long, value_name = "ID")]
+    provider: Option<String>,
+
+    /// Stay attached: log to stderr, end with SIGINT or SIGTERM, tell systemd when ready
+    #[arg(long)]
+    foreground: bool,
+
+    /// Wait at most this long for the first job; the session goes on trying
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, conflicts_with = "foreground")]
+    wait: u64,
+
+    #[command(flatten)]
+    plugins: PluginDirs,
+}
+
+impl Args {
+    fn options(&self, context: &Context) -> Result<Options, Error> {
+        Ok(Options {
+            home: context.home()?,
+            env: context.env().clone(),
+            devnet: self.devnet,
+            provider: self.provider.clone(),
+            plugin_dirs: self.plugins.dirs.clone(),
+        })
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    let options = args.options(context)?;
+    if args.foreground {
+        return match supervise::run(&options, Announcer::default(), true)? {
+            Outcome::Stopped => Ok(Exit::Ok),
+            Outcome::AlreadyRunning(holder) => already_running(context, &options, holder),
+        };
+    }
+    if let Some(holder) = look::live_holder(&options.home) {
+        return already_running(context, &options, Some(holder));
+    }
+    // What is wrong with the configuration is said here, before anything is started.
+    let config = options.config().map_err(SuperviseError::Settings)?;
+    supervise::settings::source(&options.home, &config).map_err(SuperviseError::Settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|err| Error::caused_by("failed to wait for the session", err))?;
+    runtime.block_on(wait_for_session(args, context, &options))
+}
+
+async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> Result<Exit, Error> {
+    let failed = |err| Error::caused_by("failed to wait for the session", err);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut launched = launch::launch(options)?;
+    let deadline = tokio::time::sleep(Duration::from_secs(args.wait));
+    tokio::pin!(deadline);
+    let mut waiting: Option<(String, Option<String>, Exit)> = None;
+    let mut about: Option<(String, String, String)> = None;
+    loop {
+        let announcement = tokio::select! {
+            announcement = launched.next() => announcement,
+            () = &mut deadline => {
+                let (reason, hint, exit) = waiting.unwrap_or_else(|| {
+                    ("the provider has not taken a job yet".into(), None, Exit::NotEarning)
+                });
+                context.note(&format!("the session runs but does not mine yet: {reason}"));
+                context.note(&hint.unwrap_or_else(|| "`pearlbed status` shows how it goes on".into()));
+                return Ok(exit);
+            }
+            _ = interrupt.recv() => return interrupted(context, options),
+            _ = terminate.recv() => return interrupted(context, options),
+        };
+        match announcement {
+            Some(Announcement::Note { text }) => context.note(&text),
+            Some(Announcement::Starting { provider, version, plugin: _, source, granted, withheld }) => {
+                context.note(&grants_text(&provider, &granted, &withheld));
+                about = Some((provider, version, source));
+            }
+            Some(Announcement::Waiting { reason, hint, exit }) => {
+                let exit =
+                    if exit == Exit::NeedsUpdate.code() { Exit::NeedsUpdate } else { Exit::NotEarning };
+                if waiting.as_ref().is_none_or(|(said, ..)| *said != reason) {
+                    context.note(&format!("waiting: {reason}"));
+                }
+                if exit == Exit::NeedsUpdate {
+                    context.note(&hint.unwrap_or_default());
+                    context.note("the session goes on watching, and mines as soon as a fitting job comes");
+                    return Ok(exit);
+                }
+                waiting = Some((reason, hint, exit));
+            }
+            Some(Announcement::Ready { pid, .. }) => {
+                let (provider, version, source) = about.unwrap_or_default();
+                context.print(&format!(
+                    "mining with {provider} {version}, work from the {source} (process {pid})\n\
+                     `pearlbed status` shows how it goes, `pearlbed stop` ends it\n"
+                ))?;
+                return Ok(Exit::Ok);
+            }
+            Some(Announcement::AlreadyRunning { holder }) => {
+                return already_running(context, options, holder);
+            }
+            Some(Announcement::Failed { chain, hint, exit }) => return Err(relayed(chain, hint, exit)),
+            None => {
+                let ending =
+                    launched.ending().await.map_or("did not end".into(), |status| status.to_string());
+                let err = Error::new(format!("the supervisor ended without a word ({ending})"));
+                return Err(err.with_hint("`pearlbed logs` shows its last words"));
+            }
+        }
+    }
+}
+
+/// An error that the supervisor met, as if it had been met here.
+fn relayed(chain: Vec<String>, hint: Option<String>, exit: u8) -> Error {
+    let mut causes = chain.into_iter().rev();
+    let innermost = causes.next().unwrap_or_else(|| "the session failed".into());
+    let whole = causes.fold(Relayed { text: innermost, cause: None }, |cause, text| Relayed {
+        text,
+        cause: Some(Box::new(cause)),
+    });
+    let exit = if exit == Exit::Usage.code() { Exit::Usage } else { Exit::Failed };
+    let err = Error::new(whole).with_exit(exit);
+    match hint {
+        Some(hint) => err.with_hint(hint),
+        None => err,
+    }
+}
+
+#[derive(Debug)]
+struct Relayed {
+    text: String,
+    cause: Option<Box<Relayed>>,
+}
+
+impl std::fmt::Display for Relayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Relayed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+fn grants_text(provider: &str, granted: &[String], withheld: &[String]) -> String {
+    let mut text = match granted {
+        [] => format!("{provider} runs confined: no network, no files of yours, no programs"),
+        granted => format!("{provider} runs confined, and may use what you granted: {}", granted.join(", ")),
+    };
+    if !withheld.is_empty() {
+        text.push_str(&format!(
+            "; it asks for more that is not granted: {} (grant it in [mining.grants])",
+            withheld.join(", ")
+        ));
+    }
+    crate::text::printable(&text).into_owned()
+}
+
+fn interrupted(context: &Context, options: &Options) -> Result<Exit, Error> {
+    let asked = control::ask(&options.home.control_socket(), Request::Stop, look::ANSWER_TIME);
+    if asked.is_err()
+        && let Some(holder) = look::live_holder(&options.home)
+    {
+        holder.supervisor.signal(rustix::process::Signal::TERM);
+    }
+    context.note("interrupted: the session is being stopped");
+    Ok(Exit::Failed)
+}
+
+fn already_running(context: &Context, options: &Options, holder: Option<Holder>) -> Result<Exit, Error> {
+    let report: Option<Report> =
+        control::ask(&options.home.control_socket(), Request::Status, look::ANSWER_TIME)
+            .ok()
+            .and_then(|value| serde_json::from_value(value).ok());
+    let who = match (&report, &holder) {
+        (Some(Report { provider: Some(provider), supervisor_pid: Some(pid), since_seconds, .. }), _) => {
+            let since = since_seconds.unwrap_or_default().max(0.0);
+            let since = crate::text::duration(Duration::from_secs(since as u64));
+            format!("already running: {provider}, for {since} (process {pid})")
+        }
+        (_, Some(holder)) => format!("already running: process {} is starting", holder.supervisor.pid),
+        (_, None) => "already running: another start was a moment earlier".into(),
+    };
+    context.print(&format!(
+        "{}\n`pearlbed status` shows how it goes, `pearlbed stop` ends it\n",
+        crate::text::printable(&who)
+    ))?;
+    Ok(Exit::Ok)
+}
+
+/// The supervisor process of a session in the background.
+pub mod background {
+    use super::*;
+    use crate::explain::Explain;
+    use crate::session::supervise::verifier;
+
+    /// For pearlbed itself: the supervisor of a session in the background
+    #[derive(clap::Args, Debug)]
+    pub struct Args {
+        #[arg(long)]
+        devnet: bool,
+        #[arg(long)]
+        provider: Option<String>,
+        #[command(flatten)]
+        plugins: PluginDirs,
+    }
+
+    /// Runs the supervisor to its end. What goes wrong is told to whoever started it, and to the log.
+    pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+        let options = Options {
+            home: context.home()?,
+            env: context.env().clone(),
+            devnet: args.devnet,
+            provider: args.provider.clone(),
+            plugin_dirs: args.plugins.dirs.clone(),
+        };
+        let failed = |err| Error::caused_by("failed to go into the background", err);
+        let pipe = launch::detach().map_err(failed)?;
+        let mut last_words = pipe.try_clone().map_err(failed)?;
+        match supervise::run(&options, pipe, false) {
+            Ok(Outcome::Stopped) => Ok(Exit::Ok),
+            Ok(Outcome::AlreadyRunning(holder)) => {
+                last_words.tell(&Announcement::AlreadyRunning { holder });
+                Ok(Exit::Ok)
+            }
+            Err(err) => {
+                last_words.tell(&Announcement::Failed {
+                    chain: verifier::causes(&err),
+                    hint: err.hint(),
+                    exit: err.exit().code(),
+                });
+                Ok(err.exit())
+            }
+        }
+    }
+}
+
+/// The provider process.
+pub mod provider {
+    use super::*;
+    use crate::sandbox;
+    use crate::session::{plugin, provider as process};
+
+    /// For pearlbed itself: the confined process that loads a plugin and mines
+    #[derive(clap::Args, Debug)]
+    pub struct Args {}
+
+    /// Confines itself, then mines until its pipe ends.
+    pub fn run(_: &Args, _: &Context) -> Result<Exit, Error> {
+        let entered = sandbox::enter()?;
+        process::run(entered.channel.into(), plugin::load)
+    }
+}

@@ -1,0 +1,355 @@
+//! `pearlbed status`: how the session stands, in text or as JSON.
+
+use std::time::Duration;
+
+use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
+use super::{Context, Error};
+use crate::exit::Exit;
+use crate::session::look;
+use crate::session::report::{Report, Windows};
+use crate::session::state::State;
+use crate::text::{columns, duration, hashrate, printable, wrap};
+
+/// Columns of the labels on the left.
+const LABEL: usize = 11;
+
+/// Show how mining goes
+///
+/// Ends with status 0 while the session earns, 3 when none runs, 4 when one runs and does not earn, 5 when the network
+/// wants a newer plugin, and 1 where nothing can be told.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pearlbed status                                  once
+  pearlbed status --watch                          every second, until Ctrl-C
+  pearlbed status --json | jq .hashrate.raw        for scripts
+  pearlbed status >/dev/null || echo 'not earning' the exit status alone")]
+pub struct Args {
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Show it again every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    let home = context.home()?;
+    loop {
+        let report = look::look(&home, context.env());
+        if args.json {
+            context.print_json(&report)?;
+        } else {
+            let mut text = render(&report, context.width());
+            if args.watch && context.is_terminal() {
+                // Home, each line wiped to its end as it is written, and what is left below wiped: no flicker, and
+                // nothing to restore when it is interrupted.
+                text = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
+            } else if args.watch {
+                text.push('\n');
+            }
+            context.print(&text)?;
+        }
+        if !args.watch || context.output_closed() {
+            return Ok(report.exit());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The report as text of at most `width` columns.
+fn render(report: &Report, width: usize) -> String {
+    let mut page = Page { out: String::new(), width };
+    page.heading(report);
+    if let Some(hint) = &report.hint {
+        page.row("hint", hint);
+    }
+    if let Some(provider) = &report.provider {
+        let version = report.plugin.as_ref().map(|plugin| format!(" {}", plugin.version)).unwrap_or_default();
+        let process = report.provider_pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        page.row("provider", &format!("{provider}{version}{process}"));
+    }
+    if let Some(plugin) = &report.plugin {
+        page.row("plugin", &plugin.path);
+    }
+    if let Some(device) = &report.device {
+        page.row("device", device);
+    }
+    if report.supervisor_pid.is_none() && report.proofs == Default::default() {
+        if let Some(last) = &report.last_session {
+            page.row(
+                "then",
+                &format!("{} proofs found, {} accepted", last.proofs.found, last.proofs.accepted),
+            );
+        }
+    } else {
+        running(&mut page, report);
+    }
+    for (index, line) in report.log.iter().rev().take(3).rev().enumerate() {
+        page.labelled(if index == 0 { "log" } else { "" }, DIM, &short(line));
+    }
+    page.out
+}
+
+fn running(page: &mut Page, report: &Report) {
+    if let Some(work) = &report.work {
+        page.row("work", &format!("{}: {}", work.source, work.sentence));
+    }
+    if let Some(job) = &report.job {
+        let height = job.height.map(|height| format!("height {height}, ")).unwrap_or_default();
+        let age = duration(Duration::from_secs_f64(job.age_seconds.max(0.0)));
+        let taken = if job.taken { "" } else { ", not taken yet" };
+        page.row("job", &format!("{height}certificate {}, {age} old{taken}", job.certificate_version));
+    }
+    if report.work.is_some() {
+        page.row("hashrate", &windows(&report.hashrate.raw));
+    }
+    if let Some(accepted) = &report.hashrate.accepted {
+        let band = format!(
+            "{} (95 %: {} to {})",
+            hashrate(accepted.hashrate),
+            hashrate(accepted.low),
+            hashrate(accepted.high)
+        );
+        page.row("accepted", &band);
+    }
+    if let Some(verdict) = &report.hashrate.verdict {
+        page.row("", verdict);
+    }
+    let proofs = &report.proofs;
+    let mut counts = format!(
+        "{} found, {} verified, {} submitted, {} accepted, {} rejected, {} stale",
+        proofs.found, proofs.verified, proofs.submitted, proofs.accepted, proofs.rejected, proofs.stale
+    );
+    if proofs.refused > 0 {
+        let stages: Vec<String> =
+            proofs.refused_by.iter().map(|(stage, count)| format!("{stage} {count}")).collect();
+        counts.push_str(&format!(", {} refused here ({})", proofs.refused, stages.join(", ")));
+    }
+    if proofs.untraced > 0 {
+        counts.push_str(&format!(", {} untraced", proofs.untraced));
+    }
+    if proofs.pending > 0 {
+        counts.push_str(&format!(", {} on disk", proofs.pending));
+    }
+    page.row("proofs", &counts);
+    if let Some(seconds) = report.expected_seconds.share {
+        page.row("expected", &format!("a share every {}", about(seconds)));
+    }
+    if let Some(seconds) = report.expected_seconds.block {
+        page.row("expected", &format!("a block every {}", about(seconds)));
+    }
+    confinement(page, report);
+    if report.restarts > 0 {
+        let (failures, failures_max) = report.failures;
+        page.row(
+            "restarts",
+            &format!("{} ({failures} failures in a row, given up at {failures_max})", report.restarts),
+        );
+    }
+    let flood = &report.flood;
+    if flood.log_lines_dropped > 0 || flood.pipe_throttled > 0 {
+        page.row(
+            "flood",
+            &format!(
+                "{} log lines dropped, pipe slowed down {} times",
+                flood.log_lines_dropped, flood.pipe_throttled
+            ),
+        );
+    }
+    if let Some(error) = &report.last_error {
+        page.row("last error", error);
+    }
+    for (index, endpoint) in report.endpoints.iter().enumerate() {
+        let state = match endpoint.reachable {
+            Some(true) => "",
+            Some(false) => " (not reachable)",
+            None => " (not tried yet)",
+        };
+        let label = if index == 0 { "endpoints" } else { "" };
+        page.row(label, &format!("{} {}{state}", endpoint.purpose, endpoint.address));
+    }
+}
+
+fn confinement(page: &mut Page, report: &Report) {
+    let confinement = &report.confinement;
+    if let Some(summary) = &confinement.summary {
+        let granted = match confinement.granted.as_slice() {
+            [] => "nothing granted".to_owned(),
+            granted => format!("granted {}", granted.join(", ")),
+        };
+        page.row("confined", &format!("{summary}; {granted}"));
+    }
+    if !confinement.withheld.is_empty() {
+        page.row("withheld", &confinement.withheld.join(", "));
+    }
+    for (index, (what, count)) in confinement.denied.iter().take(5).enumerate() {
+        let times = if *count == 1 { String::new() } else { format!(" ({count} times)") };
+        page.labelled(if index == 0 { "denied" } else { "" }, WARN, &format!("{what}{times}"));
+    }
+}
+
+fn windows(raw: &Windows) -> String {
+    let shown = |rate: Option<f64>| rate.map_or("n/a".to_owned(), hashrate);
+    format!("10 s {}, 60 s {}, 15 m {}", shown(raw.s10), shown(raw.s60), shown(raw.m15))
+}
+
+/// Expected times range from milliseconds to ages of the universe.
+fn about(seconds: f64) -> String {
+    const YEAR: f64 = 365.25 * 86_400.0;
+    if seconds >= 2.0 * YEAR {
+        format!("{} years", crate::text::si(seconds / YEAR, "").trim_end())
+    } else {
+        duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+}
+
+/// A line of the log without its date, its level and, if it is the supervisor's, its speaker.
+fn short(line: &str) -> String {
+    let parts = || {
+        let (stamp, rest) = line.split_once(' ')?;
+        let time = stamp.split(['T', 'Z']).nth(1)?;
+        let (_, rest) = rest.split_once(' ')?;
+        let (speaker, text) = rest.trim_start().split_once(' ')?;
+        Some((time, speaker, text.trim_start()))
+    };
+    match parts() {
+        Some((time, "supervisor", text)) => format!("{time} {text}"),
+        Some((time, speaker, text)) => format!("{time} {speaker}: {text}"),
+        None => line.to_owned(),
+    }
+}
+
+struct Page {
+    out: String,
+    width: usize,
+}
+
+impl Page {
+    fn heading(&mut self, report: &Report) {
+        let style = match report.state {
+            _ if report.condition == "unknown" => WARN,
+            State::Running if report.earning => GOOD,
+            State::Failed => BAD,
+            State::Running | State::Starting | State::Stopping => WARN,
+            State::NotConfigured | State::Configured | State::Stopped => BOLD,
+        };
+        let state = if report.condition == "unknown" { "UNKNOWN".into() } else { report.state.to_string() };
+        let since = report
+            .since_seconds
+            .map(|seconds| format!(", for {}", duration(Duration::from_secs_f64(seconds.max(0.0).floor()))))
+            .unwrap_or_default();
+        let what = match (&report.reason, report.earning) {
+            (None, true) => format!("earning{since}"),
+            (Some(reason), true) => format!("earning{since}: {reason}"),
+            (Some(reason), false) => reason.clone(),
+            (None, false) => report.condition.clone(),
+        };
+        let first = format!("{}  ", styled(style, &state));
+        hanging(&mut self.out, &first, columns(&state) + 2, &printable(&what), self.width);
+    }
+
+    fn row(&mut self, label: &str, text: &str) {
+        self.labelled(label, anstyle::Style::new(), text);
+    }
+
+    fn labelled(&mut self, label: &str, style: anstyle::Style, text: &str) {
+        let mut label = label;
+        for line in wrap(&printable(text), self.width.saturating_sub(LABEL).max(20)) {
+            self.out.push_str(&padded(DIM, label, LABEL));
+            self.out.push_str(&styled(style, &line));
+            self.out.push('\n');
+            label = "";
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::rate::{AcceptedRate, Verdict};
+    use crate::session::report::*;
+
+    fn busy() -> Report {
+        Report {
+            earning: true,
+            condition: "earning".into(),
+            since_seconds: Some(192.4),
+            provider: Some("cpu-pearl".into()),
+            provider_pid: Some(4_194_303),
+            plugin: Some(PluginReport {
+                path: format!("/{}", "very-long-folder/".repeat(9)),
+                version: "0.1.0".into(),
+                certificate_versions: vec![1, 2, 3],
+            }),
+            supervisor_pid: Some(1),
+            work: Some(WorkReport {
+                source: "devnet".into(),
+                condition: "healthy".into(),
+                sentence: "jobs come and proofs go".into(),
+                reconnects: 0,
+            }),
+            job: Some(JobReport {
+                height: Some(12),
+                certificate_version: 3,
+                age_seconds: 2.0,
+                taken: true,
+                hashes_per_proof: Some(1e9),
+            }),
+            hashrate: RateReport {
+                raw: Windows { s10: Some(1.2e9), s60: None, m15: None },
+                accepted: Some(AcceptedRate {
+                    hashrate: 1e9,
+                    low: 5e8,
+                    high: 2e9,
+                    claimed: 1.2e9,
+                    proofs: 9,
+                    proofs_expected: 10.0,
+                    verdict: Verdict::BornOut,
+                }),
+                verified: None,
+                verdict: Some("the proofs bear the claim out: 9 found, 10.0 due".into()),
+            },
+            expected_seconds: Expected { share: None, block: Some(1e12) },
+            last_error: Some("a\x1b[2J line\nof others ".repeat(20)),
+            log: vec!["2026-11-23T23:59:59Z info  supervisor  x".into()],
+            ..Report::without_session(State::Running)
+        }
+    }
+
+    #[test]
+    fn the_text_never_exceeds_its_width_and_never_acts_on_the_terminal() {
+        for width in [40, 60, 80] {
+            let text = render(&busy(), width);
+            let plain = anstream::adapter::strip_str(&text).to_string();
+            for line in plain.lines() {
+                assert!(columns(line) <= width, "{} columns: {line}", columns(line));
+            }
+            assert!(!plain.contains('\x1b') && plain.contains("\\u{1b}[2J"), "{plain}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_not_full_is_not_a_number() {
+        let text = anstream::adapter::strip_str(&render(&busy(), 80)).to_string();
+        assert!(text.contains("10 s 1.20 GH/s, 60 s n/a, 15 m n/a"), "{text}");
+        assert!(text.starts_with("RUNNING  earning, for 3 m 12 s\n"), "{text}");
+        assert!(text.contains("a block every 31.7 k years"), "{text}");
+    }
+
+    #[test]
+    fn the_exit_status_says_whether_it_earns() {
+        let report = busy();
+        assert_eq!(report.exit(), Exit::Ok);
+        let idle = Report { earning: false, condition: "idle".into(), ..busy() };
+        assert_eq!(idle.exit(), Exit::NotEarning);
+        let unfit = Report { earning: false, condition: "needs-update".into(), ..busy() };
+        assert_eq!(unfit.exit(), Exit::NeedsUpdate);
+        assert_eq!(Report { condition: "unknown".into(), earning: false, ..busy() }.exit(), Exit::Failed);
+        for state in [State::NotConfigured, State::Configured, State::Stopped, State::Failed] {
+            assert_eq!(Report::without_session(state).exit(), Exit::Stopped);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `pearlbed stop`: ends the session in order, or says that there is none.
+
+use super::{Context, Error};
+use crate::exit::Exit;
+use crate::session::end::{self, Ended};
+
+/// Stop mining, in order
+///
+/// Asks the session to stop and waits until it has ended. Found proofs are kept. A provider that does not stop within
+/// its grace period is ended. Stopping what does not run is no error.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pearlbed stop   end the session of this home folder")]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_: &Args, context: &Context) -> Result<Exit, Error> {
+    let home = context.home()?;
+    let ended = end::end(&home, context.env())?;
+    for note in &ended.notes {
+        context.note(&crate::text::printable(note));
+    }
+    let answer = match &ended.what {
+        Ended::Nothing => "nothing was running".to_owned(),
+        Ended::Stopped { provider, pid } => format!("stopped {provider} (process {pid})"),
+        Ended::Killed { provider, pid } => {
+            format!("stopped {provider} by force: process {pid} did not end in time")
+        }
+        Ended::Forgotten { what } => format!("nothing was running; removed {what}"),
+        Ended::Detached { provider } => format!("forgot the attached miner {provider}; it was left alone"),
+    };
+    context.print(&format!("{}\n", crate::text::printable(&answer)))?;
+    Ok(Exit::Ok)
+}

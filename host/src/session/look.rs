@@ -1,0 +1,293 @@
+//! Looks at a home folder from outside: who runs there, and if nobody, what the last one left.
+//!
+//! Nothing here takes the session lock, signals anybody or changes a file.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use super::control::{self, AskError, Request};
+use super::lock::{self, Holder};
+use super::log;
+use super::report::{LastSession, ProofReport, Report};
+use super::state::{self, RemainingFacts, State};
+use super::supervise::last_session_file;
+use crate::config::{Config, Sources};
+use crate::home::{Env, Home};
+use crate::sidecar::Sidecar;
+
+/// How long a supervisor may take to answer.
+pub const ANSWER_TIME: Duration = Duration::from_secs(3);
+/// How long a supervisor that has just taken the lock may take to open its socket.
+const OPENING_TIME: Duration = Duration::from_secs(1);
+/// How long the metrics of somebody else's miner may take.
+const METRICS_TIME: Duration = Duration::from_millis(700);
+const METRICS_BYTES_MAX: u64 = 1 << 20;
+
+/// The session of `home` as it is now.
+pub fn look(home: &Home, env: &Env) -> Report {
+    let asked = Instant::now();
+    loop {
+        let problem = match control::ask(&home.control_socket(), Request::Status, ANSWER_TIME) {
+            Ok(value) => match serde_json::from_value(value) {
+                Ok(report) => return report,
+                Err(err) => format!("its answer is not understood ({err}): it may be of another version"),
+            },
+            Err(AskError::Nobody { .. }) => match live_holder(home) {
+                None => return without_supervisor(home, env),
+                // Between the lock and the socket, or between the socket and the end.
+                Some(_) if asked.elapsed() < OPENING_TIME => {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+                Some(_) => "it has no control socket".to_owned(),
+            },
+            Err(err) => err.to_string(),
+        };
+        let Some(holder) = live_holder(home) else { return without_supervisor(home, env) };
+        return unknown(
+            &format!("process {} holds the session, but {problem}", holder.supervisor.pid),
+            "`pearlbed stop` ends it; `pearlbed logs` shows its last words",
+            Some(holder.supervisor.pid),
+        );
+    }
+}
+
+/// Who holds the lock, if that process still runs.
+pub fn live_holder(home: &Home) -> Option<Holder> {
+    lock::holder(&home.lock_file()).filter(|holder| holder.supervisor.is_alive())
+}
+
+fn unknown(reason: &str, hint: &str, pid: Option<u32>) -> Report {
+    Report {
+        condition: "unknown".into(),
+        reason: Some(reason.into()),
+        hint: Some(hint.into()),
+        supervisor_pid: pid,
+        ..Report::without_session(State::Running)
+    }
+}
+
+fn without_supervisor(home: &Home, env: &Env) -> Report {
+    let record = match Sidecar::read(&home.sidecar_file()) {
+        Ok(record) => record,
+        Err(err) => {
+            let report = remains(home, env, false);
+            return Report {
+                reason: Some(format!("nothing runs; {err}")),
+                hint: Some("`pearlbed start` sets it aside, `pearlbed stop` removes it".into()),
+                ..report
+            };
+        }
+    };
+    match record {
+        Some(record) if record.pearlbed.as_ref().is_none_or(|own| own.attached) => {
+            of_others(home, env, &record)
+        }
+        record => {
+            let dead = record
+                .and_then(|record| record.pearlbed)
+                .map(|own| own.supervisor)
+                .or(lock::holder(&home.lock_file()).map(|holder| holder.supervisor));
+            let report = remains(home, env, dead.is_some());
+            let Some(dead) = dead else { return report };
+            Report {
+                reason: Some(format!("the supervisor (process {}) ended without a word", dead.pid)),
+                hint: Some("`pearlbed logs` shows its last words, `pearlbed start` starts anew".into()),
+                ..report
+            }
+        }
+    }
+}
+
+/// The state that follows from what lies in the home folder.
+fn remains(home: &Home, env: &Env, left_behind: bool) -> Report {
+    let last: Option<LastSession> =
+        std::fs::read(last_session_file(home)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let file = home.config_file();
+    let config = Config::load(&Sources { file: &file, text: None, env, flags: &[] });
+    // A configuration that cannot be used is one all the same.
+    let configured = config.as_ref().map_or(true, |config| config.configured);
+    let state = state::of_remains(RemainingFacts {
+        configured,
+        left_behind,
+        last_failed: last.as_ref().map(|last| last.failed),
+    });
+    let provider = config.ok().and_then(|config| config.mining.provider);
+    let (reason, hint) = match state {
+        State::NotConfigured => (
+            "nothing is set up yet".to_owned(),
+            Some("`pearlbed init` sets it up; `pearlbed start --devnet` mines on the built-in test network"),
+        ),
+        State::Failed => {
+            let why = last.as_ref().map_or("for an unknown reason", |last| last.reason.as_str());
+            (format!("the last session failed: {why}"), Some("`pearlbed logs` shows more"))
+        }
+        State::Stopped => {
+            let why = last.as_ref().map_or("", |last| last.reason.as_str());
+            (format!("the last session was stopped: {why}"), None)
+        }
+        _ => ("nothing runs".to_owned(), Some("`pearlbed start` starts mining")),
+    };
+    let lines = log::tail(&home.log_file(), 3, |_| true).unwrap_or_default();
+    Report {
+        reason: Some(reason),
+        hint: hint.map(str::to_owned),
+        provider: last.as_ref().and_then(|last| last.provider.clone()).or(provider),
+        since: last.as_ref().map(|last| last.ended_at),
+        last_session: last,
+        log: lines,
+        ..Report::without_session(state)
+    }
+}
+
+/// A miner that somebody else runs: what its record and its metrics say.
+fn of_others(home: &Home, env: &Env, record: &Sidecar) -> Report {
+    let attached = record.pearlbed.is_some();
+    let present = record.foreign_pids_present();
+    let named = record.gateway_pid.is_some() || record.miner_loop_pid.is_some();
+    if !attached && named && present.is_empty() {
+        let report = remains(home, env, false);
+        return Report {
+            reason: Some("nothing runs; another program left the record of a session that has ended".into()),
+            hint: Some("`pearlbed start` replaces it".into()),
+            ..report
+        };
+    }
+    let url = record.gateway_metrics_url.as_ref().or(record.metrics_url.as_ref());
+    let page = url.map(|url| fetch(url));
+    let mut proofs = ProofReport::default();
+    let metrics = match &page {
+        None => "it names no metrics".to_owned(),
+        Some(Err(problem)) => format!("its metrics do not answer ({problem})"),
+        Some(Ok(page)) => {
+            let count = |name| metric(page, name).unwrap_or(0.0) as u64;
+            proofs.submitted = count("pearl_gateway_shares_submitted_total");
+            proofs.accepted = count("pearl_gateway_shares_accepted_total");
+            proofs.found = proofs.submitted;
+            "its metrics answer".to_owned()
+        }
+    };
+    let whose = if attached { "an attached miner" } else { "a miner that another program started" };
+    Report {
+        provider: record.provider.clone(),
+        started_at: record.started_at,
+        since: record.started_at,
+        proofs,
+        last_proof_at: page
+            .and_then(Result::ok)
+            .and_then(|page| metric(&page, "pearl_gateway_last_share_timestamp"))
+            .map(|at| at as u64),
+        ..unknown(
+            &format!("{whose} is recorded here; {metrics}, and whether it earns cannot be told from here"),
+            if attached {
+                "`pearlbed stop` forgets it and leaves the miner alone"
+            } else {
+                "the program that started it (`jarvis mine`) stops it"
+            },
+            None,
+        )
+    }
+}
+
+/// The first sample of `name` on a Prometheus page, whatever its labels.
+fn metric(page: &str, name: &str) -> Option<f64> {
+    page.lines().find_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let value = match rest.strip_prefix('{') {
+            Some(labelled) => labelled.rsplit_once('}')?.1,
+            None if rest.starts_with([' ', '\t']) => rest,
+            None => return None,
+        };
+        value
+            .split_ascii_whitespace()
+            .next()?
+            .parse()
+            .ok()
+            .filter(|value: &f64| value.is_finite() && *value >= 0.0)
+    })
+}
+
+/// One page by plain HTTP, bounded in time and length.
+fn fetch(url: &str) -> Result<String, String> {
+    let rest = url.strip_prefix("http://").ok_or("only http is read")?;
+    let (host, path) =
+        rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
+    let address = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    let failed = |err: std::io::Error| err.to_string();
+    let address = address.to_socket_addrs().map_err(failed)?.next().ok_or("no address")?;
+    let mut stream = TcpStream::connect_timeout(&address, METRICS_TIME).map_err(failed)?;
+    stream.set_read_timeout(Some(METRICS_TIME)).map_err(failed)?;
+    stream.set_write_timeout(Some(METRICS_TIME)).map_err(failed)?;
+    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n").map_err(failed)?;
+    let mut answer = Vec::new();
+    let deadline = Instant::now() + METRICS_TIME;
+    let mut chunk = [0; 8 << 10];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&chunk[..count]),
+            Err(err) => return Err(failed(err)),
+        }
+        if answer.len() as u64 > METRICS_BYTES_MAX || Instant::now() > deadline {
+            return Err("too slow or too long".into());
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("not an HTTP answer")?;
+    let status = head.split_ascii_whitespace().nth(1).unwrap_or("no status");
+    if status == "200" { Ok(body.to_owned()) } else { Err(format!("HTTP status {status}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_where_nothing_ever_was_is_not_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = look(&Home::at(dir.path()), &Env::default());
+        assert_eq!(report.state, State::NotConfigured);
+        assert_eq!(report.exit(), crate::exit::Exit::Stopped);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "looking leaves nothing behind");
+    }
+
+    #[test]
+    fn a_dead_supervisor_is_a_failed_session_and_its_record_stays_for_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        std::fs::create_dir(home.runtime_dir()).unwrap();
+        let record = r#"{"provider":"x","pearlbed":{"pid":1,"start_time":1,"version":"0.1.0"}}"#;
+        std::fs::write(home.sidecar_file(), record).unwrap();
+        let report = look(&home, &Env::default());
+        assert_eq!(report.state, State::Failed);
+        assert!(report.reason.unwrap().contains("process 1"));
+        assert!(home.sidecar_file().exists());
+    }
+
+    #[test]
+    fn a_miner_of_others_is_never_said_to_earn() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        std::fs::create_dir(home.runtime_dir()).unwrap();
+        let own = std::process::id();
+        std::fs::write(home.sidecar_file(), format!(r#"{{"provider":"x","gateway_pid":{own}}}"#)).unwrap();
+        let report = look(&home, &Env::default());
+        assert_eq!((report.condition.as_str(), report.exit()), ("unknown", crate::exit::Exit::Failed));
+        std::fs::write(home.sidecar_file(), r#"{"provider":"x","gateway_pid":4194304}"#).unwrap();
+        assert_eq!(look(&home, &Env::default()).exit(), crate::exit::Exit::Stopped);
+    }
+
+    #[test]
+    fn metrics_are_read_by_their_whole_name() {
+        let page = "# HELP a b\na_total 9\na{x=\"} 3\"} 4 1700\nb NaN\nc 1e3\n";
+        assert_eq!(metric(page, "a"), Some(4.0));
+        assert_eq!(metric(page, "b"), None);
+        assert_eq!(metric(page, "c"), Some(1000.0));
+        assert_eq!(metric(page, "d"), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Chooses the plugin of a session, and loads it in the provider process.
+
+use std::path::PathBuf;
+
+use pearlbed_plugin_api::Manifest;
+use pearlbed_plugin_api::host_side::Provider;
+
+use super::provider::Order;
+use super::supervise::settings::Options;
+use crate::config::Config;
+use crate::explain::Explain;
+use crate::hardware;
+use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load};
+
+/// The plugin that a session runs.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// Its file, links followed.
+    pub path: PathBuf,
+    /// The file as it was looked at: the provider process loads no other.
+    pub identity: Option<Identity>,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+/// Why there is no plugin to run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum ChooseError {
+    #[error("no plugin here carries the provider `{id}`{}", among(known))]
+    Unknown { id: String, known: Vec<String> },
+    #[error("the plugin of `{id}` cannot be used ({}): {reason}", crate::text::printable_path(path))]
+    Unusable { id: String, path: PathBuf, reason: Reason },
+    #[error("there is no plugin to mine with")]
+    None,
+    #[error("no plugin here supports this machine: {}", reasons.join("; "))]
+    Unsupported { reasons: Vec<String> },
+}
+
+fn among(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!("; here are {}", known.join(", ")) }
+}
+
+impl Explain for ChooseError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unusable { reason, .. } => reason.fix.clone(),
+            Self::None => "drop one into the plugin folder; `pearlbed doctor` shows where it looks".into(),
+            Self::Unknown { .. } | Self::Unsupported { .. } => {
+                "`pearlbed doctor` lists the plugins, and why each one is or is not usable".into()
+            }
+        })
+    }
+}
+
+fn search_path(options: &Options) -> SearchPath {
+    SearchPath::new(&options.plugin_dirs, &options.env, Some(&options.home))
+}
+
+fn look(options: &Options, config: &Config, probe: Option<ProbeOptions>) -> plugins::Survey {
+    let survey = plugins::Options { relaxed: config.plugins.relax_trust, probe };
+    plugins::survey(&search_path(options), &survey)
+}
+
+fn chosen(entry: &Entry) -> Option<Chosen> {
+    Some(Chosen {
+        path: entry.real_path().to_owned(),
+        identity: entry.look.as_ref().and_then(|look| look.identity),
+        manifest: entry.manifest()?.clone(),
+    })
+}
+
+/// Finds the plugin of the configured provider, or the fastest that supports this machine where none is configured.
+///
+/// No plugin's code runs here; where several could be meant, each is probed in a confined child.
+///
+/// # Errors
+///
+/// [`ChooseError`].
+pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError> {
+    let survey = look(options, config, None);
+    if let Some(id) = &config.mining.provider {
+        let Some(entry) = survey.find(id) else {
+            let known = survey.usable().filter_map(Entry::id).map(|id| format!("`{id}`")).collect();
+            return Err(ChooseError::Unknown { id: id.clone(), known });
+        };
+        return match entry.skipped() {
+            Some(reason) => Err(ChooseError::Unusable {
+                id: id.clone(),
+                path: entry.path.clone(),
+                reason: reason.clone(),
+            }),
+            None => chosen(entry).ok_or(ChooseError::None),
+        };
+    }
+    let usable: Vec<&Entry> = survey.usable().collect();
+    if let [only] = usable.as_slice() {
+        return chosen(only).ok_or(ChooseError::None);
+    }
+    if usable.is_empty() {
+        return Err(ChooseError::None);
+    }
+    let machine = hardware::Options { drivers: hardware::Drivers::Skip, ..hardware::Options::default() };
+    let probe = ProbeOptions {
+        timeout: config.plugins.probe_timeout,
+        model: config.mining.model.clone().unwrap_or_default(),
+        ..ProbeOptions::new(hardware::inspect(&machine).info)
+    };
+    let probed = look(options, config, Some(probe));
+    let mut best: Option<(f64, &Entry)> = None;
+    let mut reasons = Vec::new();
+    for entry in probed.usable() {
+        let Some(capabilities) = entry.capabilities() else { continue };
+        if !capabilities.supported {
+            let why = capabilities.reason.as_deref().unwrap_or("it gives no reason");
+            reasons.push(format!("`{}`: {why}", entry.id().unwrap_or_default()));
+            continue;
+        }
+        // Without an estimate it comes last, in the order of the search path.
+        let speed = capabilities.estimated_hashrate.unwrap_or(0.0);
+        if best.is_none_or(|(fastest, _)| speed > fastest) {
+            best = Some((speed, entry));
+        }
+    }
+    match best {
+        Some((_, entry)) => chosen(entry).ok_or(ChooseError::None),
+        None => Err(ChooseError::Unsupported { reasons }),
+    }
+}
+
+/// Provider ids here that speak certificate version `version`. Runs no plugin's code.
+pub fn speakers(options: &Options, config: &Config, version: u32) -> Vec<String> {
+    let survey = look(options, config, None);
+    let manifests = survey.usable().filter_map(Entry::manifest);
+    manifests
+        .filter(|manifest| manifest.certificate_versions.contains(&version))
+        .map(|manifest| manifest.id.clone())
+        .collect()
+}
+
+/// Makes the provider that `order` asks for. For the confined provider process alone: the plugin's code runs here.
+///
+/// # Errors
+///
+/// One phrase on why there is none.
+pub fn load(order: &Order) -> Result<Provider, String> {
+    // SAFETY: the provider process has confined itself before it was given an order, and is expendable.
+    unsafe { load::open(&order.plugin, order.identity.as_ref(), Some(&order.provider)) }
+        .map(|loaded| loaded.provider)
+        .map_err(|err| format!("could not be loaded: {}", err.reason()))
+}

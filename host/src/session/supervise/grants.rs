@@ -1,0 +1,134 @@
+//! What a provider process is allowed: exactly what its manifest wants *and* the user has granted.
+
+use std::path::{Path, PathBuf};
+
+use pearlbed_plugin_api::Permission;
+
+use crate::sandbox::{HostPort, Policy, Reading};
+
+/// Wanted and granted, compared.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Grants {
+    /// In force.
+    pub granted: Vec<Permission>,
+    /// Wanted by the manifest and not granted by the user.
+    pub withheld: Vec<Permission>,
+}
+
+impl Grants {
+    /// Compares the manifest's wishes with the user's grants. Hints ask for nothing and are left out.
+    pub fn new(wanted: &[Permission], user: &[Permission]) -> Self {
+        let (granted, withheld) = wanted
+            .iter()
+            .filter(|permission| !permission.is_hint())
+            .cloned()
+            .partition(|permission| user.contains(permission));
+        Self { granted, withheld }
+    }
+
+    /// The confinement for a plugin in the file `plugin`.
+    pub fn policy(&self, plugin: &Path) -> Policy {
+        let mut policy = Policy::default();
+        let mut read = vec![plugin.to_owned()];
+        for permission in &self.granted {
+            match permission {
+                Permission::Device(pattern) => policy.devices.extend(matching(Path::new(pattern))),
+                Permission::Network { host, port } => {
+                    let host = Some(host.clone()).filter(|host| host != "*");
+                    policy.network.push(HostPort { host, port: *port });
+                }
+                Permission::UnixSocket(path) => policy.unix_sockets.push(path.into()),
+                Permission::Program(path) => policy.programs.push(path.into()),
+                Permission::Read(path) => read.push(path.into()),
+                Permission::Write(path) => policy.write.push(path.into()),
+                _ => {}
+            }
+        }
+        policy.reading = Reading::System(read);
+        policy
+    }
+
+    /// Whether the provider runs machinery of its own, and so needs the wallet and the node's address.
+    pub fn has_machinery(&self) -> bool {
+        let reaches_out = |permission: &Permission| {
+            matches!(
+                permission,
+                Permission::Network { .. } | Permission::UnixSocket(_) | Permission::Program(_)
+            )
+        };
+        self.granted.iter().any(reaches_out)
+    }
+
+    /// Whether it may open device nodes.
+    pub fn has_devices(&self) -> bool {
+        self.granted.iter().any(|permission| matches!(permission, Permission::Device(_)))
+    }
+
+    /// Those in force, in their text form.
+    pub fn granted_text(&self) -> Vec<String> {
+        self.granted.iter().map(ToString::to_string).collect()
+    }
+
+    /// Those withheld, in their text form.
+    pub fn withheld_text(&self) -> Vec<String> {
+        self.withheld.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// The files whose name matches the last component of `pattern`, in which `*` stands for any run of characters.
+fn matching(pattern: &Path) -> Vec<PathBuf> {
+    let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|name| name.to_str()))
+    else {
+        return Vec::new();
+    };
+    if !name.contains('*') {
+        return vec![pattern.to_owned()];
+    }
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(|found| matches(name, found)))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(start) else { return false };
+    // The shortest match of each part leaves the most for the rest.
+    text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| matches(rest, &text[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permissions(texts: &[&str]) -> Vec<Permission> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_what_is_wanted_and_granted_is_in_force() {
+        let wanted = permissions(&["network:pool.example:3360", "program:/usr/bin/docker", "threads-hint:4"]);
+        let user = permissions(&["program:/usr/bin/docker", "write:/var"]);
+        let grants = Grants::new(&wanted, &user);
+        assert_eq!(grants.granted_text(), ["program:/usr/bin/docker"]);
+        assert_eq!(grants.withheld_text(), ["network:pool.example:3360"]);
+        let policy = grants.policy(Path::new("/p/x.so"));
+        assert_eq!(policy.programs, [Path::new("/usr/bin/docker")]);
+        assert!(policy.network.is_empty() && policy.write.is_empty());
+        assert_eq!(policy.reading, Reading::System(vec!["/p/x.so".into()]));
+        assert!(grants.has_machinery() && !Grants::default().has_machinery());
+    }
+
+    #[test]
+    fn a_device_pattern_names_the_nodes_that_are_there() {
+        assert!(matches("nvidia*", "nvidia0") && matches("nvidia*", "nvidia") && matches("*", ""));
+        assert!(matches("a*b*c", "axxbyyc") && !matches("a*b*c", "axxbyy") && !matches("nvidia*", "null"));
+        assert_eq!(matching(Path::new("/dev/nul*")), [Path::new("/dev/null")]);
+        assert_eq!(matching(Path::new("/dev/null")), [Path::new("/dev/null")]);
+        assert!(matching(Path::new("/nowhere/x*")).is_empty());
+    }
+}
