@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use pearlbed_tests::build;
+use pearlbed_tests::{build, misbehave};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,6 +20,13 @@ impl Home {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// The folder for plugins, made when it is asked for.
+    fn plugins(&self) -> PathBuf {
+        let folder = self.path().join("plugins");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
     }
 
     /// `pearlbed` with these arguments and nothing in its environment but this home.
@@ -221,4 +229,103 @@ fn a_wrong_command_line_is_told_on_stderr_with_status_2() {
         assert_eq!(text(&output.stdout), "");
         assert!(text(&output.stderr).starts_with("error: "), "{output:?}");
     }
+}
+
+#[test]
+fn a_healthy_plugin_is_asked_and_can_be_mined_with() {
+    let home = Home::new();
+    misbehave::put(&home.plugins(), "healthy", "");
+    let output = home.run(&["doctor", "--json"]);
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let id = misbehave::padded_id("healthy");
+    assert_eq!(check(&answer, "plugin/healthy.so")["state"], "ok");
+    assert_eq!(check(&answer, &format!("provider/{id}"))["state"], "ok");
+    assert_eq!(check(&answer, "choice")["state"], "ok");
+    assert_eq!(check(&answer, "probes")["state"], "ok");
+    let [plugin] = &answer["plugins"].as_array().unwrap()[..] else { panic!("{answer:#}") };
+    assert_eq!(plugin["state"], "usable");
+    assert_eq!(plugin["probe"]["supported"], true);
+}
+
+#[test]
+fn a_broken_plugin_is_a_row_and_takes_nothing_from_a_healthy_one() {
+    let home = Home::new();
+    let plugins = home.plugins();
+    misbehave::put(&plugins, "healthy", "");
+    misbehave::put_bytes(&plugins, "text.so", b"not a library");
+    misbehave::put_library(&plugins, "crashes", &misbehave::library("crashes", "ctor:segv"));
+    misbehave::put_library(&plugins, "panics", &misbehave::library("panics", "detect:panic"));
+    let output = home.run(&["doctor", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for broken in ["text", "crashes", "panics"] {
+        let row = check(&answer, &format!("plugin/{broken}.so"));
+        assert_eq!(row["state"], "warn", "{row}");
+        assert!(row["finding"].as_str().unwrap().starts_with("skipped: "), "{row}");
+    }
+    assert_eq!(check(&answer, "plugin/healthy.so")["state"], "ok");
+    assert_eq!(answer["plugins"].as_array().unwrap().len(), 4);
+    assert_eq!((output.status.code(), &answer["ok"]), (Some(0), &Value::Bool(true)));
+}
+
+#[test]
+fn plugins_that_hang_cost_their_time_out_together() {
+    let home = Home::new();
+    let plugins = home.plugins();
+    misbehave::put(&plugins, "healthy", "");
+    for index in 0..5 {
+        let name = format!("hangs-{index}");
+        misbehave::put_library(&plugins, &name, &misbehave::library(&name, "detect:sleep"));
+    }
+    let begin = Instant::now();
+    let answer = home.json(&["doctor", "--json"]);
+    // They would sleep for ever; how close to 2 s a busy machine comes is for the benchmark to say.
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    for index in 0..5 {
+        assert_eq!(check(&answer, &format!("plugin/hangs-{index}.so"))["state"], "warn");
+    }
+    assert_eq!(check(&answer, "plugin/healthy.so")["state"], "ok");
+    assert_eq!(answer["ok"], true);
+}
+
+#[test]
+fn the_configured_provider_is_held_to_account() {
+    let home = Home::new();
+    let plugins = home.plugins();
+    misbehave::put_library(&plugins, "other", &misbehave::library("other", ""));
+    misbehave::put_library(&plugins, "mine", &misbehave::library("mine", "detect:abort"));
+    let (mine, other) = (misbehave::padded_id("mine"), misbehave::padded_id("other"));
+    let choose = |provider: &str| {
+        let config = format!("[mining]\nprovider = \"{provider}\"\nsubmit_target = \"devnet\"\n");
+        std::fs::write(home.path().join("config.toml"), config).unwrap();
+        home.json(&["doctor", "--json"])
+    };
+    let answer = choose(&mine);
+    assert_eq!(answer["ok"], false);
+    assert_eq!(check(&answer, "plugin/mine.so")["state"], "fail");
+    let choice = check(&answer, "choice");
+    assert_eq!(choice["state"], "fail");
+    assert!(choice["fix"].as_str().unwrap().contains(&other), "{choice}");
+
+    let answer = choose(&other);
+    assert_eq!(answer["ok"], true, "{answer:#}");
+    assert_eq!(check(&answer, "plugin/mine.so")["state"], "warn");
+    assert_eq!(check(&answer, "choice")["state"], "ok");
+    assert_eq!(check(&answer, "grants")["state"], "ok");
+
+    let answer = choose(&other.replace("other", "othr"));
+    assert_eq!(check(&answer, "choice")["state"], "fail");
+    assert!(check(&answer, "choice")["fix"].as_str().unwrap().contains("did you mean"), "{answer:#}");
+}
+
+#[test]
+fn plugin_dir_replaces_the_search_path() {
+    let home = Home::new();
+    misbehave::put(&home.plugins(), "at-home", "");
+    let elsewhere = tempfile::tempdir().unwrap();
+    misbehave::put(elsewhere.path(), "elsewhere", "");
+    let answer = home.json(&["doctor", "--json", "--plugin-dir", elsewhere.path().to_str().unwrap()]);
+    let [plugin] = &answer["plugins"].as_array().unwrap()[..] else { panic!("{answer:#}") };
+    assert!(plugin["path"].as_str().unwrap().ends_with("elsewhere.so"));
 }

@@ -1,6 +1,6 @@
 //! Processor, memory, graphics processors.
 
-use pearlbed_plugin_api::{CpuInfo, GpuInfo};
+use pearlbed_plugin_api::{CpuInfo, GpuInfo, Permission};
 
 use super::super::{Facts, Verdict};
 use crate::hardware::Inventory;
@@ -155,10 +155,102 @@ pub fn gpu_driver(facts: &Facts) -> Vec<Verdict> {
         }
         return vec![Verdict::ok("the drivers answer")];
     }
+    let needed = needs_a_card(facts);
     let troubles = inventory.troubles.iter();
     let verdicts = troubles.map(|trouble| {
         let (finding, fix) = (printable(&trouble.finding), trouble.fix.as_str());
-        Verdict::warn(finding, fix)
+        match needed {
+            Some(true) => Verdict::fail(finding, fix),
+            None => Verdict::warn(finding, fix),
+            // Somebody who mines with the processor wants no coloured row about a card.
+            Some(false) => Verdict::skip(format!("{finding}; the configured provider needs no card"), fix),
+        }
     });
     verdicts.collect()
+}
+
+/// Whether the configured provider wants a device; nothing where none is configured or found.
+fn needs_a_card(facts: &Facts) -> Option<bool> {
+    let manifest = facts.survey().find(facts.chosen_provider()?)?.manifest()?;
+    Some(manifest.permissions.iter().any(|wanted| matches!(wanted, Permission::Device(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::{Facts, Scope, State};
+    use super::*;
+    use crate::hardware::fake::Machine;
+    use crate::hardware::{Drivers, Options};
+    use crate::home::{Env, Home};
+
+    /// Doctor's view of `machine` by somebody whose configuration is `config`.
+    fn facts(machine: &Machine, config: &str) -> Facts {
+        machine.file("home/config.toml", config);
+        let root = machine.root();
+        let mut scope = Scope::new(Home::at(root.join("home")), Env::default());
+        // No plugin of this machine has a say here.
+        scope.plugin_dirs = vec![root.join("none")];
+        scope.hardware =
+            Options { nvml: root.join("none"), root, drivers: Drivers::Here, limit: Duration::from_secs(60) };
+        Facts::new(scope)
+    }
+
+    fn rows(verdicts: Vec<Verdict>) -> Vec<(State, String)> {
+        let check = super::super::super::CHECKS.iter().find(|check| check.id == "gpu").unwrap();
+        let rows = verdicts.into_iter().map(|verdict| verdict.into_row(check, Duration::ZERO));
+        rows.map(|row| (row.state, row.finding)).collect()
+    }
+
+    #[test]
+    fn a_card_without_a_driver_matters_to_those_who_have_chosen_nothing_else() {
+        let machine = Machine::new();
+        machine.pci("0000:01:00.0", 0x030000, 0x10de, 0x2684, None);
+        let [(state, finding)] = &rows(gpu(&facts(&machine, "")))[..] else { panic!() };
+        assert_eq!((*state, finding.as_str()), (State::Warn, "nvidia device 10de:2684; no driver"));
+        let [(state, _)] = &rows(gpu(&facts(&machine, "[mining]\nprovider = \"cpu-pearl\"\n")))[..] else {
+            panic!()
+        };
+        assert_eq!(*state, State::Skip);
+    }
+
+    #[test]
+    fn every_card_has_a_row_and_troubles_are_told() {
+        let machine = Machine::new();
+        machine.pci("0000:01:00.0", 0x030200, 0x10de, 0x2335, Some("nvidia"));
+        machine.pci("0000:41:00.0", 0x030200, 0x10de, 0x2335, Some("vfio-pci"));
+        machine.file(
+            "proc/driver/nvidia/version",
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n",
+        );
+        machine.file("proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: NVIDIA H200\n");
+        let facts = facts(&machine, "");
+        let rows_of_cards = rows(gpu(&facts));
+        assert_eq!(rows_of_cards[0], (State::Ok, "NVIDIA H200, driver nvidia 550.54.15".into()));
+        assert_eq!(rows_of_cards[1].0, State::Skip);
+        let [(state, finding)] = &rows(gpu_driver(&facts))[..] else { panic!() };
+        assert_eq!(*state, State::Warn);
+        assert!(finding.contains("its library cannot be opened"), "{finding}");
+    }
+
+    #[test]
+    fn a_container_with_little_memory_is_told() {
+        let machine = Machine::new();
+        machine.file("proc/meminfo", "MemTotal: 8388608 kB\n");
+        assert_eq!(rows(memory(&facts(&machine, ""))), [(State::Ok, "8 GiB".into())]);
+        machine.file("sys/fs/cgroup/memory.max", "268435456\n");
+        let [(state, finding)] = &rows(memory(&facts(&machine, "")))[..] else { panic!() };
+        assert_eq!((*state, finding.as_str()), (State::Warn, "8 GiB; this container may use 256 MiB"));
+    }
+
+    #[test]
+    fn nothing_known_of_the_processor_is_a_warning_not_a_crash() {
+        let machine = Machine::new();
+        assert_eq!(rows(cpu(&facts(&machine, "")))[0].0, State::Warn);
+        machine.file("proc/cpuinfo", "processor: 0\nmodel name: Old One\nflags: fpu sse2\n");
+        let [(state, finding)] = &rows(cpu(&facts(&machine, "")))[..] else { panic!() };
+        assert_eq!(*state, State::Warn);
+        assert!(finding.starts_with("Old One, 1 thread; no vector instructions"), "{finding}");
+    }
 }
