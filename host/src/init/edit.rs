@@ -10,9 +10,9 @@ use crate::config::{Change, keys};
 use crate::text::wrap;
 
 /// The columns that the text of a comment takes at most.
-const COMMENT_WIDTH: usize = 98;
+const COMMENT_WIDTH: usize = 74;
 
-/// `old` with `changes` made, in their order.
+/// `old` with `changes` made; of two for the same key the later one wins.
 ///
 /// # Errors
 ///
@@ -25,6 +25,11 @@ pub fn apply(old: &str, changes: &[Change]) -> Result<String, EditError> {
     let mut document: DocumentMut = body.parse().map_err(EditError::Syntax)?;
     let at_the_end = ends_with_ours(&document);
     let mut added = Vec::new();
+    // New keys stand in the order of the reference, whatever order they were given in.
+    let mut changes: Vec<&Change> = changes.iter().collect();
+    changes.sort_by_key(|change| {
+        keys::KEYS.iter().position(|key| key.path == change.key()).unwrap_or(keys::KEYS.len())
+    });
     for change in changes {
         match change {
             Change::Set { key, value } => set(&mut document, key, value, &mut added)?,

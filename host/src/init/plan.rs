@@ -22,6 +22,10 @@ pub struct Plan {
     pub config: Config,
 }
 
+/// What a new file begins with.
+const HEADING: &str =
+    "# Settings of pearlbed and OpenJarvis; `pearlbed config keys` lists ours.\n";
+
 /// Why a configuration cannot be changed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message is its variant's documentation")]
@@ -73,7 +77,8 @@ impl Plan {
             Err(err) if err.kind() == ErrorKind::NotFound => String::new(),
             Err(err) => return Err(ConfigError::Read { path: file.to_owned(), err }.into()),
         };
-        let new = match edit::apply(&old, changes) {
+        let base = if old.is_empty() { HEADING } else { &old };
+        let new = match edit::apply(base, changes) {
             Ok(new) => new,
             Err(EditError::Syntax(err)) => {
                 // The reader says it with the line.
@@ -82,6 +87,7 @@ impl Plan {
             }
             Err(err) => return Err(err.into()),
         };
+        let new = if old.is_empty() && new == HEADING { String::new() } else { new };
         let config = load(file, &new)?;
         Ok(Self { file: file.to_owned(), old, new, config })
     }

@@ -30,6 +30,8 @@ pub fn sentences(config: &Config, chosen: Option<&Candidate>) -> [String; 3] {
     };
     let given: Vec<_> = asked.iter().filter(|permission| granted.contains(permission)).collect();
     let refused: Vec<_> = asked.iter().filter(|permission| !granted.contains(permission)).collect();
+    // Without the manifest nothing is known of what it asks for; it never gets more than what is granted.
+    let given: Vec<_> = if chosen.is_none() { granted.iter().collect() } else { given };
     let mut touch = "It may use the processor and memory of a confined process, ".to_owned();
     touch += &match (given.is_empty(), refused.is_empty()) {
         (true, true) => "and no file, network or program.".to_owned(),
