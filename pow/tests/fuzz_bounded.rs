@@ -6,6 +6,7 @@ mod common;
 mod fuzz;
 
 use common::{InvalidProofs, ValidProofs, vectors};
+use pearl_pow::Stage;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -102,4 +103,23 @@ proptest! {
     fn committed_proofs_of_any_shape_break_nothing(recipe in vec(any::<u8>(), 0..16)) {
         fuzz::committed_proof(&recipe);
     }
+}
+
+#[test]
+fn recipes_of_committed_proofs_reach_every_late_stage() {
+    // Job, k = 2048, rank = 2^7, then rows, entries, base, stride and tile of A and of B^T.
+    let valid = [0x80, 31, 7, 7, 0, 0, 0, 3, 15, 0, 0, 0, 7];
+    assert_eq!(fuzz::committed_proof(&valid), None);
+    let changed = |at: usize, value: u8| {
+        let mut recipe = valid;
+        recipe[at] = value;
+        fuzz::committed_proof(&recipe)
+    };
+    assert_eq!(changed(2, 16), Some(Stage::Parameters), "a rank that is no power of two");
+    assert_eq!(changed(1, 3), Some(Stage::Parameters), "k = 256");
+    assert_eq!(changed(5, 1), Some(Stage::Pattern), "a base within another tile");
+    assert_eq!(changed(4, 0x80), Some(Stage::Values));
+    assert_eq!(changed(0, 0x81), Some(Stage::Difficulty), "the header's target");
+    let rank_32 = [0x80, 31, 5, 7, 0, 0, 0, 3, 15, 0, 0, 0, 7];
+    assert_eq!(fuzz::committed_proof(&rank_32), Some(Stage::RankPenalty));
 }

@@ -56,7 +56,9 @@ pub fn verifier(bytes: &[u8]) {
 }
 
 /// A proof whose roots are right and whose everything else is whatever the bytes say reaches the later stages.
-pub fn committed_proof(bytes: &[u8]) {
+///
+/// Gives back the stage that refused it, if any.
+pub fn committed_proof(bytes: &[u8]) -> Option<Stage> {
     let mut bytes = bytes.iter().copied();
     let mut next = || bytes.next().unwrap_or(0);
     let job = job(next());
@@ -71,7 +73,8 @@ pub fn committed_proof(bytes: &[u8]) {
     let mut side = || {
         let rows = 1 + usize::from(next() % 64);
         let fill = next();
-        let entries: Vec<i8> = (0..rows * k).map(|at| (at % 129) as i8 ^ (fill as i8 & !0x3f)).collect();
+        let entries: Vec<i8> =
+            (0..rows * k).map(|at| ((at % 129) as i16 - 64) as i8 ^ (fill & 0xc0) as i8).collect();
         let base = u64::from(next() % 8);
         let (stride, count) = (u64::from(next() % 4) + 1, u64::from(next() % 20) + 1);
         let mut tile: Vec<u64> =
@@ -101,7 +104,10 @@ pub fn committed_proof(bytes: &[u8]) {
         bt: open(&bt, &cols),
     };
     match verify(&job, &proof) {
-        Ok(verified) => assert_eq!(verified.deviations, []),
+        Ok(verified) => {
+            assert_eq!(verified.deviations, []);
+            None
+        }
         Err(rejection) => {
             let stage = rejection.stage().expect("only the canonical check has no stage");
             // Our own openings are never what is wrong.
@@ -110,6 +116,7 @@ pub fn committed_proof(bytes: &[u8]) {
                     || noise_rank > u64::from(u16::MAX),
                 "{rejection}"
             );
+            Some(stage)
         }
     }
 }
