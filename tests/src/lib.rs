@@ -2,4 +2,5 @@
 
 pub mod build;
 pub mod misbehave;
+pub mod pearlbed;
 pub mod surgery;

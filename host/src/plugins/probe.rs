@@ -12,6 +12,7 @@
 //! behind must not be laid on a later one.
 
 use std::collections::VecDeque;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -131,7 +132,8 @@ pub(super) struct Job {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub nonce: String,
-    pub path: PathBuf,
+    /// The path's bytes, which need not be UTF-8.
+    pub path: Vec<u8>,
     pub identity: Identity,
     pub id: String,
     pub engine_id: String,
@@ -391,26 +393,17 @@ impl Child {
         let nonce = nonce();
         let request = Request {
             nonce: nonce.clone(),
-            path: job.path.clone(),
+            path: job.path.as_os_str().as_bytes().to_vec(),
             identity: job.identity,
             id: job.id.clone(),
             engine_id: options.engine_id.clone(),
             model: options.model.clone(),
         };
         let mut progress = Progress::default();
-        let ending = match serde_json::to_vec(&request) {
-            Ok(request) => {
-                // A child that has gone already is described by its ending.
-                let _ = self.confined.send(&request);
-                self.follow(&nonce, &mut progress, started, deadline, on_slow)
-            }
-            // A path that is not UTF-8.
-            Err(_) => {
-                let reason =
-                    Reason::new("not-utf8", "its path is not UTF-8, so it cannot be probed", "rename it");
-                return (Probe::failed(reason), Fate::Serves);
-            }
-        };
+        let request = serde_json::to_vec(&request).expect("texts and numbers are JSON");
+        // A child that has gone already is described by its ending.
+        let _ = self.confined.send(&request);
+        let ending = self.follow(&nonce, &mut progress, started, deadline, on_slow);
         let waited = started.elapsed();
         let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
         let timed_out = ending.is_none() && progress.done.is_none();

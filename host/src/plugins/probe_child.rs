@@ -4,9 +4,11 @@
 //! a changed environment. A child with a trace says so and ends, so that nothing of one plugin reaches the next.
 
 use std::collections::BTreeSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pearlbed_plugin_api::{HardwareInfo, ProviderError};
@@ -21,6 +23,9 @@ use crate::sandbox::{self, EnterError};
 
 /// The status of a child whose channel was closed under it.
 pub(super) const CHANNEL_GONE: i32 = 81;
+
+/// The most descriptors that a plugin may leave open without a word: the next one needs some, too.
+const DESCRIPTORS_LEFT_MAX: usize = 16;
 
 /// What is said where the priority was changed: the parent, which lowers that of slow children, knows it again.
 pub(super) const PRIORITY: &str = "changed the priority of the process";
@@ -62,7 +67,9 @@ fn serve(channel: &OwnedFd) -> ! {
 fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
     let started = Instant::now();
     // SAFETY: this process is confined and expendable.
-    let loaded = unsafe { load::open(&request.path, Some(&request.identity), Some(&request.id)) };
+    let loaded = unsafe {
+        load::open(Path::new(OsStr::from_bytes(&request.path)), Some(&request.identity), Some(&request.id))
+    };
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(err) => return send(Event::Failed { reason: err.reason().into(), after: started.elapsed() }),
@@ -212,6 +219,10 @@ impl Trace {
         note(self.limits != after.limits, "changed resource limits");
         note(!self.alarm && after.alarm, "left an alarm running");
         note(!self.descriptors.is_subset(&after.descriptors), "closed descriptors that it did not open");
+        let left = after.descriptors.difference(&self.descriptors).count();
+        if left > DESCRIPTORS_LEFT_MAX {
+            changes.push(format!("left {left} descriptors open"));
+        }
         changes
     }
 }

@@ -183,6 +183,7 @@ fn misbehave(what: &str) {
             "sleep" => loop {
                 std::thread::sleep(Duration::from_secs(3600));
             },
+            "nap" => std::thread::sleep(Duration::from_millis(argument.parse().unwrap_or(0))),
             "loop-no-term" => {
                 libc::signal(libc::SIGTERM, libc::SIG_IGN);
                 loop {
@@ -271,6 +272,20 @@ fn misbehave(what: &str) {
                 }
             }
             "alarm" => _ = libc::alarm(1),
+            "self-mem" => {
+                _ = std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem");
+            }
+            "detach" => _ = libc::setsid(),
+            "descriptors" => while libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY) >= 0 {},
+            "deadlock" => {
+                // A thread that waits for the loader's lock, which the thread that waits for it holds.
+                let other =
+                    std::thread::spawn(|| libc::dlopen(c"libm.so.6".as_ptr(), libc::RTLD_NOW) as usize);
+                _ = other.join();
+                loop {
+                    libc::pause();
+                }
+            }
             other => eprintln!("unknown order {other:?}"),
         }
     }
