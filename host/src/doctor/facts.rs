@@ -129,7 +129,9 @@ impl Facts {
         self.survey.get_or_init(|| {
             let config = self.config().ok();
             let settings = config.map(|config| &config.plugins);
-            let path = SearchPath::new(&self.scope.plugin_dirs, &self.scope.env, Some(self.home()));
+            let dirs = settings.map(|settings| settings.dirs.as_slice()).unwrap_or_default();
+            let path = SearchPath::new(&self.scope.plugin_dirs, &self.scope.env, Some(self.home()))
+                .with_configured(dirs);
             let mut probe = ProbeOptions::new(self.hardware().info.clone());
             probe.model = config.and_then(|config| config.mining.model.clone()).unwrap_or_default();
             probe.timeout =

@@ -23,8 +23,7 @@ pub struct Plan {
 }
 
 /// What a new file begins with.
-const HEADING: &str =
-    "# Settings of pearlbed and OpenJarvis; `pearlbed config keys` lists ours.\n";
+const HEADING: &str = "# Settings of pearlbed and OpenJarvis; `pearlbed config keys` lists ours.\n";
 
 /// Why a configuration cannot be changed.
 #[derive(Debug, thiserror::Error)]

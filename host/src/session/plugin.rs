@@ -54,13 +54,14 @@ impl Explain for ChooseError {
     }
 }
 
-fn search_path(options: &Options) -> SearchPath {
+fn search_path(options: &Options, config: &Config) -> SearchPath {
     SearchPath::new(&options.plugin_dirs, &options.env, Some(&options.home))
+        .with_configured(&config.plugins.dirs)
 }
 
 fn look(options: &Options, config: &Config, probe: Option<ProbeOptions>) -> plugins::Survey {
     let survey = plugins::Options { relaxed: config.plugins.relax_trust, probe };
-    plugins::survey(&search_path(options), &survey)
+    plugins::survey(&search_path(options, config), &survey)
 }
 
 fn chosen(entry: &Entry) -> Option<Chosen> {
