@@ -1,6 +1,9 @@
 //! What the tests of the real binary share: building it, and the plugins they throw at it.
 
 pub mod build;
+pub mod gateway;
 pub mod misbehave;
 pub mod pearlbed;
+pub mod network;
+pub mod node;
 pub mod surgery;

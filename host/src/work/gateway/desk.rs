@@ -86,6 +86,8 @@ pub struct Desk {
     timing: GatewayTiming,
     has_node: bool,
     link: Link,
+    /// Whether there is a connection, answered on or not.
+    connected: bool,
     job: Option<WorkJob>,
     paused: Option<String>,
     garbled: Option<String>,
@@ -101,7 +103,12 @@ pub struct Desk {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Link {
-    Down { attempt: u32, next_try: Option<Instant>, error: Option<String> },
+    /// Nothing was answered since this began.
+    Down {
+        attempt: u32,
+        next_try: Option<Instant>,
+        error: Option<String>,
+    },
     Up,
 }
 
@@ -123,6 +130,7 @@ impl Desk {
             timing,
             has_node,
             link: Link::Down { attempt: 1, next_try: None, error: None },
+            connected: false,
             job: None,
             paused: None,
             garbled: None,
@@ -167,12 +175,14 @@ impl Desk {
     /// A try to connect failed, or the connection was lost; the next try is due at `next_try`.
     pub fn disconnected(&mut self, attempt: u32, next_try: Option<Instant>, error: Option<String>) {
         self.link = Link::Down { attempt, next_try, error };
+        self.connected = false;
         self.asked = None;
     }
 
-    /// The connection stands.
+    /// The connection stands. Until the first answer on it nothing is known of who is at its other end: a gateway that
+    /// restarted has another job.
     pub fn connected(&mut self) {
-        self.link = Link::Up;
+        self.connected = true;
     }
 
     /// `getMiningInfo` was sent.
@@ -279,7 +289,7 @@ impl Desk {
     /// The proof to hand over now, if any. It then counts as on its way until [`Self::submitted`].
     pub fn next_submission(&mut self, now: Instant) -> Option<(ProofId, MiningInfo, Vec<u8>)> {
         let job = self.job.as_ref()?;
-        if self.link != Link::Up {
+        if self.link != Link::Up || self.paused.is_some() || self.garbled.is_some() {
             return None;
         }
         let current = |tracked: &Tracked| tracked.kept.found.job.header == job.header;
@@ -397,12 +407,8 @@ impl Desk {
         if let Some(reason) = &self.garbled {
             return Condition::Garbled { reason: reason.clone() };
         }
-        if let Link::Down { attempt, next_try, error } = &self.link {
-            return Condition::Connecting { attempt: *attempt, next_try: *next_try, error: error.clone() };
-        }
-        if let Some(silent) =
-            self.asked.filter(|asked| now.saturating_duration_since(*asked) >= self.timing.quiet)
-        {
+        let overdue = |asked: &Instant| now.saturating_duration_since(*asked) >= self.timing.quiet;
+        if let Some(silent) = self.asked.filter(|asked| self.connected && overdue(asked)) {
             let with_it = self.proofs.iter().filter_map(|tracked| match tracked.phase {
                 Phase::Submitting(at) | Phase::Taken(at) => Some(at),
                 Phase::Waiting(_) | Phase::Mined => None,
@@ -411,6 +417,9 @@ impl Desk {
                 Some(since) => Condition::Proving { since },
                 None => Condition::Silent { since: silent },
             };
+        }
+        if let Link::Down { attempt, next_try, error } = &self.link {
+            return Condition::Connecting { attempt: *attempt, next_try: *next_try, error: error.clone() };
         }
         if let Some(reason) = &self.paused {
             return Condition::Paused { reason: reason.clone() };
