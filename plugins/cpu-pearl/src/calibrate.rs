@@ -73,7 +73,7 @@ pub(crate) fn self_test(kernel: &Kernel) -> Result<(), String> {
         let [found, expected] = [kernel, portable].map(|kernel| {
             let (mut scratch, mut messages) = (Scratch::default(), Vec::new());
             Sample::new(kernel, depth, (48, 48), tile).multiply(kernel, &mut scratch);
-            scratch.messages(&mut messages);
+            kernel.messages(&scratch, &mut messages);
             messages
         });
         if found != expected {

@@ -1,8 +1,8 @@
 //! Adds the noise to rows of a matrix and lays them out for a kernel, in one pass.
 //!
-//! A group of up to 32 rows is taken at a time. The rows' noise factors lie transposed, so that the noise of one
-//! column of k is the difference of two 32-byte lines (protocol section 4): plain loops over 32 rows, which compilers
-//! turn into vectors. [`crate::kernel`] compiles [`group`] once for every instruction set that is worth it.
+//! A group of up to 32 rows is taken at a time, and of them a cache line's worth of columns. The rows' noise factors
+//! lie transposed, so that the noise of one column of k is the difference of two 32-byte lines (protocol section 4).
+//! [`Ops`] are the few loops that are worth a version for an instruction set; those live with the kernels.
 
 use pearl_pow::Side;
 
@@ -11,7 +11,10 @@ use crate::kernel::{Layout, Panels};
 /// Most rows of a group.
 pub(crate) const GROUP: usize = 32;
 /// Most quads (steps of k by four) that are moved at a time: one cache line of a row.
-const CHUNK: usize = 16;
+pub(crate) const CHUNK: usize = 16;
+
+/// The same quad of every row of a group, its four bytes in one word.
+pub(crate) type Line = [u32; GROUP];
 
 /// Rows of the raw matrix, with their noise, that become consecutive rows of panels.
 pub(crate) struct Group<'a> {
@@ -25,148 +28,173 @@ pub(crate) struct Group<'a> {
     pub first_panel: usize,
 }
 
+/// The inner loops of packing.
+pub(crate) trait Ops {
+    /// Takes `lines.len()` quads, from `column` on, of every row.
+    fn gather(rows: &[Option<&[u8]>], column: usize, lines: &mut [Line]);
+
+    /// Adds the noise of four columns, given as pairs of lines of the factor.
+    fn add_noise(line: &mut Line, factor: [[&[u8; GROUP]; 2]; 4]);
+
+    /// Takes 128 times the sum of a quad's bytes off each row's term.
+    fn take_sums(line: &Line, terms: &mut [i32; GROUP]);
+
+    /// Splits quads into 16-bit pairs of their even and odd bytes, and takes the products of neighbours off the terms.
+    fn split(line: &Line, even: &mut Line, odd: &mut Line, terms: &mut [i32; GROUP]);
+}
+
 /// Packs `group` into `panels`, for any kernel's layout.
 #[inline(always)]
-pub(crate) fn group(side: Side, group: &Group<'_>, panels: &mut Panels) {
-    // Heights as constants, so that the loops over the rows of a panel become vectors.
+pub(crate) fn group<O: Ops>(side: Side, group: &Group<'_>, panels: &mut Panels) {
+    // Heights as constants, so that a panel's rows are moved in whole registers.
     match panels.height() {
-        4 => of_height::<4>(side, group, panels),
-        6 => of_height::<6>(side, group, panels),
-        16 => of_height::<16>(side, group, panels),
+        4 => of_height::<O, 4>(side, group, panels),
+        6 => of_height::<O, 6>(side, group, panels),
+        16 => of_height::<O, 16>(side, group, panels),
         height => unreachable!("no kernel has panels of {height} rows"),
     }
 }
 
 #[inline(always)]
-fn of_height<const H: usize>(side: Side, group: &Group<'_>, panels: &mut Panels) {
-    match (panels.layout(), side) {
-        (Layout::Signed, _) => slices::<H, 4>(group, panels, |quad, bytes, _| put(quad, bytes)),
-        (Layout::OffsetB, Side::A) => slices::<H, 4>(group, panels, |quad, bytes, terms| {
-            put(quad, bytes);
-            for (term, v) in terms.iter_mut().zip(quad) {
-                let sum = |shift| ((v << shift) as i32) >> 24;
-                *term -= 128 * (sum(24) + sum(16) + sum(8) + sum(0));
-            }
-        }),
-        (Layout::OffsetB, Side::BT) => {
-            slices::<H, 4>(group, panels, |quad, bytes, _| put(&quad.map(|v| v ^ 0x8080_8080), bytes));
-        }
-        (Layout::Winograd, Side::A) => slices::<H, 8>(group, panels, |quad, bytes, terms| {
-            let (even, odd) = (quad.map(even), quad.map(odd));
-            for ((bytes, even), odd) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(even).zip(odd) {
-                *bytes = (u64::from(even) | u64::from(odd) << 32).to_le_bytes();
-            }
-            take_pairs(&even, &odd, terms);
-        }),
-        (Layout::Winograd, Side::BT) => slices::<H, 8>(group, panels, |quad, bytes, terms| {
-            let (even, odd) = (quad.map(even), quad.map(odd));
-            let (first, second) = bytes.split_at_mut(H * 4);
-            put(&odd, first);
-            put(&even, second);
-            take_pairs(&even, &odd, terms);
-        }),
-    }
-}
-
-/// Goes over the group stretch by stretch and hands each quad of each panel, noised, to `put`: its rows, the `E` bytes
-/// that each of them takes in the panel, and the slice's terms.
-#[inline(always)]
-fn slices<const H: usize, const E: usize>(
-    group: &Group<'_>,
-    panels: &mut Panels,
-    put: impl Fn(&[u32; H], &mut [u8], &mut [i32; H]),
-) {
+fn of_height<O: Ops, const H: usize>(side: Side, group: &Group<'_>, panels: &mut Panels) {
+    let layout = panels.layout();
     let depth = panels.depth();
+    let entry = layout.entry_bytes();
     let quads = depth.rank / 4;
     let chunk = CHUNK.min(quads);
-    let mut noised = [[0u32; GROUP]; CHUNK];
-    assert!(group.rows.len() <= GROUP && group.rows.len().is_multiple_of(H), "a group is whole panels");
+    let count = group.rows.len() / H;
+    assert!(group.rows.len() <= GROUP && count * H == group.rows.len(), "a group is whole panels");
+    let mut lines = [[0; GROUP]; CHUNK];
+    let (mut even, mut odd) = ([[0; GROUP]; CHUNK], [[0; GROUP]; CHUNK]);
     for slice in 0..depth.slices {
+        let mut terms = [0; GROUP];
         for first in (0..quads).step_by(chunk) {
             let column = slice * depth.rank + first * 4;
-            for (r, row) in group.rows.iter().enumerate() {
-                match row {
-                    Some(row) => {
-                        let row = row[column..column + chunk * 4].as_chunks::<4>().0;
-                        for (line, bytes) in noised.iter_mut().zip(row) {
-                            line[r] = u32::from_le_bytes(*bytes);
-                        }
-                    }
-                    None => noised[..chunk].iter_mut().for_each(|line| line[r] = 0),
-                }
-            }
+            let lines = &mut lines[..chunk];
+            O::gather(group.rows, column, lines);
             let pairs = group.pairs[column..column + chunk * 4].as_chunks::<4>().0;
-            for (line, pairs) in noised.iter_mut().zip(pairs) {
-                add_noise(line, group.factor, pairs);
+            let halves = even.iter_mut().zip(&mut odd);
+            for ((line, [c0, c1, c2, c3]), (even, odd)) in lines.iter_mut().zip(pairs).zip(halves) {
+                let factor =
+                    |&[p, q]: &[u16; 2]| [&group.factor[usize::from(p)], &group.factor[usize::from(q)]];
+                O::add_noise(line, [factor(c0), factor(c1), factor(c2), factor(c3)]);
+                match (layout, side) {
+                    (Layout::Signed, _) => {}
+                    (Layout::OffsetB, Side::A) => O::take_sums(line, &mut terms),
+                    (Layout::OffsetB, Side::BT) => line.iter_mut().for_each(|quad| *quad ^= 0x8080_8080),
+                    (Layout::Winograd, _) => O::split(line, even, odd, &mut terms),
+                }
             }
-            for panel in 0..group.rows.len() / H {
-                let (bytes, terms) = panels.slice_mut(group.first_panel + panel, slice);
-                let mut unused = [0; H];
-                let terms = terms.as_mut_array::<H>().unwrap_or(&mut unused);
-                if first == 0 {
-                    terms.fill(0);
+            for panel in 0..count {
+                let (bytes, _) = panels.slice_mut(group.first_panel + panel, slice);
+                let bytes = &mut bytes[first * H * 4 * entry..][..chunk * H * 4 * entry];
+                match (layout, side) {
+                    (Layout::Signed | Layout::OffsetB, _) => put::<H>(lines, panel, bytes),
+                    (Layout::Winograd, Side::A) => {
+                        put_by_row::<H>(&even[..chunk], &odd[..chunk], panel, bytes)
+                    }
+                    (Layout::Winograd, Side::BT) => {
+                        put_by_half::<H>(&odd[..chunk], &even[..chunk], panel, bytes)
+                    }
                 }
-                let bytes = bytes[first * H * E..].chunks_exact_mut(H * E);
-                for (line, bytes) in noised[..chunk].iter().zip(bytes) {
-                    let quad = line[panel * H..][..H].as_array().expect("a panel has H rows");
-                    put(quad, bytes, terms);
-                }
+            }
+        }
+        if layout.has_terms(side) {
+            for panel in 0..count {
+                let (_, out) = panels.slice_mut(group.first_panel + panel, slice);
+                out.copy_from_slice(&terms[panel * H..][..H]);
             }
         }
     }
 }
 
-/// Adds the noise of four columns to a line of rows.
+/// The rows of `panel` in a line.
 #[inline(always)]
-fn add_noise(line: &mut [u32; GROUP], factor: &[[u8; GROUP]], pairs: &[[u16; 2]; 4]) {
-    let mut noise = [[0u8; GROUP]; 4];
-    for (noise, &[p, q]) in noise.iter_mut().zip(pairs) {
-        let (p, q) = (&factor[usize::from(p)], &factor[usize::from(q)]);
+fn rows_of<const H: usize>(line: &Line, panel: usize) -> &[u32; H] {
+    line[panel * H..][..H].as_array().expect("a panel has H rows")
+}
+
+/// Each quad: row after row.
+#[inline(always)]
+fn put<const H: usize>(lines: &[Line], panel: usize, bytes: &mut [u8]) {
+    for (line, bytes) in lines.iter().zip(bytes.chunks_exact_mut(H * 4)) {
+        copy(rows_of::<H>(line, panel), bytes);
+    }
+}
+
+/// Each quad: row after row, of each the first half and the second.
+#[inline(always)]
+fn put_by_row<const H: usize>(first: &[Line], second: &[Line], panel: usize, bytes: &mut [u8]) {
+    for ((first, second), bytes) in first.iter().zip(second).zip(bytes.chunks_exact_mut(H * 8)) {
+        let rows = rows_of::<H>(first, panel).iter().zip(rows_of::<H>(second, panel));
+        for ((first, second), bytes) in rows.zip(bytes.as_chunks_mut::<8>().0) {
+            *bytes = (u64::from(*first) | u64::from(*second) << 32).to_le_bytes();
+        }
+    }
+}
+
+/// Each quad: the first half of every row, then the second.
+#[inline(always)]
+fn put_by_half<const H: usize>(first: &[Line], second: &[Line], panel: usize, bytes: &mut [u8]) {
+    for ((first, second), bytes) in first.iter().zip(second).zip(bytes.chunks_exact_mut(H * 8)) {
+        copy(rows_of::<H>(first, panel), &mut bytes[..H * 4]);
+        copy(rows_of::<H>(second, panel), &mut bytes[H * 4..]);
+    }
+}
+
+#[inline(always)]
+fn copy<const H: usize>(rows: &[u32; H], bytes: &mut [u8]) {
+    for (row, bytes) in rows.iter().zip(bytes.as_chunks_mut::<4>().0) {
+        *bytes = row.to_le_bytes();
+    }
+}
+
+/// The loops in plain Rust.
+pub(crate) struct Plain;
+
+impl Ops for Plain {
+    #[inline(always)]
+    fn gather(rows: &[Option<&[u8]>], column: usize, lines: &mut [Line]) {
+        for (r, row) in rows.iter().enumerate() {
+            match row {
+                Some(row) => {
+                    let row = row[column..column + lines.len() * 4].as_chunks::<4>().0;
+                    for (line, bytes) in lines.iter_mut().zip(row) {
+                        line[r] = u32::from_le_bytes(*bytes);
+                    }
+                }
+                None => lines.iter_mut().for_each(|line| line[r] = 0),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_noise(line: &mut Line, factor: [[&[u8; GROUP]; 2]; 4]) {
+        // Bytes are added without carries between them.
+        const LOW: u32 = 0x7f7f_7f7f;
+        for (r, entry) in line.iter_mut().enumerate() {
+            let [n0, n1, n2, n3] = factor;
+            let difference = |[p, q]: [&[u8; GROUP]; 2]| p[r].wrapping_sub(q[r]);
+            let noise = u32::from_le_bytes([difference(n0), difference(n1), difference(n2), difference(n3)]);
+            *entry = ((*entry & LOW) + (noise & LOW)) ^ ((*entry ^ noise) & !LOW);
+        }
+    }
+
+    #[inline(always)]
+    fn take_sums(line: &Line, terms: &mut [i32; GROUP]) {
+        for (term, &quad) in terms.iter_mut().zip(line) {
+            let byte = |shift: u32| ((quad << shift) as i32) >> 24;
+            *term -= 128 * (byte(24) + byte(16) + byte(8) + byte(0));
+        }
+    }
+
+    #[inline(always)]
+    fn split(line: &Line, even: &mut Line, odd: &mut Line, terms: &mut [i32; GROUP]) {
         for r in 0..GROUP {
-            noise[r] = p[r].wrapping_sub(q[r]);
+            let byte = |shift: u32| ((line[r] << shift) as i32) >> 24;
+            even[r] = (byte(24) & 0xffff) as u32 | (byte(8) << 16) as u32;
+            odd[r] = (byte(16) & 0xffff) as u32 | (byte(0) << 16) as u32;
+            terms[r] -= byte(24) * byte(16) + byte(8) * byte(0);
         }
-    }
-    for r in 0..GROUP {
-        let four = u32::from_le_bytes([noise[0][r], noise[1][r], noise[2][r], noise[3][r]]);
-        line[r] = add_bytes(line[r], four);
-    }
-}
-
-/// Adds four bytes to four bytes, without carries between them.
-#[inline(always)]
-fn add_bytes(x: u32, y: u32) -> u32 {
-    const LOW: u32 = 0x7f7f_7f7f;
-    ((x & LOW) + (y & LOW)) ^ ((x ^ y) & !LOW)
-}
-
-/// Bytes 0 and 2 of a quad, sign-extended to 16 bits.
-#[inline(always)]
-fn even(quad: u32) -> u32 {
-    let low = (quad as i32) << 24 >> 24;
-    let high = (quad as i32) << 8 >> 24;
-    (low & 0xffff) as u32 | (high << 16) as u32
-}
-
-/// Bytes 1 and 3 of a quad, sign-extended to 16 bits.
-#[inline(always)]
-fn odd(quad: u32) -> u32 {
-    even(quad >> 8)
-}
-
-/// Takes the products of neighbours off the terms.
-#[inline(always)]
-fn take_pairs<const H: usize>(even: &[u32; H], odd: &[u32; H], terms: &mut [i32; H]) {
-    for ((term, &even), &odd) in terms.iter_mut().zip(even).zip(odd) {
-        let low = i32::from(even as i16) * i32::from(odd as i16);
-        let high = ((even as i32) >> 16) * ((odd as i32) >> 16);
-        *term -= low + high;
-    }
-}
-
-/// Writes a quad's rows one after the other.
-#[inline(always)]
-fn put<const H: usize>(quad: &[u32; H], bytes: &mut [u8]) {
-    for (bytes, v) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(quad) {
-        *bytes = v.to_le_bytes();
     }
 }

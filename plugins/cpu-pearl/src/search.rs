@@ -45,7 +45,7 @@ pub(crate) fn jackpots(
     room: &mut SearchRoom,
     hits: &mut Vec<Hit>,
 ) {
-    room.scratch.messages(&mut room.messages);
+    shape.kernel.messages(&room.scratch, &mut room.messages);
     hash_blocks(seed_a, &room.messages, &mut room.digests);
     let (rows, columns) = (shape.a.tiles_of(blocks.0), shape.b.tiles_of(blocks.1));
     // The highest of four limbs decides nearly always.

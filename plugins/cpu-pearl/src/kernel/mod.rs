@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The words are never reduced across lanes here: rotation distributes over exclusive or, so a word is kept as one
-//! vector per tile, and its lanes meet once, in [`Scratch::messages`].
+//! vector per tile, and its lanes meet once, in [`Kernel::messages`].
 //!
 //! # Limitations
 //!
@@ -23,6 +23,7 @@
 pub(crate) mod cpu;
 mod memory;
 mod portable;
+mod reduce;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -32,13 +33,15 @@ mod avx512_vnni;
 mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86_pack;
 
 pub(crate) use memory::{Part, Region};
 
 use pearl_pow::Side;
 
 use crate::fill;
-use crate::pack::{self, Group};
+use crate::pack::{self, Group, Plain};
 
 /// How a kernel wants its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,6 +135,7 @@ pub(crate) struct Kernel {
     block: unsafe fn(&Block<'_>, &mut Scratch),
     pack: unsafe fn(Side, &Group<'_>, &mut Panels),
     fill: unsafe fn([u64; 2], &mut [u8]),
+    reduce: unsafe fn(&[Line], &mut [[u8; 64]]),
     tile: (u32, u32),
 }
 
@@ -141,21 +145,31 @@ type Supported = fn() -> bool;
 /// Every kernel of this build with the question whether it can run here, fastest first.
 static KERNELS: &[(Kernel, Supported)] = &[
     #[cfg(target_arch = "x86_64")]
-    (kernel::<avx512_vnni::Avx512Vnni>(pack_avx512, fill_avx512), avx512_vnni::Avx512Vnni::supported),
+    (
+        kernel::<avx512_vnni::Avx512Vnni>(pack_avx512, fill_avx512, reduce::lanes_16),
+        avx512_vnni::Avx512Vnni::supported,
+    ),
     #[cfg(target_arch = "x86_64")]
-    (kernel::<avx_vnni::AvxVnni>(pack_avx2, fill_avx2), avx_vnni::AvxVnni::supported),
+    (kernel::<avx_vnni::AvxVnni>(pack_avx2, fill_avx2, reduce::lanes_8), avx_vnni::AvxVnni::supported),
     #[cfg(target_arch = "x86_64")]
-    (kernel::<avx_vnni::Avx512VnniShort>(pack_avx2, fill_avx2), avx_vnni::Avx512VnniShort::supported),
+    (
+        kernel::<avx_vnni::Avx512VnniShort>(pack_avx2, fill_avx2, reduce::lanes_8),
+        avx_vnni::Avx512VnniShort::supported,
+    ),
     #[cfg(target_arch = "x86_64")]
-    (kernel::<avx2::Avx2>(pack_avx2, fill_avx2), avx2::Avx2::supported),
+    (kernel::<avx2::Avx2>(pack_avx2, fill_avx2, reduce::lanes_8), avx2::Avx2::supported),
     #[cfg(target_arch = "aarch64")]
-    (kernel::<neon::Dotprod>(pack::group, fill::fill), neon::Dotprod::supported),
-    (kernel::<portable::Portable>(pack::group, fill::fill), portable::Portable::supported),
+    (kernel::<neon::Dotprod>(pack::group::<Plain>, fill::fill, reduce::plain::<4>), neon::Dotprod::supported),
+    (
+        kernel::<portable::Portable>(pack::group::<Plain>, fill::fill, reduce::plain::<1>),
+        portable::Portable::supported,
+    ),
 ];
 
 const fn kernel<K: Micro>(
     pack: unsafe fn(Side, &Group<'_>, &mut Panels),
     fill: unsafe fn([u64; 2], &mut [u8]),
+    reduce: unsafe fn(&[Line], &mut [[u8; 64]]),
 ) -> Kernel {
     assert!(K::ROWS <= pack::GROUP && K::COLUMNS <= pack::GROUP && K::ROWS * K::COLUMNS <= SUMS_MAX);
     Kernel {
@@ -167,6 +181,7 @@ const fn kernel<K: Micro>(
         block: block::<K>,
         pack,
         fill,
+        reduce,
         tile: K::TILE,
     }
 }
@@ -298,24 +313,9 @@ pub(crate) struct Scratch {
     sums: Vec<Line>,
     states: Vec<Line>,
     tiles: usize,
-    lanes: usize,
 }
 
 impl Scratch {
-    /// The 64-byte messages of the block's tiles, row of tiles after row of tiles, as the jackpot hashes them.
-    pub(crate) fn messages(&self, out: &mut Vec<[u8; 64]>) {
-        out.clear();
-        let lines = WORDS * self.lanes / 16;
-        for state in self.states[..self.tiles * lines].chunks_exact(lines) {
-            let mut message = [0; 64];
-            let words = state.iter().flat_map(|line| line.0.chunks_exact(self.lanes));
-            for (bytes, lanes) in message.chunks_exact_mut(4).zip(words) {
-                bytes.copy_from_slice(&lanes.iter().fold(0, |x, lane| x ^ lane).to_le_bytes());
-            }
-            out.push(message);
-        }
-    }
-
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         (self.sums.capacity() + self.states.capacity()) * size_of::<Line>()
@@ -378,7 +378,6 @@ impl Kernel {
         assert!(tile.0 > 0 && a.count.is_multiple_of(tile.0), "blocks are made of whole tiles");
         assert!(tile.1 > 0 && b.count.is_multiple_of(tile.1), "blocks are made of whole tiles");
         scratch.tiles = (a.count / tile.0) * (b.count / tile.1);
-        scratch.lanes = self.lanes;
         let states = scratch.tiles * WORDS * self.lanes / 16;
         scratch.states.clear();
         scratch.states.resize(states, Line([0; 16]));
@@ -389,6 +388,16 @@ impl Kernel {
         // SAFETY: a `Kernel` is only to be had from `available`, which asked the processor. The panels' sizes agree
         // with their counts (`Panels::new`) and with each other (above), and the scratch memory fits them.
         unsafe { (self.block)(&Block { a, b, tile }, scratch) }
+    }
+
+    /// The 64-byte messages of the tiles that were multiplied last with `scratch`, row of tiles after row of tiles, as
+    /// the jackpot hashes them.
+    pub(crate) fn messages(&self, scratch: &Scratch, out: &mut Vec<[u8; 64]>) {
+        out.clear();
+        out.resize(scratch.tiles, [0; 64]);
+        let lines = scratch.tiles * WORDS * self.lanes / 16;
+        // SAFETY: as in `pack`.
+        unsafe { (self.reduce)(&scratch.states[..lines], out) }
     }
 }
 
@@ -454,7 +463,7 @@ fn terms_of(panels: &Panels, panel: usize, slice: usize) -> *const i32 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn pack_avx2(side: Side, group: &Group<'_>, panels: &mut Panels) {
-    pack::group(side, group, panels);
+    pack::group::<x86_pack::Avx2Ops>(side, group, panels);
 }
 
 /// [`pack::group`], compiled for the first AVX-512 processors with VNNI.
@@ -465,7 +474,7 @@ unsafe fn pack_avx2(side: Side, group: &Group<'_>, panels: &mut Panels) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn pack_avx512(side: Side, group: &Group<'_>, panels: &mut Panels) {
-    pack::group(side, group, panels);
+    pack::group::<x86_pack::Avx2Ops>(side, group, panels);
 }
 
 /// [`fill::fill`], compiled for AVX2.

@@ -151,7 +151,7 @@ fn check(kernel: &Kernel, case: Case) {
     let (pa, pb) = (a.pack(kernel, Side::A, depth), b.pack(kernel, Side::BT, depth));
     let (mut scratch, mut messages) = (Scratch::default(), Vec::new());
     kernel.multiply(&pa, &pb, tile, &mut scratch);
-    scratch.messages(&mut messages);
+    kernel.messages(&scratch, &mut messages);
     assert_eq!(messages, expected(&a, &b, (rows, columns), depth.rank, depth.slices), "{}", kernel.name);
 }
 
