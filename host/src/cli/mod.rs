@@ -28,7 +28,7 @@ use crate::plugins::SearchPath;
 macro_rules! commands {
     ($($(#[$attribute:meta])* $variant:ident($module:ident),)*) => {
         #[derive(clap::Subcommand, Debug)]
-        #[expect(clippy::large_enum_variant, reason = "there is one, and it lives as long as the process")]
+        #[allow(clippy::large_enum_variant, reason = "there is one, and it lives as long as the process")]
         enum Command {
             $($(#[$attribute])* $variant($module::Args),)*
         }
