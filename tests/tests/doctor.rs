@@ -329,3 +329,46 @@ fn plugin_dir_replaces_the_search_path() {
     let [plugin] = &answer["plugins"].as_array().unwrap()[..] else { panic!("{answer:#}") };
     assert!(plugin["path"].as_str().unwrap().ends_with("elsewhere.so"));
 }
+
+#[test]
+fn a_gateway_that_listens_is_told_from_one_that_does_not() {
+    let home = Home::new();
+    let socket = home.path().join("gateway.sock");
+    let config =
+        format!("[mining]\nsubmit_target = \"solo\"\n[mining.gateway]\nsocket = \"{}\"\n", socket.display());
+    std::fs::write(home.path().join("config.toml"), config).unwrap();
+    let arguments = ["doctor", "--json", "--only", "node"];
+    let answer = home.json(&arguments);
+    assert_eq!(check(&answer, "gateway")["state"], "fail");
+    assert_eq!(check(&answer, "node-access")["state"], "warn");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert_eq!(check(&home.json(&arguments), "gateway")["state"], "ok");
+}
+
+#[test]
+fn a_node_that_never_answers_holds_nobody_up_for_long() {
+    let home = Home::new();
+    // It takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "[mining]\nsubmit_target = \"solo\"\n[mining.extra]\npearld_rpc_url = \"http://{}\"\n\
+         pearld_rpc_user = \"rpcuser\"\npearld_rpc_password_env = \"TEST_NODE_PASSWORD\"\n",
+        silent.local_addr().unwrap()
+    );
+    std::fs::write(home.path().join("config.toml"), config).unwrap();
+    let mut command = home.pearlbed(&["doctor", "--json", "--only", "node-access,memory"]);
+    let output = command.env("TEST_NODE_PASSWORD", "hunter2-hunter2").output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(check(&answer, "node-access")["state"], "fail");
+    assert_eq!(check(&answer, "memory")["state"], "ok");
+    assert!(!text(&output.stdout).contains("hunter2"));
+}
+
+#[test]
+fn a_torn_session_record_is_told() {
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("runtime")).unwrap();
+    std::fs::write(home.path().join("runtime/mining.json"), "{\"provider\": \"x").unwrap();
+    let answer = home.json(&["doctor", "--json", "--only", "session"]);
+    assert_eq!(check(&answer, "session-state")["state"], "warn");
+}

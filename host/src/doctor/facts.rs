@@ -5,11 +5,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigError, Sources, SubmitTarget};
 use crate::hardware::{self, Inventory};
 use crate::home::{Env, Home};
 use crate::plugins::{self, ProbeOptions, SearchPath, Survey, survey};
 use crate::sandbox::{self, Support};
+use crate::work::node::{self, Examination, NodeError};
 
 /// What is looked at.
 #[derive(Clone, Debug)]
@@ -57,10 +58,11 @@ pub struct Facts {
     hardware: OnceLock<Inventory>,
     survey: OnceLock<Survey>,
     confinement: OnceLock<Support>,
+    node: OnceLock<Option<Result<Examination, NodeError>>>,
 }
 
-/// What is left of the time for everybody else once the plugins have had theirs.
-const AFTER_PROBES: Duration = Duration::from_millis(200);
+/// What is left of the time once plugins and nodes have had theirs.
+const AFTER_QUESTIONS: Duration = Duration::from_millis(200);
 
 impl Facts {
     /// Facts about `scope`; time runs from now.
@@ -75,6 +77,7 @@ impl Facts {
             hardware: OnceLock::new(),
             survey: OnceLock::new(),
             confinement: OnceLock::new(),
+            node: OnceLock::new(),
         }
     }
 
@@ -136,7 +139,7 @@ impl Facts {
             probe.model = config.and_then(|config| config.mining.model.clone()).unwrap_or_default();
             probe.timeout =
                 self.scope.probe_timeout.or(settings.map(|s| s.probe_timeout)).unwrap_or(probe.timeout);
-            probe.deadline = Some(self.deadline() - AFTER_PROBES);
+            probe.deadline = Some(self.deadline() - AFTER_QUESTIONS);
             probe.program.clone_from(&self.scope.program);
             let relaxed = self.scope.relaxed || settings.is_some_and(|settings| settings.relax_trust);
             survey(&path, &plugins::Options { relaxed, probe: Some(probe) })
@@ -151,6 +154,18 @@ impl Facts {
     /// What this kernel can keep a plugin from.
     pub fn confinement(&self) -> &Support {
         self.confinement.get_or_init(sandbox::support)
+    }
+
+    /// What the user's node says, where one is configured and would be mined with.
+    pub fn node(&self) -> Option<&Result<Examination, NodeError>> {
+        let ask = || {
+            let mining = &self.config().ok()?.mining;
+            let section = mining.node.as_ref().filter(|_| mining.submit_target == SubmitTarget::Solo)?;
+            let limit =
+                self.deadline().saturating_duration_since(Instant::now()).saturating_sub(AFTER_QUESTIONS);
+            Some(node::examine(section, limit))
+        };
+        self.node.get_or_init(ask).as_ref()
     }
 
     /// The folder nearest to `path` that exists, `path` itself first.

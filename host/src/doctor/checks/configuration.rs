@@ -5,6 +5,7 @@ use super::unreadable_configuration;
 use crate::config::SubmitTarget;
 use crate::explain::Explain;
 use crate::text::{printable, printable_path};
+use crate::work::SpawnError;
 
 pub fn file(facts: &Facts) -> Vec<Verdict> {
     let path = facts.home().config_file();
@@ -27,6 +28,21 @@ pub fn file(facts: &Facts) -> Vec<Verdict> {
                 finding.push_str(&format!(": {cause}"));
             }
             Verdict::fail(printable(&finding), printable(&fix))
+        }
+    }]
+}
+
+pub fn work_source(facts: &Facts) -> Vec<Verdict> {
+    let Ok(config) = facts.config() else { return unreadable_configuration() };
+    vec![match &config.mining.submit_target {
+        _ if !config.configured => Verdict::skip("nothing is configured yet", "run `pearlbed init`").quiet(),
+        SubmitTarget::Devnet => Verdict::ok("the test network inside this machine").quiet(),
+        SubmitTarget::Solo => {
+            Verdict::ok(format!("pearl-gateway at {}", config.mining.gateway.endpoint)).quiet()
+        }
+        SubmitTarget::Pool(url) => {
+            let err = SpawnError::Pool { url: url.clone() };
+            Verdict::fail(printable(&err.to_string()), err.hint().unwrap_or_default())
         }
     }]
 }

@@ -4,7 +4,9 @@ mod configuration;
 mod confinement;
 mod disk;
 mod hardware;
+mod node;
 mod plugins;
+mod session;
 
 use super::Section::*;
 use super::{Check, Verdict};
@@ -103,6 +105,13 @@ pub const CHECKS: &[Check] = &[
         run: configuration::file,
     },
     Check {
+        id: "work-source",
+        section: Configuration,
+        question: "whether this version can work for the configured target",
+        if_silent: "config.toml cannot be read to its end",
+        run: configuration::work_source,
+    },
+    Check {
         id: "wallet",
         section: Configuration,
         question: "whether there is an address to be paid to, where the work pays",
@@ -123,7 +132,52 @@ pub const CHECKS: &[Check] = &[
         if_silent: FOLDER_SILENT,
         run: plugins::grants,
     },
+    Check {
+        id: "session-state",
+        section: Session,
+        question: "whether a session runs and earns, or what the last one left behind",
+        if_silent: "the session's supervisor does not answer: `pearlbed stop` ends it",
+        run: session::session,
+    },
+    Check {
+        id: "gateway",
+        section: Node,
+        question: "whether pearl-gateway listens where it is configured",
+        if_silent: GATEWAY_SILENT,
+        run: node::gateway,
+    },
+    Check {
+        id: "node-access",
+        section: Node,
+        question: "whether the configured pearld can be reached and lets us in",
+        if_silent: NODE_SILENT,
+        run: node::reachable,
+    },
+    Check {
+        id: "node-sync",
+        section: Node,
+        question: "whether the node has every block of the headers that it knows, and its newest are young",
+        if_silent: NODE_SILENT,
+        run: node::synced,
+    },
+    Check {
+        id: "node-template",
+        section: Node,
+        question: "whether the node gives out fresh block templates",
+        if_silent: NODE_SILENT,
+        run: node::template,
+    },
+    Check {
+        id: "node-certificate",
+        section: Node,
+        question: "whether the provider speaks the certificate version that the network wants",
+        if_silent: NODE_SILENT,
+        run: node::certificate,
+    },
 ];
+
+const GATEWAY_SILENT: &str = "is pearl-gateway running, and its address right?";
+const NODE_SILENT: &str = "is pearld running, and its address right?";
 
 /// The plugins' own time-out is shorter than the doctor's, so silence means that a folder is silent.
 const FOLDER_SILENT: &str =

@@ -1,0 +1,86 @@
+//! The session that runs, or what the last one left behind.
+
+use super::super::{Facts, Verdict};
+use crate::session::look::look;
+use crate::session::report::Report;
+use crate::session::state::State;
+use crate::text::printable;
+
+pub fn session(facts: &Facts) -> Vec<Verdict> {
+    vec![judge(&look(facts.home(), &facts.scope().env))]
+}
+
+/// What a person should make of a report.
+fn judge(report: &Report) -> Verdict {
+    let said = report.reason.as_deref().map(printable);
+    let because = said.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let hint = |otherwise: &str| {
+        report.hint.as_deref().map_or_else(|| otherwise.into(), |hint| printable(hint).into_owned())
+    };
+    let provider = printable(report.provider.as_deref().unwrap_or("a provider"));
+    match report.state {
+        _ if report.condition == "unknown" => {
+            Verdict::fail(said.unwrap_or_else(|| "nothing can be told".into()), hint("see `pearlbed logs`"))
+        }
+        _ if report.condition == "needs-update" => {
+            Verdict::fail(format!("{provider} runs and cannot mine{because}"), hint("update its plugin"))
+        }
+        State::Running if report.earning => Verdict::ok(format!("{provider} runs and earns")),
+        State::Running => Verdict::warn(
+            format!("{provider} runs and does not earn{because}"),
+            hint("see `pearlbed status`"),
+        ),
+        State::Starting => Verdict::ok(format!("{provider} is starting")),
+        State::Stopping => Verdict::ok(format!("{provider} is stopping")),
+        State::Failed => {
+            let reason = report.last_session.as_ref().map(|last| format!(": {}", printable(&last.reason)));
+            let because = reason.unwrap_or(because);
+            Verdict::warn(format!("the last session failed{because}"), hint("see `pearlbed logs`"))
+        }
+        State::NotConfigured | State::Configured | State::Stopped => match said {
+            Some(said) => Verdict::warn(said, hint("see `pearlbed status`")),
+            None => Verdict::ok("none is running"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::State as Outcome;
+    use super::*;
+
+    fn row(report: &Report) -> (Outcome, String) {
+        let check = super::super::CHECKS.iter().find(|check| check.id == "session-state").unwrap();
+        let row = judge(report).into_row(check, Duration::ZERO);
+        (row.state, row.finding)
+    }
+
+    #[test]
+    fn a_session_is_judged_by_whether_it_earns() {
+        let mut report = Report::without_session(State::Running);
+        report.provider = Some("cpu".into());
+        report.earning = true;
+        assert_eq!(row(&report), (Outcome::Ok, "cpu runs and earns".into()));
+        report.earning = false;
+        report.reason = Some("the gateway\x1b[2J is deaf".into());
+        assert_eq!(
+            row(&report),
+            (Outcome::Warn, "cpu runs and does not earn: the gateway\\u{1b}[2J is deaf".into())
+        );
+        report.condition = "needs-update".into();
+        assert_eq!(row(&report).0, Outcome::Fail);
+        report.condition = "unknown".into();
+        assert_eq!(row(&report).0, Outcome::Fail);
+    }
+
+    #[test]
+    fn no_session_is_fine_and_what_one_left_behind_is_told() {
+        assert_eq!(row(&Report::without_session(State::Stopped)), (Outcome::Ok, "none is running".into()));
+        let mut report = Report::without_session(State::Configured);
+        report.reason = Some("nothing runs; the record is torn".into());
+        assert_eq!(row(&report), (Outcome::Warn, "nothing runs; the record is torn".into()));
+        assert_eq!(row(&Report::without_session(State::Failed)).0, Outcome::Warn);
+    }
+}
