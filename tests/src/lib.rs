@@ -6,4 +6,5 @@ pub mod misbehave;
 pub mod pearlbed;
 pub mod network;
 pub mod node;
+pub mod session;
 pub mod surgery;

@@ -1,0 +1,252 @@
+//! A provider that really mines, slowly, and misbehaves on order while it does.
+//!
+//! The order is `odd` in `[mining.extra]`; without one it is an honest miner with one thread. `odd_after_ms` is how long
+//! it stays honest first (0 by default).
+//!
+//! | order | what it does |
+//! | --- | --- |
+//! | `refuse` | refuses to start |
+//! | `hang-in-start` | never returns from `start` |
+//! | `crash`, `abort`, `exit`, `kill` | ends its process by SIGSEGV, SIGABRT, `exit(0)`, SIGKILL |
+//! | `give-up` | ends its thread and says that it does not run |
+//! | `idle` | takes no job |
+//! | `barren` | takes jobs, claims ten times the work of a proof each tenth of a second, and finds nothing |
+//! | `mute` | takes jobs and is never heard of again |
+//! | `garbage` | submits bytes that are no proof |
+//! | `wrong-job` | mines the job before, and submits that for the new one |
+//! | `no-job` | submits each proof for a job that was never given out |
+//! | `below-target` | submits tiles that miss the target |
+//! | `twice` | submits each proof twice |
+//! | `boast` | claims a million times the work it does |
+//! | `ignore-stop` | never returns from `stop` |
+//! | `reach-out` | tries the network, a file, a program and to stop its process, then mines on |
+//! | `flood-log`, `flood-print`, `flood-progress` | writes without end, and mines |
+//! | `rubbish-on-pipe` | writes rubbish to every socket that it finds open |
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pearl_pow::reference::{Product, test_matrix};
+use pearl_pow::{CertificateVersion, Header, Matrix, MiningConfiguration, PeriodicPattern, Target};
+use pearlbed_plugin_api::*;
+
+#[derive(Default)]
+struct Odd {
+    miner: Mutex<Option<JoinHandle<()>>>,
+    stopping: Arc<AtomicBool>,
+    ignores_stop: AtomicBool,
+    gave_up: Arc<AtomicBool>,
+}
+
+struct Order {
+    what: String,
+    from: Instant,
+}
+
+impl Order {
+    fn is(&self, what: &str) -> bool {
+        self.what == what && Instant::now() >= self.from
+    }
+}
+
+impl MiningProvider for Odd {
+    fn detect(&self, _: &HardwareInfo, _engine_id: &str, _model: &str) -> MiningCapabilities {
+        MiningCapabilities::supported()
+    }
+
+    fn start(&self, config: &MiningConfig, host: Host) -> Result<(), ProviderError> {
+        let text = |key: &str| config.extra.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let after = config.extra.get("odd_after_ms").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let order =
+            Order { what: text("odd").to_owned(), from: Instant::now() + Duration::from_millis(after) };
+        if order.is("refuse") {
+            return Err("it was told to refuse".into());
+        }
+        if order.is("hang-in-start") {
+            sleep_for_ever();
+        }
+        self.ignores_stop.store(order.what == "ignore-stop", Ordering::Relaxed);
+        let (stopping, gave_up) = (Arc::clone(&self.stopping), Arc::clone(&self.gave_up));
+        let mine = move || {
+            let mut last = None;
+            while !stopping.load(Ordering::Relaxed) {
+                if order.is("give-up") {
+                    gave_up.store(true, Ordering::Relaxed);
+                    return;
+                }
+                if misbehave(&order, &host, &stopping) || mine(&order, &host, &mut last).is_none() {
+                    return;
+                }
+            }
+        };
+        *self.miner.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::spawn(mine));
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), ProviderError> {
+        if self.ignores_stop.load(Ordering::Relaxed) {
+            sleep_for_ever();
+        }
+        self.stopping.store(true, Ordering::Relaxed);
+        let miner = self.miner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        miner.map_or(Ok(()), |miner| miner.join().map_err(|_| "the miner panicked".into()))
+    }
+
+    fn is_running(&self) -> bool {
+        !self.gave_up.load(Ordering::Relaxed)
+    }
+
+    fn stats(&self) -> MiningStats {
+        let gave_up = self.gave_up.load(Ordering::Relaxed);
+        MiningStats {
+            last_error: gave_up.then(|| "it was told to give up".to_owned()),
+            ..MiningStats::default()
+        }
+    }
+}
+
+fn sleep_for_ever() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// What is done beside mining, or instead of it; answers whether that was all.
+fn misbehave(order: &Order, host: &Host, stopping: &AtomicBool) -> bool {
+    if order.is("idle") {
+        while !stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        return true;
+    }
+    if order.is("crash") {
+        // SAFETY: none: the fault is what was ordered, and it ends the process.
+        unsafe { std::ptr::null_mut::<u8>().write_volatile(1) };
+    }
+    if order.is("abort") {
+        std::process::abort();
+    }
+    if order.is("exit") {
+        std::process::exit(0);
+    }
+    if order.is("kill") {
+        signal_itself(libc::SIGKILL);
+    }
+    if order.is("reach-out") {
+        reach_out();
+    }
+    if order.is("flood-log") {
+        (0..10_000)
+            .for_each(|line| host.log(LogLevel::Info, &format!("line {line} of a flood\nand \x1b[31mmore")));
+    }
+    if order.is("flood-print") {
+        let line = "a line of a flood\n".repeat(1000);
+        // A full pipe makes this wait, and that is the host's right.
+        let _ = std::io::stdout().write_all(line.as_bytes());
+    }
+    if order.is("flood-progress") {
+        (0..1_000_000).for_each(|_| host.progress(0));
+    }
+    if order.is("rubbish-on-pipe") {
+        rubbish_on_every_socket();
+    }
+    false
+}
+
+fn signal_itself(signal: i32) {
+    // SAFETY: a signal to this very process, as ordered.
+    unsafe { libc::kill(libc::getpid(), signal) };
+}
+
+fn reach_out() {
+    let _ = std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], 9).into(), Duration::from_millis(100));
+    let _ = std::fs::write("/tmp/odd-miner-was-here", "it should not be");
+    let _ = std::process::Command::new("/bin/true").status();
+    signal_itself(libc::SIGSTOP);
+}
+
+fn rubbish_on_every_socket() {
+    for fd in 3..2048 {
+        // SAFETY: `fstat` writes to a buffer of its own type, and `write` reads a buffer of the length given; a number
+        // that is no open descriptor makes them fail and no more.
+        unsafe {
+            let mut status = std::mem::zeroed::<libc::stat>();
+            if libc::fstat(fd, &raw mut status) == 0 && status.st_mode & libc::S_IFMT == libc::S_IFSOCK {
+                let rubbish = [0xa5_u8; 256];
+                libc::write(fd, rubbish.as_ptr().cast(), rubbish.len());
+            }
+        }
+    }
+}
+
+/// Mines one job until it is stale; nothing once the host has ended the session.
+fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
+    let job = match host.next_job(Duration::from_millis(50)) {
+        NextJob::Job(job) => job,
+        NextJob::TimedOut => return Some(()),
+        NextJob::Stopped => return None,
+    };
+    let own = Header::try_from(&job.header[..]).ok()?;
+    let before = last.replace(own);
+    let header = if order.is("wrong-job") { before.unwrap_or(own) } else { own };
+    let rule = CertificateVersion::try_from(job.certificate_version).ok()?.seed_rule();
+    let tile = PeriodicPattern::contiguous(16).expect("16 rows are a pattern");
+    let config = MiningConfiguration::dense(2048, 128, tile, tile);
+    let bound = Target::from_le_bytes(job.target).bound(&config, job.rank_penalty);
+    let due = work_of_a_proof(&job.target);
+    while !host.is_stale(job.id) {
+        if order.is("mute") {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        if order.is("barren") {
+            std::thread::sleep(Duration::from_millis(100));
+            host.progress(due.saturating_mul(10));
+            continue;
+        }
+        if misbehave(order, host, &AtomicBool::new(false)) {
+            return None;
+        }
+        if order.is("garbage") {
+            let _ = host.submit(job.id, b"this is no proof");
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        }
+        let [a, bt] = [0; 2].map(|_| test_matrix(RandomState::new().hash_one(0) | 1, 16 * 2048));
+        let [a, bt] = [&a, &bt].map(|entries| Matrix::new(entries, 2048).expect("16 rows of 2048"));
+        let product = Product::new(&header, &config, rule, a, bt);
+        let attempt = product.attempt(0, 0);
+        let hit = attempt.number() <= bound;
+        if hit || order.is("below-target") {
+            let proof = product.prove(&attempt).encode();
+            // Errors mean that the job is stale by now, or that the host saw through it.
+            let _ = host.submit(job.id, &proof);
+            if order.is("twice") {
+                let _ = host.submit(job.id, &proof);
+            }
+            if order.is("no-job") {
+                let _ = host.submit(job.id + 1000, &proof);
+            }
+        }
+        let hashes = config.hashes_per_attempt() as u64;
+        host.progress(if order.is("boast") { hashes.saturating_mul(1_000_000) } else { hashes });
+    }
+    Some(())
+}
+
+/// Hashes that a proof at this target takes on average, as far as they fit.
+fn work_of_a_proof(target: &[u8; 32]) -> u64 {
+    let number = target.iter().rev().fold(0.0_f64, |sum, &byte| sum * 256.0 + f64::from(byte));
+    (2.0_f64.powi(256) / number) as u64
+}
+
+export_provider! {
+    provider: Odd, id: "odd-miner", vendor: "The pearlbed developers", license: "MIT OR Apache-2.0",
+    homepage: "", summary: "Mines slowly, and misbehaves on order.", certificate_versions: [1, 2, 3], engines: [],
+    permissions: ["program:/bin/true"],
+}
