@@ -3,8 +3,11 @@
 pub mod build;
 pub mod gateway;
 pub mod misbehave;
-pub mod pearlbed;
 pub mod network;
 pub mod node;
+<<<<<<< HEAD
 pub mod session;
+=======
+pub mod pearlbed;
+>>>>>>> 459c9bc (sandbox: prove in real children that grants work and nothing else does; bench: scan)
 pub mod surgery;

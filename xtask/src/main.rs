@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "what a person runs here, a person reads")]
 
+mod bench;
 mod demo;
 mod dist;
 mod package;
@@ -28,6 +29,8 @@ enum Command {
     Dist(dist::Args),
     /// Build, mine on the built-in devnet until three blocks are verified, and stop
     Demo(demo::Args),
+    /// Measure, in release
+    Bench(bench::Args),
     /// Write the man pages to target/dist/share/man/man1
     Man,
 }
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Dist(args) => dist::run(&args).map(|_| ()),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Man => dist::man_pages(&sh::target().join("dist/share/man/man1"), &sh::Profile::Dev),
     }
 }

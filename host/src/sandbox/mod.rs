@@ -41,6 +41,8 @@ mod other;
 mod policy;
 mod spawn;
 mod support;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 mod violation;
 
 pub use self::capture::{Capture, Captured};
