@@ -9,7 +9,7 @@
 //! What was "submitted" is never counted as accepted: only a block of the chain is. A block that leaves the chain
 //! again is taken back. Proofs of earlier sessions are settled by the work source too, but counted nowhere here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::rate::ProvenWork;
 use super::report::ProofReport;
@@ -17,6 +17,10 @@ use crate::work::{ProofId, ProofState};
 
 /// Proofs that are followed at once. Settled ones leave; the work source itself keeps far fewer unsettled ones.
 const FOLLOWED_MAX: usize = 4096;
+
+/// News of proofs that were not heard of yet: those of earlier sessions, and those whose verdict is still on its way
+/// from the verifier's thread, which the work source may overtake.
+const UNCLAIMED_MAX: usize = 64;
 
 /// Where a proof that left the host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,7 @@ pub struct Ledger {
     verified_work: ProvenWork,
     accepted_work: ProvenWork,
     followed: HashMap<ProofId, Entry>,
+    unclaimed: VecDeque<(ProofId, ProofState)>,
 }
 
 impl Ledger {
@@ -79,12 +84,24 @@ impl Ledger {
             // Accepted ones wait longest, for confirmations that change no number here.
             self.followed.retain(|_, entry| entry.place == Place::Pending);
         }
-        self.followed.insert(id, Entry { place: Place::Pending, submitted: false, hashes });
+        self.followed.insert(id.clone(), Entry { place: Place::Pending, submitted: false, hashes });
+        let (early, others): (VecDeque<_>, VecDeque<_>) =
+            self.unclaimed.drain(..).partition(|(unclaimed, _)| *unclaimed == id);
+        self.unclaimed = others;
+        for (id, state) in early {
+            self.moved(&id, &state);
+        }
     }
 
     /// The work source says where the proof is now; answers whether the proof is of this session.
     pub fn moved(&mut self, id: &ProofId, state: &ProofState) -> bool {
-        let Some(&was) = self.followed.get(id) else { return false };
+        let Some(&was) = self.followed.get(id) else {
+            if self.unclaimed.len() == UNCLAIMED_MAX {
+                self.unclaimed.pop_front();
+            }
+            self.unclaimed.push_back((id.clone(), state.clone()));
+            return false;
+        };
         let (place, submitted) = match state {
             ProofState::Kept => (Place::Pending, false),
             ProofState::HandedOver { .. } => (Place::Pending, true),
@@ -169,4 +186,66 @@ impl Ledger {
 pub fn hashes_per_proof(target: &[u8; 32]) -> Option<f64> {
     let number = target.iter().rev().fold(0.0_f64, |sum, &byte| sum * 256.0 + f64::from(byte));
     (number > 0.0).then(|| 2.0_f64.powi(256) / number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+    use crate::work::{FoundProof, WorkJob};
+
+    fn id(seed: u8) -> ProofId {
+        let job = WorkJob {
+            header: [seed; 76],
+            target: [1; 32],
+            certificate_version: 3,
+            rank_penalty: true,
+            height: None,
+            received: Instant::now(),
+        };
+        ProofId::of(&FoundProof { job, proof: vec![], found: SystemTime::UNIX_EPOCH })
+    }
+
+    fn in_block() -> ProofState {
+        ProofState::InBlock { hash: "aa".into(), height: 7 }
+    }
+
+    #[test]
+    fn a_proof_counts_once_wherever_it_goes() {
+        let mut ledger = Ledger::default();
+        ledger.found();
+        ledger.verified(id(1), 10.0);
+        for state in
+            [ProofState::HandedOver { attempt: 1 }, ProofState::HandedOver { attempt: 2 }, in_block()]
+        {
+            assert!(ledger.moved(&id(1), &state));
+        }
+        let report = ledger.report(0);
+        assert_eq!((report.submitted, report.accepted, report.stale), (1, 1, 0));
+        // The block leaves the chain.
+        assert!(ledger.moved(&id(1), &ProofState::Stale { reason: String::new() }));
+        let report = ledger.report(0);
+        assert_eq!((report.submitted, report.accepted, report.stale), (1, 0, 1));
+    }
+
+    #[test]
+    fn news_that_overtakes_the_verdict_is_counted_when_the_verdict_comes() {
+        let mut ledger = Ledger::default();
+        assert!(!ledger.moved(&id(1), &ProofState::HandedOver { attempt: 1 }));
+        assert!(!ledger.moved(&id(1), &in_block()));
+        assert!(!ledger.moved(&id(2), &in_block()), "of an earlier session");
+        ledger.verified(id(1), 10.0);
+        let report = ledger.report(0);
+        assert_eq!((report.verified, report.submitted, report.accepted), (1, 1, 1));
+    }
+
+    #[test]
+    fn news_of_strangers_is_bounded() {
+        let mut ledger = Ledger::default();
+        for seed in 0..=255 {
+            ledger.moved(&id(seed), &in_block());
+        }
+        assert_eq!(ledger.unclaimed.len(), UNCLAIMED_MAX);
+    }
 }

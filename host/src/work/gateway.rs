@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::node::{Fate, Node, NodeError};
 use super::{Context, Endpoint, GatewayConfig, Stopped};
+use crate::config::GatewayEndpoint;
 use crate::explain::Explain as _;
 
 pub mod backoff;
@@ -187,7 +188,10 @@ impl Client {
     fn endpoints(&self) -> Vec<Endpoint> {
         let mut endpoints = vec![Endpoint {
             purpose: "gateway",
-            address: self.config.endpoint.to_string(),
+            address: match &self.config.endpoint {
+                unix @ GatewayEndpoint::Unix(_) => unix.to_string(),
+                tcp @ GatewayEndpoint::Tcp { .. } => format!("tcp:{tcp}"),
+            },
             reachable: self.gateway_reachable,
             trouble: None,
         }];

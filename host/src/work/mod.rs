@@ -115,6 +115,13 @@ impl WorkJob {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProofId(String);
 
+impl ProofId {
+    /// The name of a proof. The same proof for the same job always has the same.
+    pub fn of(found: &FoundProof) -> Self {
+        proofs::name(found)
+    }
+}
+
 impl fmt::Display for ProofId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -251,7 +251,7 @@ impl ProofStore {
 }
 
 /// The same proof for the same job has the same name.
-fn name(found: &FoundProof) -> ProofId {
+pub(super) fn name(found: &FoundProof) -> ProofId {
     let digest = digest("", found);
     ProofId(digest.to_hex()[..16].to_owned())
 }

@@ -18,7 +18,7 @@ use crate::work::GatewayConfig;
 use crate::work::lines::{LineError, LineReader};
 
 /// Time between asking the gateway to end and ending it. A proof under way may be lost either way.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(3);
 /// A gateway that ran this long was healthy: its end is the first failure, not the next.
 const HEALTHY: Duration = Duration::from_secs(600);
 /// Lines of its log that are passed on in [`LINES_WINDOW`].
