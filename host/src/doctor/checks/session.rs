@@ -1,13 +1,22 @@
 //! The session that runs, or what the last one left behind.
 
 use super::super::{Facts, Verdict};
+use crate::explain::Explain;
 use crate::session::look::look;
 use crate::session::report::Report;
 use crate::session::state::State;
+use crate::sidecar::Sidecar;
 use crate::text::printable;
 
 pub fn session(facts: &Facts) -> Vec<Verdict> {
-    vec![judge(&look(facts.home(), &facts.scope().env))]
+    let report = look(facts.home(), &facts.scope().env);
+    if report.supervisor_pid.is_none()
+        && let Err(err) = Sidecar::read(&facts.home().sidecar_file())
+    {
+        let fix = err.hint().unwrap_or_else(|| "make it readable for you, or remove it".into());
+        return vec![Verdict::warn(printable(&format!("nothing runs, and {err}")), fix)];
+    }
+    vec![judge(&report)]
 }
 
 /// What a person should make of a report.
@@ -37,10 +46,7 @@ fn judge(report: &Report) -> Verdict {
             let because = reason.unwrap_or(because);
             Verdict::warn(format!("the last session failed{because}"), hint("see `pearlbed logs`"))
         }
-        State::NotConfigured | State::Configured | State::Stopped => match said {
-            Some(said) => Verdict::warn(said, hint("see `pearlbed status`")),
-            None => Verdict::ok("none is running"),
-        },
+        State::NotConfigured | State::Configured | State::Stopped => Verdict::ok("none is running"),
     }
 }
 
@@ -78,9 +84,9 @@ mod tests {
     #[test]
     fn no_session_is_fine_and_what_one_left_behind_is_told() {
         assert_eq!(row(&Report::without_session(State::Stopped)), (Outcome::Ok, "none is running".into()));
-        let mut report = Report::without_session(State::Configured);
-        report.reason = Some("nothing runs; the record is torn".into());
-        assert_eq!(row(&report), (Outcome::Warn, "nothing runs; the record is torn".into()));
-        assert_eq!(row(&Report::without_session(State::Failed)).0, Outcome::Warn);
+        let mut report = Report::without_session(State::Failed);
+        report.reason = Some("the supervisor (process 7) ended without a word".into());
+        let said = "the last session failed: the supervisor (process 7) ended without a word";
+        assert_eq!(row(&report), (Outcome::Warn, said.into()));
     }
 }
