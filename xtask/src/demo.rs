@@ -153,7 +153,8 @@ impl Demo {
             }
             let status = self.status()?;
             let line = status_line(&status);
-            if line != shown {
+            // Until the session has left its mark, the home folder is just an empty one.
+            if line != shown && status["state"] != "NOT_CONFIGURED" {
                 let mut stdout = std::io::stdout().lock();
                 if live {
                     write!(stdout, "\r\x1b[K{line}")?;
@@ -163,7 +164,11 @@ impl Demo {
                 stdout.flush()?;
                 shown = line;
             }
-            if number(&status, "/proofs/verified") >= args.blocks {
+            // The first blocks come at once, because the devnet does not know the machine yet. A little later it does,
+            // and the hash rate is more than a guess.
+            let known =
+                !status["hashrate"]["raw"]["10s"].is_null() || begun.elapsed() > Duration::from_secs(20);
+            if known && number(&status, "/proofs/accepted") >= args.blocks {
                 if live {
                     println!();
                 }
