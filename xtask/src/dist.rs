@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
     lay_out(&dist, Profile::Release)?;
     println!("{}", dist.display());
     if !args.no_packages {
-        let made = package::make(&dist, &sh::target().join("packages"))?;
+        let made = package::make(&dist, &sh::target().join("packages"), Profile::Release)?;
         println!("{}", made.tar.display());
         match &made.deb {
             Some(deb) => println!("{}", deb.display()),
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn make(profile: Profile, folder: &Path) -> Result<Packages> {
     sh::build(profile)?;
     lay_out(&folder.join("tree"), profile)?;
-    package::make(&folder.join("tree"), &folder.join("packages"))
+    package::make(&folder.join("tree"), &folder.join("packages"), profile)
 }
 
 /// Lays out what was built as an installation under `dist`.

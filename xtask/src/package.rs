@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::sh::Profile;
 use crate::{dist, sh};
 
 /// What was made.
@@ -20,26 +21,27 @@ pub struct Packages {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Packs the installation `dist` into `folder`.
-pub fn make(dist: &Path, folder: &Path) -> Result<Packages> {
+/// Packs the installation `dist` into `folder`; what is not shipped is hardly compressed, to save the time.
+pub fn make(dist: &Path, folder: &Path, profile: Profile) -> Result<Packages> {
     sh::fresh(folder)?;
-    let tar = tar(dist, folder)?;
-    let deb = if sh::has("dpkg-deb") { Some(deb(dist, folder)?) } else { None };
+    let level = if profile == Profile::Release { 9 } else { 1 };
+    let tar = tar(dist, folder, level)?;
+    let deb = if sh::has("dpkg-deb") { Some(deb(dist, folder, level)?) } else { None };
     Ok(Packages { tar, deb })
 }
 
-fn tar(dist: &Path, folder: &Path) -> Result<PathBuf> {
+fn tar(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
     let name = format!("pearlbed-{VERSION}-{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     let file = folder.join(format!("{name}.tar.gz"));
     let mut command = Command::new("tar");
-    command.arg("-C").arg(dist).arg("-czf").arg(&file);
+    command.arg("-C").arg(dist).arg(format!("--use-compress-program=gzip -{level}")).arg("-cf").arg(&file);
     // The names in the archive get the folder in front; the owner of the build is nobody's business.
     command.args(["--owner=0", "--group=0", "--sort=name"]).arg(format!("--transform=s,^\\.,{name},"));
     sh::run(command.arg("."))?;
     Ok(file)
 }
 
-fn deb(dist: &Path, folder: &Path) -> Result<PathBuf> {
+fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
     let architecture = String::from_utf8(sh::output(Command::new("dpkg").arg("--print-architecture"))?)?;
     let architecture = architecture.trim();
     let tree = folder.join("deb");
@@ -67,7 +69,9 @@ fn deb(dist: &Path, folder: &Path) -> Result<PathBuf> {
         ),
     )?;
     let file = folder.join(format!("pearlbed_{VERSION}_{architecture}.deb"));
-    sh::run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&tree).arg(&file))?;
+    let mut build = Command::new("dpkg-deb");
+    build.args(["--root-owner-group", "-Zxz", &format!("-z{level}"), "--build"]);
+    sh::run(build.arg(&tree).arg(&file))?;
     std::fs::remove_dir_all(tree)?;
     Ok(file)
 }
