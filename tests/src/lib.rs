@@ -5,6 +5,6 @@ pub mod gateway;
 pub mod misbehave;
 pub mod network;
 pub mod node;
-pub mod session;
 pub mod pearlbed;
+pub mod session;
 pub mod surgery;

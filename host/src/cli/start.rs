@@ -24,7 +24,7 @@ use crate::session::supervise::{self, Outcome, SuperviseError};
 Examples:
   pearlbed start                        mine as configured
   pearlbed start --devnet               try it: a network of your own, worth nothing
-  pearlbed start --provider cpu-pearl   with this provider
+  pearlbed start --provider my-miner    with this provider
   pearlbed start --foreground           stay attached, for systemd and containers")]
 pub struct Args {
     /// Mine on the built-in test network, whatever the configuration says
