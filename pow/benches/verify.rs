@@ -1,7 +1,8 @@
 //! Times the verifier stage by stage, and the commitment: `cargo bench -p pearl-pow`.
 //!
-//! Prints medians, and for the commitment the ratio to BLAKE3 alone. The goals stand in the last column: a 4 × 8 proof at k = 2048 in less than 1 ms, a 16 × 16 proof at
-//! k = 4096 in less than 5 ms. Nothing fails when they are missed, because a busy machine would miss them too.
+//! Prints medians, and for the commitment the ratio to BLAKE3 alone. The goals stand in the last column: a 4
+//! × 8 proof at k = 2048 in less than 1 ms, a 16 × 16 proof at k = 4096 in less than 5 ms. Nothing fails when
+//! they are missed, because a busy machine would miss them too.
 #![allow(clippy::print_stdout, reason = "a benchmark's answer")]
 
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Pearl addresses: bech32m, witness version 1 (Taproot) or 2 (pay to Merkle root) (section 13).
 //!
 //! The whole checksum is checked, and an error says what is wrong with the address, because a wrong one costs
-//! everything that is mined to it. An error may say *where* a typing mistake is, and never what should stand there:
-//! the owner has to look it up.
+//! everything that is mined to it. An error may say *where* a typing mistake is, and never what should stand
+//! there: the owner has to look it up.
 
 use bech32::primitives::decode::UncheckedHrpstring;
 use bech32::{Bech32, Bech32m, Fe32};
@@ -49,7 +49,7 @@ pub struct Address {
     pub program: [u8; 32],
 }
 
-/// What is wrong with an address.
+/// What is wrong with an address (section 13).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -77,7 +77,11 @@ pub enum AddressError {
         prefix: String,
     },
     /// An address of another network than the wanted one.
-    #[error("this is a {found} address (`{}1…`), and a {wanted} address (`{}1…`) is needed", found.prefix(), wanted.prefix())]
+    #[error(
+        "this is a {found} address (`{}1…`), and a {wanted} address (`{}1…`) is needed",
+        found.prefix(),
+        wanted.prefix()
+    )]
     WrongNetwork {
         /// The address's network.
         found: AddressNetwork,
@@ -148,7 +152,7 @@ impl AddressError {
 impl AddressNetwork {
     const ALL: [Self; 3] = [Self::Mainnet, Self::Testnet, Self::Regtest];
 
-    /// What addresses begin with, before the `1`.
+    /// What addresses begin with, before the `1` (section 13).
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Mainnet => "prl",
@@ -172,7 +176,7 @@ impl std::fmt::Display for AddressNetwork {
 const DATA_LEN: usize = 1 + 52 + 6;
 
 impl Address {
-    /// Reads an address that must be of `network`.
+    /// Reads an address that must be of `network` (section 13).
     ///
     /// # Errors
     ///

@@ -40,10 +40,10 @@ impl UnsupportedCertificate {
 }
 
 impl CertificateVersion {
-    /// Every supported version, oldest first.
+    /// Every supported version, oldest first (section 12).
     pub const ALL: [Self; 3] = [Self::V1, Self::V2, Self::V3];
 
-    /// The version as jobs carry it.
+    /// The version as jobs carry it (section 12).
     pub const fn number(self) -> u32 {
         match self {
             Self::V1 => 1,

@@ -1,4 +1,5 @@
-//! The commitment to a matrix: BLAKE3's own hash tree in keyed mode, cut into leaves of 1024 bytes (section 8).
+//! The commitment to a matrix: BLAKE3's own hash tree in keyed mode, cut into leaves of 1024 bytes (section
+//! 8).
 //!
 //! ```text
 //!            root = H_key(all bytes)
@@ -8,8 +9,8 @@
 //!  leaf 0  leaf 1              leaf 2  leaf 3
 //! ```
 //!
-//! A miner commits to all of a matrix and later shows a few rows of it. It shows the leaves those rows lie in and the
-//! *siblings*, the nodes that are needed to work out the root from them.
+//! A miner commits to all of a matrix and later shows a few rows of it. It shows the leaves those rows lie in
+//! and the *siblings*, the nodes that are needed to work out the root from them.
 
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
@@ -21,7 +22,7 @@ pub const LEAF_LEN: usize = 1024;
 /// The bytes of one leaf, padding included (section 8).
 pub type Leaf = [u8; LEAF_LEN];
 
-/// A byte of a matrix or of other data; implemented for `u8` and `i8` (two's complement) only.
+/// A byte of a matrix or of other data; implemented for `u8` and `i8` (two's complement) only (section 8).
 pub trait Byte: Copy + sealed::Sealed {
     /// The byte as it is hashed.
     fn byte(self) -> u8;
@@ -119,17 +120,20 @@ pub fn leaves_of_rows(rows: &[u64], columns: u64) -> impl Iterator<Item = u64> +
     })
 }
 
-/// The nodes of a commitment tree, kept so that rows can be opened without hashing the matrix again (section 8).
+/// The nodes of a commitment tree, kept so that rows can be opened without hashing the matrix again (section
+/// 8).
 ///
-/// Only nodes of 16 leaves and more are stored (32 bytes for 16 KiB of matrix). The few below that an opening needs
-/// are hashed from the matrix again; building the tree therefore costs no more than hashing its bytes once.
+/// Only nodes of 16 leaves and more are stored (32 bytes for 16 KiB of matrix). The few below that an opening
+/// needs are hashed from the matrix again; building the tree therefore costs no more than hashing its bytes
+/// once.
 #[derive(Debug, Clone)]
 pub struct Tree {
     key: Digest,
     leaf_count: u64,
     /// Height of `levels[0]` above the leaves.
     height: u32,
-    /// From the bottom up; the last one has two nodes, of which the root is made. Empty if one node is all there is.
+    /// From the bottom up; the last one has two nodes, of which the root is made. Empty if one node is all
+    /// there is.
     levels: Vec<Vec<Digest>>,
     root: Digest,
 }
@@ -154,7 +158,7 @@ impl Tree {
     /// Height of the stored nodes that [`new`](Self::new) chooses.
     const HEIGHT: u32 = 4;
 
-    /// Hashes `data`, which is not empty and is padded with zeros to whole leaves.
+    /// Hashes `data`, which is not empty and is padded with zeros to whole leaves (section 8).
     ///
     /// # Panics
     ///
@@ -164,7 +168,8 @@ impl Tree {
         let leaf_count = leaf_count(data.len() as u64);
         let count = leaf_count.div_ceil(1 << Self::HEIGHT);
         if count == 1 {
-            // BLAKE3 marks the last step of the root, so the root is no ordinary node. It is the only one needed.
+            // BLAKE3 marks the last step of the root, so the root is no ordinary node. It is the only one
+            // needed.
             return Self {
                 key: *key,
                 leaf_count,
@@ -177,13 +182,13 @@ impl Tree {
         Self::from_nodes(key, leaf_count, Self::HEIGHT, nodes).expect("the nodes were just counted")
     }
 
-    /// A tree from node values that were worked out elsewhere: `nodes` holds, in order, the non-root chaining value
-    /// of every `2^height` leaves (0: the leaves' own), the last one possibly of fewer.
+    /// A tree from node values that were worked out elsewhere: `nodes` holds, in order, the non-root chaining
+    /// value of every `2^height` leaves (0: the leaves' own), the last one possibly of fewer (section 8).
     ///
     /// # Errors
     ///
-    /// [`WrongNodeCount`] if the number of nodes does not match, or if there are fewer than two: BLAKE3 marks the
-    /// root's last step, so a lone node does not tell the root. Use [`new`](Self::new) for so few leaves.
+    /// [`WrongNodeCount`] if the number of nodes does not match, or if there are fewer than two: BLAKE3 marks
+    /// the root's last step, so a lone node does not tell the root. Use [`new`](Self::new) for so few leaves.
     pub fn from_nodes(
         key: &Digest,
         leaf_count: u64,
@@ -213,23 +218,23 @@ impl Tree {
         Ok(Self { key: *key, leaf_count, height, levels, root })
     }
 
-    /// The root, equal to `H_key(pad1024(data))`.
+    /// The root, equal to `H_key(pad1024(data))` (section 8).
     pub fn root(&self) -> &Digest {
         &self.root
     }
 
-    /// The key it was built with.
+    /// The key it was built with (section 8).
     pub fn key(&self) -> &Digest {
         &self.key
     }
 
-    /// Number of leaves.
+    /// Number of leaves (section 8).
     pub fn leaf_count(&self) -> u64 {
         self.leaf_count
     }
 
-    /// The node values that are needed besides the leaves `indices` to work out the root: from the lowest level up,
-    /// left to right within a level (section 8).
+    /// The node values that are needed besides the leaves `indices` to work out the root: from the lowest
+    /// level up, left to right within a level (section 8).
     ///
     /// `indices` ascending and without repetition; `data` is what the tree was built from.
     ///
@@ -317,7 +322,7 @@ pub enum OpeningError {
     },
 }
 
-/// What [`recompute_root`] found.
+/// What [`recompute_root`] found (section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recomputed {
     /// The root that the leaves and siblings lead to.
@@ -326,7 +331,8 @@ pub struct Recomputed {
     pub surplus_siblings: usize,
 }
 
-/// Works out the root from opened leaves, given as (index, bytes) in ascending order, and siblings (section 8).
+/// Works out the root from opened leaves, given as (index, bytes) in ascending order, and siblings (section
+/// 8).
 ///
 /// Costs one leaf hash for each leaf and at most one parent hash for each leaf and level.
 ///

@@ -4,8 +4,8 @@ use crate::pattern::{PatternError, PeriodicPattern};
 
 /// The shape of the product and of its tiles (section 2.1).
 ///
-/// The number of rows of the matrices, m and n, is not part of it. The fields may hold values that no verifier
-/// accepts; [`crate::parameters`] has the rules.
+/// The number of rows of the matrices, m and n, is not part of it. The fields may hold values that no
+/// verifier accepts; [`crate::parameters`] has the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MiningConfiguration {
     /// `k`, the dimension that both matrices share.
@@ -64,15 +64,15 @@ pub enum ConfigError {
 }
 
 impl MiningConfiguration {
-    /// Length of the serialised configuration in bytes.
+    /// Length of the serialised configuration in bytes (section 2.1).
     pub const LEN: usize = 52;
 
-    /// A dense product.
+    /// A dense product (section 2.1).
     pub const fn dense(common_dim: u32, rank: u16, rows: PeriodicPattern, cols: PeriodicPattern) -> Self {
         Self { common_dim, rank, rows, cols, experts: 0, top_k: 0 }
     }
 
-    /// Decodes the 52 bytes.
+    /// Decodes the 52 bytes (section 2.1).
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl MiningConfiguration {
         Ok(Self { common_dim, rank: u16_at(4), rows, cols, experts, top_k })
     }
 
-    /// The 52 bytes that enter the job key.
+    /// The 52 bytes that enter the job key (section 2.1).
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[0..4].copy_from_slice(&self.common_dim.to_le_bytes());
@@ -114,17 +114,17 @@ impl MiningConfiguration {
         bytes
     }
 
-    /// ⌊k/r⌋, the number of full slices of the product; 0 if the rank is 0.
+    /// ⌊k/r⌋, the number of full slices of the product; 0 if the rank is 0 (section 5).
     pub fn slices(&self) -> u32 {
         self.common_dim.checked_div(u32::from(self.rank)).unwrap_or(0)
     }
 
-    /// `k - k mod r`: the columns that take part in the product; 0 if the rank is 0.
+    /// `k - k mod r`: the columns that take part in the product; 0 if the rank is 0 (section 2.1).
     pub fn dot_product_length(&self) -> u32 {
         self.slices() * u32::from(self.rank)
     }
 
-    /// `h·w`, the number of sums in one tile.
+    /// `h·w`, the number of sums in one tile (section 2.2).
     pub fn tile_area(&self) -> u64 {
         u64::from(self.rows.size()) * u64::from(self.cols.size())
     }

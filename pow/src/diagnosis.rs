@@ -1,8 +1,9 @@
 //! What a miner probably did wrong when its proof is refused (section 15).
 //!
-//! "Hash A mismatch" says where a proof broke and not why. Most proofs that break were made by a miner that is right in
-//! all but one point, so this module makes the well-known mistakes on purpose, one at a time, and looks whether the
-//! proof fits then. It takes up to a fraction of a second, and is for people and not for the path of a share.
+//! "Hash A mismatch" says where a proof broke and not why. Most proofs that break were made by a miner that
+//! is right in all but one point, so this module makes the well-known mistakes on purpose, one at a time, and
+//! looks whether the proof fits then. It takes up to a fraction of a second, and is for people and not for
+//! the path of a share.
 
 use crate::certificate::SeedRule;
 use crate::commitment::{Hashing, LEAF_LEN, Leaf, leaf_count, recompute_root_in};
@@ -19,12 +20,13 @@ use crate::transcript::{Transcript, tile_slices};
 use crate::verify::{Job, Opened, Rejection};
 use crate::{Digest, Side, U256};
 
-/// A likely cause, and whether it was tried.
+/// A likely cause, and whether it was tried (section 15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Diagnosis {
     /// What probably went wrong.
     pub mistake: Mistake,
-    /// Whether the proof fits once the mistake is assumed. Otherwise it is the mistake that usually looks like this.
+    /// Whether the proof fits once the mistake is assumed. Otherwise it is the mistake that usually looks
+    /// like this.
     pub confirmed: bool,
 }
 
@@ -180,7 +182,7 @@ impl Mistake {
     }
 }
 
-/// Looks for the mistake behind a refusal of `bytes`.
+/// Looks for the mistake behind a refusal of `bytes` (section 15).
 ///
 /// `None` where the refusal says all there is, such as [`Rejection::NotCanonical`].
 pub fn diagnose(job: &Job, bytes: &[u8], rejection: &Rejection) -> Option<Diagnosis> {

@@ -1,8 +1,8 @@
 //! Targets and the bound that a jackpot is compared with (section 6).
 //!
-//! A *target* is the network's or the pool's number for one multiply-accumulate. An attempt costs many of them, so
-//! the jackpot is compared with the target times that cost, the *bound*. Since the rank-penalty rule a higher rank
-//! no longer pays: its bound is scaled as if the rank were 128.
+//! A *target* is the network's or the pool's number for one multiply-accumulate. An attempt costs many of
+//! them, so the jackpot is compared with the target times that cost, the *bound*. Since the rank-penalty rule
+//! a higher rank no longer pays: its bound is scaled as if the rank were 128.
 
 use ruint::aliases::U256;
 
@@ -27,7 +27,7 @@ pub struct Target(pub U256);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CompactTarget(pub u32);
 
-/// Why text is not a target.
+/// Why text is not a target (section 6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
@@ -40,8 +40,8 @@ pub enum TargetError {
 }
 
 impl CompactTarget {
-    /// The target that the compact form stands for; 0 for a negative or empty one, and shifts drop bits silently,
-    /// as the reference does.
+    /// The target that the compact form stands for; 0 for a negative or empty one, and shifts drop bits
+    /// silently, as the reference does (section 6.1).
     pub fn target(self) -> Target {
         let exponent = self.0 >> 24;
         let mantissa = self.0 & 0x00ff_ffff;
@@ -55,7 +55,7 @@ impl CompactTarget {
         })
     }
 
-    /// The largest compact target that is not above `target`.
+    /// The largest compact target that is not above `target` (section 6.1).
     pub fn from_target(target: Target) -> Self {
         let mut exponent = target.0.bit_len().div_ceil(8);
         let mut mantissa: u32 = if exponent <= 3 {
@@ -71,7 +71,7 @@ impl CompactTarget {
         Self((exponent as u32) << 24 | mantissa)
     }
 
-    /// Reads eight hexadecimal digits, most significant first.
+    /// Reads eight hexadecimal digits, most significant first (section 6.1).
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl CompactTarget {
 }
 
 impl Target {
-    /// The easiest target: every attempt meets it.
+    /// The easiest target: every attempt meets it (section 6).
     pub const MAX: Self = Self(U256::MAX);
 
     /// Reads 1 to 64 hexadecimal digits, most significant first, with or without `0x` (section 11.1).
@@ -100,22 +100,22 @@ impl Target {
         crate::hex::decode(&padded).map(Self::from_be_bytes).ok_or(TargetError::NotHex)
     }
 
-    /// The number whose most significant byte comes first.
+    /// The number whose most significant byte comes first (section 6).
     pub fn from_be_bytes(bytes: [u8; 32]) -> Self {
         Self(U256::from_be_bytes(bytes))
     }
 
-    /// The number whose least significant byte comes first.
+    /// The number whose least significant byte comes first (section 6).
     pub fn from_le_bytes(bytes: [u8; 32]) -> Self {
         Self(U256::from_le_bytes(bytes))
     }
 
-    /// The 32 bytes, most significant first.
+    /// The 32 bytes, most significant first (section 6).
     pub fn to_be_bytes(self) -> [u8; 32] {
         self.0.to_be_bytes()
     }
 
-    /// The 32 bytes, least significant first.
+    /// The 32 bytes, least significant first (section 6).
     pub fn to_le_bytes(self) -> [u8; 32] {
         self.0.to_le_bytes()
     }
@@ -126,14 +126,14 @@ impl Target {
         self.0.saturating_mul(U256::from(config.hashes_per_attempt()))
     }
 
-    /// `min(2^256 - 1, T·P)` with `P = h·w·⌊k/r⌋·128`: what a jackpot is compared with under the rank-penalty rule
-    /// (section 6.2).
+    /// `min(2^256 - 1, T·P)` with `P = h·w·⌊k/r⌋·128`: what a jackpot is compared with under the rank-penalty
+    /// rule (section 6.2).
     pub fn penalized_bound(self, config: &MiningConfiguration) -> U256 {
         self.0.saturating_mul(U256::from(penalized_factor(config)))
     }
 
-    /// As [`penalized_bound`](Self::penalized_bound), but `None` when the product does not fit, so that a nonsensical
-    /// target is noticed (section 6.2, the reference's helper for miners).
+    /// As [`penalized_bound`](Self::penalized_bound), but `None` when the product does not fit, so that a
+    /// nonsensical target is noticed (section 6.2, the reference's helper for miners).
     pub fn checked_penalized_bound(self, config: &MiningConfiguration) -> Option<U256> {
         self.0.checked_mul(U256::from(penalized_factor(config)))
     }

@@ -34,10 +34,11 @@ pub enum HeaderError {
 }
 
 impl Header {
-    /// Length of the serialised header in bytes.
+    /// Length of the serialised header in bytes (section 1).
     pub const LEN: usize = 76;
 
-    /// A header from its fields; `prev_block` and `merkle_root` in display order, as explorers show them.
+    /// A header from its fields; `prev_block` and `merkle_root` in display order, as explorers show them
+    /// (section 1).
     pub fn new(
         version: u32,
         prev_block: [u8; 32],
@@ -58,12 +59,12 @@ impl Header {
         Self(bytes)
     }
 
-    /// A header from its 76 bytes.
+    /// A header from its 76 bytes (section 1).
     pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
 
-    /// A header from 152 hexadecimal digits, as pools send it.
+    /// A header from 152 hexadecimal digits, as pools send it (section 1).
     ///
     /// # Errors
     ///
@@ -75,27 +76,27 @@ impl Header {
         hex::decode(text).map(Self).ok_or(HeaderError::NotHex)
     }
 
-    /// The 76 bytes.
+    /// The 76 bytes (section 1).
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
 
-    /// The block version.
+    /// The block version (section 1).
     pub fn version(&self) -> u32 {
         self.u32_at(0)
     }
 
-    /// The previous block's hash in display order.
+    /// The previous block's hash in display order (section 1).
     pub fn prev_block(&self) -> [u8; 32] {
         self.hash_at(4)
     }
 
-    /// The merkle root in display order.
+    /// The merkle root in display order (section 1).
     pub fn merkle_root(&self) -> [u8; 32] {
         self.hash_at(36)
     }
 
-    /// The block time in seconds since 1970.
+    /// The block time in seconds since 1970 (section 1).
     pub fn timestamp(&self) -> u32 {
         self.u32_at(68)
     }

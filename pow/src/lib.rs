@@ -1,16 +1,17 @@
 //! The Pearl proof of work, pure: no I/O, no clock, no threads of its own.
 //!
-//! Pearl pays for multiplying matrices. A miner picks two int8 matrices, commits to them, adds noise that depends on
-//! the commitment, multiplies, and keeps a trace of the running sums of every small *tile* of the product. The hash of
-//! such a trace is a lottery ticket, the *jackpot*. There is no nonce: more tickets come from more tiles, other matrices
-//! or a new header. To show a winning ticket it is enough to open the few rows that the tile was made of.
+//! Pearl pays for multiplying matrices. A miner picks two int8 matrices, commits to them, adds noise that
+//! depends on the commitment, multiplies, and keeps a trace of the running sums of every small *tile* of the
+//! product. The hash of such a trace is a lottery ticket, the *jackpot*. There is no nonce: more tickets come
+//! from more tiles, other matrices or a new header. To show a winning ticket it is enough to open the few
+//! rows that the tile was made of.
 //!
-//! This crate is what both sides stand on. A miner builds proofs with it, and [`verify()`] checks them. The sections
-//! that everything here refers to are those of `docs/pearl-protocol.md` in the repository.
+//! This crate is what both sides stand on. A miner builds proofs with it, and [`verify()`] checks them. The
+//! sections that everything here refers to are those of `docs/pearl-protocol.md` in the repository.
 //!
 //! ```text
 //! header ┐                  ┌ root of A   ┐             ┌ noise of A ┐
-//!        ├ job key ─ trees ─┤             ├ two seeds ──┤            ├ tile ─ 16 words ─ jackpot ≤ bound?
+//!        ├ job key ─ trees ─┤             ├─ 2 seeds ───┤            ├ tile ─ 16 words ─ jackpot
 //! config ┘                  └ root of B^T ┘             └ noise of B ┘
 //! ```
 //!
@@ -20,160 +21,217 @@
 //! | what is hashed into what | [`keys`], [`commitment`] | 3, 8 |
 //! | what is multiplied | [`noise`], [`transcript`], [`mod@reference`] | 4, 5 |
 //! | what counts as a hit | [`difficulty`], [`shares`] | 6 |
-//! | what is sent, and how it is judged | [`proof`], [`opening`], [`parameters`], [`mod@verify`], [`diagnosis`] | 7, 9, 15 |
+//! | what is sent, and how it is judged | [`proof`], [`opening`], [`mod@verify`], [`parameters`], [`diagnosis`] | 7, 9, 15 |
 //! | who is paid | [`address`] | 13 |
 //!
 //! # One tiny proof, by hand
 //!
-//! The smallest legal proof is too large to follow, so here is a smaller one: A has 4 rows and B 6 columns, of only
-//! 64 entries each, and a tile is 2 × 2. Everything else is as in earnest. Only BLAKE3 is used, until the last step
-//! compares the result with this crate's.
+//! The smallest legal proof is too large to follow, so here is a smaller one: A has 4 rows and B has 6
+//! columns, of only 64 entries each, and a tile is 2 × 2. Everything else is as in earnest. Nothing but
+//! BLAKE3 is used until the last step, which compares the result with this crate's. Every step starts from
+//! the numbers that the one before found.
 //!
-//! **The job key** is the hash of 128 bytes: the header as it came, and the configuration, which says k = 64,
-//! rank r = 32, and that tiles are two neighbouring rows of A and two neighbouring columns of B (section 3).
+//! **1. The job key** (section 3) is the hash of 128 bytes: the header, exactly as it came, and the
+//! configuration, which says k = 64, rank r = 32, and that a tile is two neighbouring rows of A and two
+//! neighbouring columns of B.
 //!
 //! ```
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use blake3::{hash, keyed_hash};
-//! use pearl_pow::{Header, MiningConfiguration, PeriodicPattern};
-//!
-//! let header = Header::from_hex(concat!(
+//! # fn hex(text: &str) -> Vec<u8> {
+//! #     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+//! # }
+//! let header = hex(concat!(
 //!     "00000020",                                                         // version
 //!     "4c81f2eb4ea42f7f05a0c233193a1966143ee22506206247ac59131e0f7f294c", // previous block, reversed
 //!     "480d3b7e404927eacd1c479cf3d58c06b607c5a6fbf4397bd4ac647aee28ae7a", // merkle root, reversed
 //!     "813bb16a",                                                         // time
 //!     "0000011e",                                                         // compact target 0x1e010000
-//! ))?;
-//! let pair = PeriodicPattern::from_offsets(&[0, 1])?;
-//! let config = MiningConfiguration::dense(64, 32, pair, pair);
-//! assert_eq!(config.to_bytes()[..20], [
-//!     64, 0, 0, 0, // k
-//!     32, 0, // rank
-//!     0, 0, // Int7 × Int7 → Int32, the only type
-//!     0, 1, 0, 0, 0, 0, // rows: stride 1, length 2, each less one
-//!     0, 1, 0, 0, 0, 0, // columns
-//! ]); // the other 32 bytes are zero
-//! let job_key = *hash(&[&header.as_bytes()[..], &config.to_bytes()].concat()).as_bytes();
-//! assert_eq!(job_key[..4], [0xf5, 0x37, 0xeb, 0xc5]);
+//! ));
+//! let configuration = hex(concat!(
+//!     "40000000",     // k = 64
+//!     "2000",         // rank 32
+//!     "0000",         // Int7 × Int7 → Int32, the only type there is
+//!     "000100000000", // rows: stride 1, length 2, each less one
+//!     "000100000000", // columns: the same
+//!     "0000000000000000000000000000000000000000000000000000000000000000",
+//! ));
+//! let job_key = blake3::hash(&[header, configuration].concat());
+//! assert_eq!(job_key.to_string(), "f537ebc57ff3db5906c87a03d7169e6cc62bc532608eb0951b418f8146e2603d");
+//! ```
 //!
-//! // The matrices: B is kept transposed, so that a column of it is a row of memory.
-//! let a = pearl_pow::reference::test_matrix(1, 4 * 64);
-//! let bt = pearl_pow::reference::test_matrix(2, 6 * 64);
-//! assert_eq!(a[2 * 64..][..6], [1, -25, 6, -27, -32, 27]); // row 2 of A
+//! **2. The commitment** (sections 3 and 8). The miner chooses the entries, −64 to 64. B is kept transposed,
+//! so that a column of B is a row of memory. Each matrix is filled up with zeros to a multiple of 1024 bytes
+//! and hashed with the job key as the key. From here on the matrices are fixed: another entry is another
+//! root.
 //!
-//! // The commitment: each matrix, filled up with zeros to a multiple of 1024 bytes, hashed under the job key.
+//! ```
+//! # fn hex(text: &str) -> [u8; 32] {
+//! #     std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+//! # }
+//! # use pearl_pow::reference::test_matrix;
+//! let job_key = hex("f537ebc57ff3db5906c87a03d7169e6cc62bc532608eb0951b418f8146e2603d");
+//! let a = test_matrix(1, 4 * 64); // pseudo-random: −57, 6, 54, 23, …
+//! let bt = test_matrix(2, 6 * 64);
 //! let root = |matrix: &[i8]| {
 //!     let mut bytes: Vec<u8> = matrix.iter().map(|&entry| entry as u8).collect();
 //!     bytes.resize(bytes.len().next_multiple_of(1024), 0);
-//!     *keyed_hash(&job_key, &bytes).as_bytes()
+//!     blake3::keyed_hash(&job_key, &bytes)
 //! };
-//! let (hash_a, hash_b) = (root(&a), root(&bt));
-//! assert_eq!((hash_a[0], hash_b[0]), (0x7e, 0xb6));
+//! assert_eq!(root(&a), hex("7ef252c424e97926bedf5be99bd8bf570319bcf74df8d36edeb3fb6db80a0246"));
+//! assert_eq!(root(&bt), hex("b6877e08163ec9f9f68f3287a319ae3c5c00d5efc9f2145bfd70b7120672eb43"));
+//! ```
 //!
-//! // The seeds. Certificate version 3 first binds each root to its number of rows ("salting").
-//! let salted = |salt: &str, root: &[u8; 32], rows: u8| {
-//!     let mut block = [0; 64];
-//!     block[..32].copy_from_slice(root);
-//!     block[32] = rows; // as four bytes, of which the others stay zero
-//!     *keyed_hash(hash(salt.as_bytes()).as_bytes(), &block).as_bytes()
+//! **3. The seeds** (section 3). Certificate version 3 first binds each root to its number of rows, which is
+//! called salting; versions 1 and 2 take the roots as they are. The seed of B comes first, and the seed of A
+//! depends on it.
+//!
+//! ```
+//! # fn hex(text: &str) -> [u8; 32] {
+//! #     std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+//! # }
+//! let job_key = hex("f537ebc57ff3db5906c87a03d7169e6cc62bc532608eb0951b418f8146e2603d");
+//! let hash_a = hex("7ef252c424e97926bedf5be99bd8bf570319bcf74df8d36edeb3fb6db80a0246");
+//! let hash_b = hex("b6877e08163ec9f9f68f3287a319ae3c5c00d5efc9f2145bfd70b7120672eb43");
+//! let salted = |salt: &str, root: [u8; 32], rows: u32| {
+//!     let block = [&root[..], &rows.to_le_bytes(), &[0; 28]].concat();
+//!     *blake3::keyed_hash(blake3::hash(salt.as_bytes()).as_bytes(), &block).as_bytes()
 //! };
-//! let bound_a = salted("pearl/cert-v3/noise-seed/A", &hash_a, 4);
-//! let bound_b = salted("pearl/cert-v3/noise-seed/B", &hash_b, 6);
-//! let seed_b = *hash(&[job_key, bound_b].concat()).as_bytes();
-//! let seed_a = *hash(&[seed_b, bound_a].concat()).as_bytes();
-//! assert_eq!((seed_b[0], seed_a[0]), (0x1b, 0x2c));
+//! let bound_a = salted("pearl/cert-v3/noise-seed/A", hash_a, 4);
+//! let bound_b = salted("pearl/cert-v3/noise-seed/B", hash_b, 6);
+//! let seed_b = *blake3::hash(&[job_key, bound_b].concat()).as_bytes();
+//! let seed_a = *blake3::hash(&[seed_b, bound_a].concat()).as_bytes();
+//! assert_eq!(seed_b, hex("1bf0d1bf4228b9cb4c22b5abf0e4818361277995f3e2dab5fce6f36de2752896"));
+//! assert_eq!(seed_a, hex("2cfe896f23e0b9f3ab69ff1b421c5ab07d7a6d56b8c2a847b5f14bdb3f4b999a"));
+//! ```
 //!
-//! // The noise. All its randomness is blocks of 32 bytes, numbered from 1, in two slots.
-//! fn block(seed: &[u8; 32], label: &[u8; 8], slot: usize, number: u8) -> [u8; 32] {
+//! **4. The noise** (section 4). All randomness is drawn in numbered blocks of 32 bytes. Slot 0 gives every
+//! *row* r small numbers; slot 1 gives every *column* two places among them. The noise of an entry is the
+//! difference of the numbers at its column's two places in its row. Take row 2, column 0 of A, where the
+//! miner's entry is 1:
+//!
+//! ```
+//! # fn hex(text: &str) -> [u8; 32] {
+//! #     std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+//! # }
+//! let seed_a = hex("2cfe896f23e0b9f3ab69ff1b421c5ab07d7a6d56b8c2a847b5f14bdb3f4b999a");
+//! let block = |slot: usize, number: u32| {
 //!     let mut message = [0; 64];
-//!     message[4 * slot] = number; // as four bytes, of which the others stay zero
-//!     message[32..40].copy_from_slice(label);
-//!     *keyed_hash(seed, &message).as_bytes()
-//! }
-//! // Slot 0 gives every row of the matrix one block of small numbers (r = 32 of them, so one block a row) …
-//! fn dense(seed: &[u8; 32], label: &[u8; 8], row: usize) -> [i8; 32] {
-//!     block(seed, label, 0, row as u8 + 1).map(|byte| (byte & 63) as i8 - 32)
-//! }
-//! // … and slot 1 gives every column two places in it, eight columns a block.
-//! fn places(seed: &[u8; 32], label: &[u8; 8], column: usize) -> (usize, usize) {
-//!     let bytes = block(seed, label, 1, (column / 8) as u8 + 1);
-//!     let word = u32::from_le_bytes(bytes.as_chunks().0[column % 8]);
-//!     let plus = word & 31;
-//!     let minus = plus ^ (1 + ((31 * u64::from(word)) >> 32) as u32); // never plus itself
-//!     (plus as usize, minus as usize)
-//! }
-//! // An entry's noise is the difference of the two.
-//! let noised = |matrix: &[i8], seed: &[u8; 32], label: &[u8; 8], row: usize, column: usize| {
-//!     let (plus, minus) = places(seed, label, column);
-//!     let dense = dense(seed, label, row);
-//!     matrix[row * 64 + column] + (dense[plus] - dense[minus])
+//!     message[4 * slot..4 * slot + 4].copy_from_slice(&(number + 1).to_le_bytes());
+//!     message[32..40].copy_from_slice(b"A_tensor");
+//!     *blake3::keyed_hash(&seed_a, &message).as_bytes()
 //! };
-//! let a_noised = |row, column| noised(&a, &seed_a, b"A_tensor", row, column);
-//! let bt_noised = |row, column| noised(&bt, &seed_b, b"B_tensor", row, column);
-//! // Row 2, column 0 of A: the entry is 1, the places are 7 and 15, and there stand -27 and 10.
-//! assert_eq!(places(&seed_a, b"A_tensor", 0), (7, 15));
-//! assert_eq!(a_noised(2, 0), 1 + (-27 - 10));
+//! // Row 2: its 32 numbers are one block, because r is 32.
+//! let small = block(0, 2).map(|byte| (byte & 63) as i8 - 32);
+//! // Column 0: the first of the eight words of block 0.
+//! let word = u32::from_le_bytes(block(1, 0)[..4].try_into().unwrap());
+//! let plus = word & 31;
+//! let minus = plus ^ (1 + ((31 * u64::from(word)) >> 32) as u32); // never `plus` itself
+//! assert_eq!((plus, minus), (7, 15));
+//! assert_eq!((small[7], small[15]), (-27, 10));
+//! assert_eq!(1 + small[7] - small[15], -36); // this is what is multiplied
+//! ```
 //!
-//! // The transcript of the tile of rows 2, 3 and columns 2, 3. After each slice of r columns the four running sums
-//! // are folded into one word.
+//! **5. The transcript** (section 5). A tile's sums grow r columns at a time, and after each slice all sums
+//! are folded into one word by exclusive or. Here are the noised rows 2 and 3 of A and of B^T; there are two
+//! slices.
+//!
+//! ```
+//! # use pearl_pow::{*, reference::*};
+//! # let header = Header::from_hex("000000204c81f2eb4ea42f7f05a0c233193a1966143ee22506206247ac59131e0f7f294c480d3b7e\
+//! # 404927eacd1c479cf3d58c06b607c5a6fbf4397bd4ac647aee28ae7a813bb16a0000011e").unwrap();
+//! # let pair = PeriodicPattern::from_offsets(&[0, 1]).unwrap();
+//! # let config = MiningConfiguration::dense(64, 32, pair, pair);
+//! # let (a, bt) = (test_matrix(1, 4 * 64), test_matrix(2, 6 * 64));
+//! # let matrix = |entries| Matrix::new(entries, 64).unwrap();
+//! # let product = Product::new(&header, &config, SeedRule::Salted, matrix(&a), matrix(&bt));
+//! # let rows = |noised: &[i8]| [noised[128..192].to_vec(), noised[192..256].to_vec()];
+//! # let (a, bt) = (rows(product.a_noised()), rows(product.bt_noised()));
+//! assert_eq!(a[0][..8], [-36, -18, -13, -18, -9, 1, -8, -21]); // row 2 of A, as begun above
+//! assert_eq!(bt[0][..8], [28, -43, -86, 37, 19, 61, -62, 2]); // row 2 of B^T
+//!
 //! let mut sums = [[0i32; 2]; 2];
 //! let mut words = [0u32; 16];
-//! let mut after_slice = Vec::new();
-//! for slice in 0..64 / 32 {
-//!     for column in slice * 32..(slice + 1) * 32 {
-//!         for (i, sums) in sums.iter_mut().enumerate() {
-//!             for (j, sum) in sums.iter_mut().enumerate() {
-//!                 *sum += i32::from(a_noised(2 + i, column)) * i32::from(bt_noised(2 + j, column));
+//! for slice in 0..2 {
+//!     for column in 32 * slice..32 * (slice + 1) {
+//!         for i in 0..2 {
+//!             for j in 0..2 {
+//!                 sums[i][j] += i32::from(a[i][column]) * i32::from(bt[j][column]);
 //!             }
 //!         }
 //!     }
-//!     let fold = sums.iter().flatten().fold(0, |fold, &sum| fold ^ sum as u32);
+//!     let fold = (sums[0][0] ^ sums[0][1] ^ sums[1][0] ^ sums[1][1]) as u32;
 //!     words[slice % 16] = words[slice % 16].rotate_left(13) ^ fold;
-//!     after_slice.push((sums, fold));
+//!     match slice {
+//!         0 => assert_eq!((sums, fold), ([[-16333, 4306], [-3499, -12078]], 0xffff_f266)),
+//!         _ => assert_eq!((sums, fold), ([[-21738, 16339], [-7051, 4232]], 0x0000_6038)), // they run on
+//!     }
 //! }
-//! assert_eq!(after_slice[0], ([[-16333, 4306], [-3499, -12078]], 0xffff_f266));
-//! assert_eq!(after_slice[1], ([[-21738, 16339], [-7051, 4232]], 0x0000_6038));
+//! assert_eq!(words[..3], [0xffff_f266, 0x0000_6038, 0]);
+//! ```
 //!
-//! // The jackpot, a number whose first byte is the least significant one.
-//! let message: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-//! let jackpot = *keyed_hash(&seed_a, &message).as_bytes();
-//! assert_eq!(jackpot[28..], [0xa9, 0x05, 0xc5, 0x03]); // 0x03c505a9…
+//! **6. The jackpot** (sections 5 and 6) is the hash of the sixteen words under the seed of A, read as a
+//! number whose first byte is the least significant one. It is a hit if it is not above the bound: the
+//! target, times the multiply-accumulates that the tile cost, 2·2·64 = 256.
 //!
-//! // The bound is the target times the work of a tile, h·w·k = 256. With this target it is 0x0400…: a hit.
-//! use pearl_pow::{Target, U256};
-//! let target = Target(U256::from(1_u64) << 242_usize);
-//! let bound = target.plain_bound(&config);
-//! assert_eq!(bound, target.0 * U256::from(2 * 2 * 64_u64));
-//! assert!(U256::from_le_bytes(jackpot) <= bound);
+//! ```
+//! # fn hex(text: &str) -> [u8; 32] {
+//! #     std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+//! # }
+//! use pearl_pow::U256;
+//! let seed_a = hex("2cfe896f23e0b9f3ab69ff1b421c5ab07d7a6d56b8c2a847b5f14bdb3f4b999a");
+//! let mut message = [0; 64];
+//! message[..8].copy_from_slice(&[0x66, 0xf2, 0xff, 0xff, 0x38, 0x60, 0, 0]);
+//! let jackpot = blake3::keyed_hash(&seed_a, &message);
+//! let number = U256::from_le_bytes(*jackpot.as_bytes());
+//! assert_eq!(format!("{number:064x}"), "03c505a90ac066286e328ace0512f45a246d2b94def3a89c72ff3663003f0da9");
 //!
-//! // The crate's own miner finds the same tile, and nothing before it.
-//! use pearl_pow::{Matrix, reference::Product, verify};
-//! let version = pearl_pow::CertificateVersion::V3;
+//! let target = U256::from(1) << 242; // a very easy one
+//! let bound = target * U256::from(256);
+//! assert_eq!(format!("{bound:064x}"), format!("{:0<64}", "04"));
+//! assert!(number <= bound);
+//! ```
+//!
+//! **7. The proof** (sections 7 to 9) opens the tile's rows. The crate's own miner finds the same tile, and
+//! no other before it. A verifier follows the proof as far as the roots and then refuses: no network takes a
+//! product this small.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use pearl_pow::reference::{Product, test_matrix};
+//! use pearl_pow::{CertificateVersion, Header, Job, Matrix, MiningConfiguration, PeriodicPattern, Target, U256};
+//!
+//! # let header = Header::from_hex("000000204c81f2eb4ea42f7f05a0c233193a1966143ee22506206247ac59131e0f7f294c480d3b7e\
+//! # 404927eacd1c479cf3d58c06b607c5a6fbf4397bd4ac647aee28ae7a813bb16a0000011e")?;
+//! let pair = PeriodicPattern::from_offsets(&[0, 1])?;
+//! let config = MiningConfiguration::dense(64, 32, pair, pair);
+//! let certificate = CertificateVersion::V3;
+//! let (a, bt) = (test_matrix(1, 4 * 64), test_matrix(2, 6 * 64));
 //! let (a, bt) = (Matrix::new(&a, 64)?, Matrix::new(&bt, 64)?);
-//! let product = Product::new(&header, &config, version.seed_rule(), a, bt);
-//! let hit = product.mine(bound).expect("we have just found it by hand");
-//! assert_eq!((hit.rows[0], hit.cols[0], hit.jackpot), (2, 2, jackpot));
+//! let product = Product::new(&header, &config, certificate.seed_rule(), a, bt);
 //!
-//! // The proof opens the rows: here one leaf of 1024 bytes of each matrix, which is all of it.
+//! let target = Target(U256::from(1) << 242);
+//! let hit = product.mine(target.plain_bound(&config)).expect("we have just found it by hand");
+//! assert_eq!((hit.rows.as_slice(), hit.cols.as_slice()), (&[2, 3][..], &[2, 3][..]));
+//! assert_eq!(hit.jackpot[28..], [0xa9, 0x05, 0xc5, 0x03]);
+//!
+//! // One leaf of 1024 bytes of each matrix, no siblings, and 2 + 2 rows.
 //! let proof = product.prove(&hit);
-//! assert_eq!(proof.encode().len(), 177 + 1040 * 2 + 32 * 0 + 8 * (2 + 2));
+//! assert_eq!(proof.encode().len(), 177 + 1040 * 2 + 32 * 0 + 8 * 4);
 //!
-//! // A verifier follows the roots, and then refuses: no network takes a product this small.
-//! let job = pearl_pow::Job { header, target: Some(target), certificate: version, rank_penalty: false };
-//! let refused = verify(&job, &proof).unwrap_err();
+//! let job = Job { header, target: Some(target), certificate, rank_penalty: false };
+//! let refused = pearl_pow::verify(&job, &proof).unwrap_err();
 //! assert_eq!(refused.to_string(), "k = 64 is smaller than 1024 (rule 13)");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! From here to a legal proof only sizes change: k of at least 2048 with rank 128, 32 to 256 sums in a tile, and
-//! matrices with so many leaves that a few *siblings* stand in for the unopened rest of the tree.
+//! From here to a legal proof only sizes change: k of at least 2048 with rank 128, 32 to 256 sums in a tile,
+//! and matrices with so many leaves that a few *siblings* stand in for the unopened rest of the tree.
 //!
 //! # What this crate does not do
 //!
-//! It multiplies no faster than it must to verify: a miner brings its own kernel and uses [`keys`], [`noise`],
-//! [`transcript::Transcript`], [`Tree`] and [`MatrixOpening`] around it. It knows dense Int7 products only: mixture-of-experts
-//! proofs and certificate versions from 4 on are typed errors.
+//! It multiplies no faster than it must to verify: a miner brings its own kernel and uses [`keys`],
+//! [`noise`], [`transcript::Transcript`], [`Tree`] and [`MatrixOpening`] around it. It knows dense Int7
+//! products only: mixture-of-experts proofs and certificate versions from 4 on are typed errors.
 #![forbid(unsafe_code)]
 
 pub mod address;

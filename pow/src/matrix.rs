@@ -9,7 +9,7 @@ pub struct Matrix<'a> {
     columns: usize,
 }
 
-/// The entries do not fill whole rows.
+/// The entries do not fill whole rows (section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{entries} entries are not whole rows of {columns}")]
 pub struct NotRectangular {
@@ -20,7 +20,7 @@ pub struct NotRectangular {
 }
 
 impl<'a> Matrix<'a> {
-    /// A view of `entries` as rows of `columns` entries.
+    /// A view of `entries` as rows of `columns` entries (section 2).
     ///
     /// # Errors
     ///
@@ -32,17 +32,17 @@ impl<'a> Matrix<'a> {
         Ok(Self { entries, columns })
     }
 
-    /// Number of rows.
+    /// Number of rows (section 2).
     pub fn rows(&self) -> usize {
         self.entries.len() / self.columns
     }
 
-    /// Entries in a row.
+    /// Entries in a row (section 2).
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// One row.
+    /// One row (section 2).
     ///
     /// # Panics
     ///
@@ -51,7 +51,7 @@ impl<'a> Matrix<'a> {
         &self.entries[row * self.columns..][..self.columns]
     }
 
-    /// All entries, row by row.
+    /// All entries, row by row (section 2).
     pub fn entries(&self) -> &'a [i8] {
         self.entries
     }

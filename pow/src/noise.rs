@@ -1,8 +1,8 @@
 //! The noise that is added to both matrices (section 4).
 //!
-//! For each matrix the noise is a product of two factors drawn from its seed: a *dense* one, of one short row of
-//! `rank` entries for each row of the matrix, and a *sparse* one, which has +1 and −1 at two positions of each
-//! column. So every entry of the noise is the difference of two entries of the row's dense factor:
+//! For each matrix the noise is a product of two factors drawn from its seed: a *dense* one, of one short row
+//! of `rank` entries for each row of the matrix, and a *sparse* one, which has +1 and −1 at two positions of
+//! each column. So every entry of the noise is the difference of two entries of the row's dense factor:
 //!
 //! ```text
 //! noise[row][column] = dense[row][p(column)] - dense[row][q(column)]
@@ -48,12 +48,12 @@ impl Noise {
         Self { side, seed: *seed, rank, pairs: sparse_factor(side, seed, rank, columns) }
     }
 
-    /// The sparse factor, one pair for each column.
+    /// The sparse factor, one pair for each column (section 4).
     pub fn pairs(&self) -> &[IndexPair] {
         &self.pairs
     }
 
-    /// The noise of one row, for as many columns as the sparse factor has: −63 to 63.
+    /// The noise of one row, for as many columns as the sparse factor has: −63 to 63 (section 4).
     ///
     /// Costs `rank / 32` hashes and a subtraction for each column.
     pub fn row(&self, row: u32) -> impl Iterator<Item = i8> + use<'_> {

@@ -1,5 +1,5 @@
-//! One matrix's half of a proof: the rows of the tile, the leaves they lie in, and the way to the root (sections 8
-//! and 9).
+//! One matrix's half of a proof: the rows of the tile, the leaves they lie in, and the way to the root
+//! (sections 8 and 9).
 
 use crate::Digest;
 use crate::commitment::{LEAF_LEN, Leaf, Tree, leaves_of_rows};
@@ -25,7 +25,7 @@ pub struct MatrixOpening {
 }
 
 impl MatrixOpening {
-    /// Opens `rows` (ascending) of `matrix`, whose tree under the job key is `tree`.
+    /// Opens `rows` (ascending) of `matrix`, whose tree under the job key is `tree` (sections 8 and 9).
     ///
     /// Hashes at most fifteen leaves for each opened leaf and copies the opened ones.
     ///

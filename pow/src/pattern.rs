@@ -1,11 +1,12 @@
 //! Periodic patterns: which rows of a matrix form one tile (section 2.2).
 //!
-//! A pattern is a set of offsets. It is written as up to three loops, innermost first, each a stride and a length.
-//! The loops are nested: every stride is a multiple of the extent (stride × length) of the loop before it, so that
-//! the offsets come out ascending and copies of the pattern tile the rows without overlap.
+//! A pattern is a set of offsets. It is written as up to three loops, innermost first, each a stride and a
+//! length. The loops are nested: every stride is a multiple of the extent (stride × length) of the loop
+//! before it, so that the offsets come out ascending and copies of the pattern tile the rows without overlap.
 //!
-//! A proof does not carry its pattern. The verifier rebuilds it from the listed rows, and only one of the ways to
-//! write a pattern, the canonical one that [`PeriodicPattern::from_offsets`] finds, gives the job key it expects.
+//! A proof does not carry its pattern. The verifier rebuilds it from the listed rows, and only one of the
+//! ways to write a pattern, the canonical one that [`PeriodicPattern::from_offsets`] finds, gives the job key
+//! it expects.
 
 /// A canonical periodic pattern (section 2.2).
 ///
@@ -113,10 +114,10 @@ pub enum PatternError {
 const PERIOD_MAX: u64 = 1 << 24;
 
 impl PeriodicPattern {
-    /// Length of the encoded form in bytes.
+    /// Length of the encoded form in bytes (section 2.2).
     pub const LEN: usize = 6;
 
-    /// The canonical pattern of some offsets: strictly increasing, starting at 0.
+    /// The canonical pattern of some offsets: strictly increasing, starting at 0 (section 2.2).
     ///
     /// # Errors
     ///
@@ -130,7 +131,8 @@ impl PeriodicPattern {
             return Err(PatternError::NotIncreasing { previous: pair[0], next: pair[1] });
         }
 
-        // From the outermost loop inwards: find the shortest prefix that the rest repeats, then look at the prefix.
+        // From the outermost loop inwards: find the shortest prefix that the rest repeats, then look at the
+        // prefix.
         let mut found: Vec<(u64, u64)> = Vec::new();
         let mut rest = offsets;
         while rest.len() > 1 {
@@ -161,11 +163,12 @@ impl PeriodicPattern {
         Self::from_bytes(&bytes)
     }
 
-    /// The pattern of a tile's absolute rows, and the tile's base (its first row).
+    /// The pattern of a tile's absolute rows, and the tile's base (its first row) (section 2.2).
     ///
     /// # Errors
     ///
-    /// As [`from_offsets`](Self::from_offsets), and [`PatternError::InvalidBase`] when tiles may not start there.
+    /// As [`from_offsets`](Self::from_offsets), and [`PatternError::InvalidBase`] when tiles may not start
+    /// there.
     pub fn from_rows(rows: &[u64]) -> Result<(Self, u64), PatternError> {
         let &base = rows.first().ok_or(PatternError::Empty)?;
         if let Some(pair) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
@@ -176,7 +179,7 @@ impl PeriodicPattern {
         if pattern.is_base(base) { Ok((pattern, base)) } else { Err(PatternError::InvalidBase { base }) }
     }
 
-    /// `length` neighbouring rows: 0, 1, 2, …
+    /// The pattern of `length` neighbouring rows: 0, 1, 2, and so on (section 2.2).
     ///
     /// # Errors
     ///
@@ -185,7 +188,7 @@ impl PeriodicPattern {
         Self::from_offsets(&(0..u64::from(length).min(257)).collect::<Vec<_>>())
     }
 
-    /// Decodes the 6-byte form and insists on the canonical one.
+    /// Decodes the 6-byte form and insists on the canonical one (section 2.2).
     ///
     /// # Errors
     ///
@@ -215,7 +218,7 @@ impl PeriodicPattern {
         Ok(Self { loops })
     }
 
-    /// The 6-byte form.
+    /// The 6-byte form (section 2.2).
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         let mut extent = 1;
@@ -227,27 +230,27 @@ impl PeriodicPattern {
         bytes
     }
 
-    /// The three loops, innermost first; unused ones are (period, 1).
+    /// The three loops, innermost first; unused ones are (period, 1) (section 2.2).
     pub const fn loops(&self) -> [Loop; 3] {
         self.loops
     }
 
-    /// Number of offsets.
+    /// Number of offsets (section 2.2).
     pub fn size(&self) -> u32 {
         self.loops.iter().map(|step| step.length).product()
     }
 
-    /// Rows after which tiles repeat, at most 2^24.
+    /// Rows after which tiles repeat, at most 2^24 (section 2.2).
     pub fn period(&self) -> u32 {
         self.loops[2].stride * self.loops[2].length
     }
 
-    /// The largest offset.
+    /// The largest offset (section 2.2).
     pub fn max_offset(&self) -> u32 {
         self.loops.iter().map(|step| step.stride * (step.length - 1)).sum()
     }
 
-    /// The offsets, ascending.
+    /// The offsets, ascending (section 2.2).
     pub fn offsets(&self) -> impl Iterator<Item = u32> + use<> {
         let [inner, middle, outer] = self.loops;
         (0..outer.length).flat_map(move |c| {
@@ -257,7 +260,7 @@ impl PeriodicPattern {
         })
     }
 
-    /// Whether a tile may start at row `base` (`offset_is_valid`).
+    /// Whether a tile may start at row `base` (`offset_is_valid`) (section 2.2).
     ///
     /// The tiles of all such bases cover every row exactly once.
     pub fn is_base(&self, base: u64) -> bool {
@@ -268,7 +271,7 @@ impl PeriodicPattern {
         })
     }
 
-    /// The bases of all tiles that lie within `dimension` rows, ascending.
+    /// The bases of all tiles that lie within `dimension` rows, ascending (section 2.2).
     ///
     /// Includes tiles that fit inside a last, partial period; the verifier accepts those too.
     pub fn bases(&self, dimension: u64) -> impl Iterator<Item = u64> + use<> {
@@ -277,7 +280,7 @@ impl PeriodicPattern {
             .filter(move |&base| pattern.is_base(base))
     }
 
-    /// The bases of the tiles that partition `dimension` rows, in the reference miner's order.
+    /// The bases of the tiles that partition `dimension` rows, in the reference miner's order (section 2.2).
     ///
     /// # Errors
     ///
@@ -291,7 +294,7 @@ impl PeriodicPattern {
         }
     }
 
-    /// The rows of the tile that starts at `base`.
+    /// The rows of the tile that starts at `base` (section 2.2).
     pub fn tile(&self, base: u64) -> impl Iterator<Item = u64> + use<> {
         self.offsets().map(move |offset| base + u64::from(offset))
     }

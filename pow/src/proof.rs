@@ -1,8 +1,8 @@
 //! The plain proof and its bytes (section 9).
 //!
-//! The layout is fixed-width little-endian integers, lengths before lists, no tags but the last byte. The writer makes
-//! the canonical form. The reader is strict: it takes every byte or refuses, and it never reserves more memory than the
-//! input it was given could fill.
+//! The layout is fixed-width little-endian integers, lengths before lists, no tags but the last byte. The
+//! writer makes the canonical form. The reader is strict: it takes every byte or refuses, and it never
+//! reserves more memory than the input it was given could fill.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -111,7 +111,7 @@ impl PlainProof {
         177 + side(&self.a) + side(&self.bt)
     }
 
-    /// The bytes, with the trailing tag.
+    /// The bytes, with the trailing tag (section 9.1).
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_len());
         let number = |bytes: &mut Vec<u8>, value: u64| bytes.extend_from_slice(&value.to_le_bytes());
@@ -143,7 +143,7 @@ impl PlainProof {
         bytes
     }
 
-    /// Reads a proof: every byte of the input, and nothing but it.
+    /// Reads a proof: every byte of the input, and nothing but it (section 9.1).
     ///
     /// A missing last tag is accepted, as the reference does, and reported as [`Encoding::LegacyV1`].
     ///
@@ -175,7 +175,7 @@ impl PlainProof {
         STANDARD.encode(self.encode())
     }
 
-    /// Reads the text form.
+    /// Reads the text form (section 9.2).
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! A plain miner that is obviously right and takes its time.
 //!
-//! It follows the page of section 0 line by line, keeps whole matrices and whole noise matrices in memory, and shares
-//! nothing with the verifier beyond the hashes. Fast kernels are compared with it; nobody should earn with it.
+//! It follows the page of section 0 line by line, keeps whole matrices and whole noise matrices in memory,
+//! and shares nothing with the verifier beyond the hashes. Fast kernels are compared with it; nobody should
+//! earn with it.
 
 use crate::certificate::SeedRule;
 use crate::commitment::Tree;
@@ -44,7 +45,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The jackpot as the number that is compared.
+    /// The jackpot as the number that is compared (section 5).
     pub fn number(&self) -> U256 {
         jackpot_number(&self.jackpot)
     }
@@ -78,32 +79,33 @@ impl<'a> Product<'a> {
         Self { config: *config, a, bt, a_tree, bt_tree, seeds, a_noised, bt_noised }
     }
 
-    /// The root of A, `hash_a`.
+    /// The root of A, `hash_a` (section 3).
     pub fn hash_a(&self) -> &Digest {
         self.a_tree.root()
     }
 
-    /// The root of B^T, `hash_b`.
+    /// The root of B^T, `hash_b` (section 3).
     pub fn hash_b(&self) -> &Digest {
         self.bt_tree.root()
     }
 
-    /// The seeds of the noise.
+    /// The seeds of the noise (section 3).
     pub fn seeds(&self) -> &NoiseSeeds {
         &self.seeds
     }
 
-    /// A with its noise, row by row.
+    /// A with its noise, row by row (section 4).
     pub fn a_noised(&self) -> &[i8] {
         &self.a_noised
     }
 
-    /// B^T with its noise, row by row.
+    /// B^T with its noise, row by row (section 4).
     pub fn bt_noised(&self) -> &[i8] {
         &self.bt_noised
     }
 
-    /// Computes the tile whose first row of A is `row_base` and whose first row of B^T is `col_base` (section 5).
+    /// Computes the tile whose first row of A is `row_base` and whose first row of B^T is `col_base` (section
+    /// 5).
     ///
     /// # Panics
     ///
@@ -142,7 +144,8 @@ impl<'a> Product<'a> {
         })
     }
 
-    /// The first tile whose jackpot is not above `bound`, or `None` if no tile of this product is (section 0).
+    /// The first tile whose jackpot is not above `bound`, or `None` if no tile of this product is (section
+    /// 0).
     ///
     /// `bound` is the scaled one: [`Target::bound`](crate::Target::bound).
     pub fn mine(&self, bound: U256) -> Option<Attempt> {
@@ -170,10 +173,11 @@ fn noised(matrix: Matrix<'_>, noise: &Noise) -> Vec<i8> {
         .collect()
 }
 
-/// Fills a matrix from a seed that is not 0, with the generator of the test vectors (xorshift64\*): −64 to 64.
+/// Fills a matrix from a seed that is not 0, with the generator of the test vectors (xorshift64\*): −64 to
+/// 64.
 ///
-/// Good enough for tests and benchmarks. A miner draws from the operating system's randomness, because two workers
-/// with the same matrices do the same work.
+/// Good enough for tests and benchmarks. A miner draws from the operating system's randomness, because two
+/// workers with the same matrices do the same work.
 pub fn test_matrix(seed: u64, entries: usize) -> Vec<i8> {
     let mut state = seed;
     (0..entries)

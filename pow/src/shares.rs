@@ -1,7 +1,7 @@
 //! What a target means in work and time (section 6.4).
 //!
-//! One *hash* is one multiply-accumulate, as pools count it. The numbers here are for people; nothing is decided by
-//! them, so they are floating-point.
+//! One *hash* is one multiply-accumulate, as pools count it. The numbers here are for people; nothing is
+//! decided by them, so they are floating-point.
 
 use crate::U256;
 use crate::config::MiningConfiguration;
@@ -9,8 +9,8 @@ use crate::difficulty::Target;
 
 /// How a pool turns its difficulty number into a target (section 6.4).
 ///
-/// The two differ by a factor of 65535/65536. Mine with the target that the pool sends, never with one worked out from
-/// its difficulty.
+/// The two differ by a factor of 65535/65536. Mine with the target that the pool sends, never with one worked
+/// out from its difficulty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolConvention {
     /// `T = ⌊0xFFFF·2^208 / D⌋`: HeroMiners, LuckyPool.
@@ -20,7 +20,7 @@ pub enum PoolConvention {
 }
 
 impl PoolConvention {
-    /// The target of a difficulty; `None` for 0, which no share could have.
+    /// The target of a difficulty; `None` for 0, which no share could have (section 6.4).
     pub fn target(self, difficulty: u64) -> Option<Target> {
         let difficulty = U256::from(difficulty);
         Some(Target(match self {
@@ -29,7 +29,7 @@ impl PoolConvention {
         }))
     }
 
-    /// The difficulty of a target; infinite for a target of zero in the first convention.
+    /// The difficulty of a target; infinite for a target of zero in the first convention (section 6.4).
     pub fn difficulty(self, target: Target) -> f64 {
         match self {
             Self::Bitcoin => 65535.0 * 2f64.powi(208) / to_f64(target.0),
@@ -45,8 +45,8 @@ pub fn success_probability(config: &MiningConfiguration, target: Target, rank_pe
 
 /// Hashes to be computed on average until an attempt meets the bound.
 ///
-/// The same for every tile shape; twice as many for every doubling of the rank above 128 under the rank-penalty rule.
-/// It is never less than one attempt's worth.
+/// The same for every tile shape; twice as many for every doubling of the rank above 128 under the
+/// rank-penalty rule. It is never less than one attempt's worth.
 pub fn expected_hashes(config: &MiningConfiguration, target: Target, rank_penalty: bool) -> f64 {
     config.hashes_per_attempt() as f64 / success_probability(config, target, rank_penalty)
 }
@@ -58,7 +58,7 @@ pub fn expected_hashes_of_target(target: Target) -> f64 {
     2f64.powi(256) / to_f64(target.0)
 }
 
-/// Seconds that some hashes take at `hashrate` hashes per second; infinite at a rate of 0.
+/// Seconds that some hashes take at `hashrate` hashes per second; infinite at a rate of 0 (section 6.4).
 pub fn expected_seconds(hashes: f64, hashrate: f64) -> f64 {
     hashes / hashrate
 }

@@ -1,8 +1,8 @@
 //! The transcript of a tile's product and the jackpot (section 5).
 //!
-//! A tile's sums grow slice by slice, each slice `rank` columns wide. After every slice all sums are folded into one
-//! word by exclusive or, and that word into one of sixteen. The sixteen words are the trace that the whole product was
-//! computed; their hash, keyed with the seed of A, is the jackpot.
+//! A tile's sums grow slice by slice, each slice `rank` columns wide. After every slice all sums are folded
+//! into one word by exclusive or, and that word into one of sixteen. The sixteen words are the trace that the
+//! whole product was computed; their hash, keyed with the seed of A, is the jackpot.
 
 use crate::Digest;
 
@@ -14,19 +14,19 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Adds the exclusive or of all sums after the next slice.
+    /// Adds the exclusive or of all sums after the next slice (section 5).
     pub fn fold(&mut self, xor: u32) {
         let word = &mut self.words[self.slices % 16];
         *word = word.rotate_left(13) ^ xor;
         self.slices += 1;
     }
 
-    /// The words, word 0 first.
+    /// The words, word 0 first (section 5).
     pub const fn words(&self) -> &[u32; 16] {
         &self.words
     }
 
-    /// The 64 bytes that are hashed: each word with its least significant byte first.
+    /// The 64 bytes that are hashed: each word with its least significant byte first (section 5).
     pub fn message(&self) -> [u8; 64] {
         let mut message = [0; 64];
         for (bytes, word) in message.chunks_exact_mut(4).zip(self.words) {
@@ -35,7 +35,7 @@ impl Transcript {
         message
     }
 
-    /// The jackpot: one keyed block, the key being the seed of A.
+    /// The jackpot: one keyed block, the key being the seed of A (section 5).
     pub fn jackpot(&self, seed_a: &Digest) -> Digest {
         *blake3::keyed_hash(seed_a, &self.message()).as_bytes()
     }
@@ -48,10 +48,10 @@ impl From<[u32; 16]> for Transcript {
     }
 }
 
-/// The transcript of one tile.
+/// The transcript of one tile (section 5).
 ///
-/// `a` holds the tile's noised rows of A one after the other, `bt` those of B^T; `length` is the number of columns that
-/// take part (`k - k mod r`) and the length of every row in them.
+/// `a` holds the tile's noised rows of A one after the other, `bt` those of B^T; `length` is the number of
+/// columns that take part (`k - k mod r`) and the length of every row in them.
 ///
 /// # Panics
 ///

@@ -6,14 +6,16 @@
 //! decode -> shape -> pattern -> leaves -> roots -> parameters -> values -> difficulty -> rank penalty
 //! ```
 //!
-//! Nothing is allocated or computed on the word of a proof before a stage has bounded it: a proof costs time and
-//! memory in proportion to its own bytes until its roots are found to be right, and a few megabytes after that.
+//! Nothing is allocated or computed on the word of a proof before a stage has bounded it: a proof costs time
+//! and memory in proportion to its own bytes until its roots are found to be right, and a few megabytes after
+//! that.
 //!
 //! # Limitations
 //!
-//! The reference tolerates surplus siblings and leaves that are not in ascending order. So does this verifier, and it
-//! says so in [`Verified::deviations`]; [`verify_canonical`] refuses them. What the reference does with leaves that no
-//! listed row needs is not known; here they are a deviation too. Mixture-of-experts proofs are refused.
+//! The reference tolerates surplus siblings and leaves that are not in ascending order. So does this
+//! verifier, and it says so in [`Verified::deviations`]; [`verify_canonical`] refuses them. What the
+//! reference does with leaves that no listed row needs is not known; here they are a deviation too.
+//! Mixture-of-experts proofs are refused.
 
 use ruint::aliases::U256;
 
@@ -31,7 +33,7 @@ use crate::proof::{DecodeError, Encoding, PlainProof};
 use crate::transcript::{Transcript, tile_transcript};
 use crate::{Digest, Side};
 
-/// What a proof is checked against.
+/// What a proof is checked against (sections 6 and 12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Job {
     /// The header that the proof is for.
@@ -45,7 +47,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// The unscaled target that decides.
+    /// The unscaled target that decides (section 6.3).
     pub fn effective_target(&self) -> Target {
         self.target.unwrap_or_else(|| self.header.nbits().target())
     }
@@ -77,7 +79,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All stages in order.
+    /// All stages in order (section 7).
     pub const ALL: [Self; 10] = [
         Self::Decode,
         Self::Shape,
@@ -91,7 +93,7 @@ impl Stage {
         Self::RankPenalty,
     ];
 
-    /// The stage's name in reports, such as `hash_a`.
+    /// The stage's name in reports, such as `hash_a` (section 7).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
@@ -241,7 +243,8 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The stage that refused; `None` for [`Rejection::NotCanonical`], which comes after all of them.
+    /// The stage that refused; `None` for [`Rejection::NotCanonical`], which comes after all of them (section
+    /// 7).
     pub const fn stage(&self) -> Option<Stage> {
         Some(match self {
             Self::Decode(_) => Stage::Decode,
@@ -302,7 +305,7 @@ pub enum Deviation {
     },
 }
 
-/// A proof that was found to be valid, with what was found on the way.
+/// A proof that was found to be valid, with what was found on the way (section 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The configuration that the proof was made with.
@@ -342,7 +345,7 @@ impl Verified {
     }
 }
 
-/// What a stage that passed has found; given to the observer of [`verify_staged`].
+/// What a stage that passed has found; given to the observer of [`verify_staged`] (section 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Passed {
@@ -411,7 +414,7 @@ pub enum Passed {
 }
 
 impl Passed {
-    /// The stage that passed.
+    /// The stage that passed (section 7).
     pub const fn stage(&self) -> Stage {
         match self {
             Self::Decode { .. } => Stage::Decode,
@@ -450,7 +453,7 @@ pub fn verify_canonical(job: &Job, bytes: &[u8]) -> Result<Verified, Rejection> 
     }
 }
 
-/// Reads a proof and checks it.
+/// Reads a proof and checks it (section 7).
 ///
 /// # Errors
 ///
@@ -459,7 +462,7 @@ pub fn verify_bytes(job: &Job, bytes: &[u8]) -> Result<Verified, Rejection> {
     verify_bytes_staged(job, bytes, &mut |_| {})
 }
 
-/// As [`verify_bytes`], and `observer` hears of every stage as it passes.
+/// As [`verify_bytes`], and `observer` hears of every stage as it passes (section 7).
 ///
 /// # Errors
 ///
@@ -478,7 +481,7 @@ pub fn verify_bytes_staged(
     Ok(verified)
 }
 
-/// As [`verify`], and `observer` hears of every stage as it passes.
+/// As [`verify`], and `observer` hears of every stage as it passes (section 7).
 ///
 /// # Errors
 ///

@@ -108,7 +108,8 @@ fn the_jackpot_from_the_wrong_end() {
     confirmed(&job(), &proof, Mistake::BigEndian);
 }
 
-/// The transcript of tile rows under another way to sum; `entries` gives the two matrices that are multiplied.
+/// The transcript of tile rows under another way to sum; `entries` gives the two matrices that are
+/// multiplied.
 fn transcript(a: &[i8], bt: &[i8], attempt: &pearl_pow::reference::Attempt, reset: bool) -> Transcript {
     let mut transcript = Transcript::default();
     let mut sums = vec![0_i32; attempt.rows.len() * attempt.cols.len()];

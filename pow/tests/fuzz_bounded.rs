@@ -1,4 +1,5 @@
-//! The fuzz targets' functions on a bounded number of random and of mutated inputs, for machines without a fuzzer.
+//! The fuzz targets' functions on a bounded number of random and of mutated inputs, for machines without a
+//! fuzzer.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
@@ -51,7 +52,8 @@ fn apply(bytes: &mut Vec<u8>, mutation: &Mutation) {
             bytes[at] = *byte;
         }
         Mutation::Number(at, number) => {
-            // Every number stands at a multiple of eight in these proofs: leaves and digests are multiples of it.
+            // Every number stands at a multiple of eight in these proofs: leaves and digests are multiples of
+            // it.
             let at = at.index(bytes.len() / 8) * 8;
             bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }

@@ -16,7 +16,8 @@ struct Watched;
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is handed to the system's allocator as it came; counting touches no memory of the caller.
+// SAFETY: every call is handed to the system's allocator as it came; counting touches no memory of the
+// caller.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();

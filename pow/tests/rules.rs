@@ -88,7 +88,8 @@ fn valid(id: &str) -> (Job, PlainProof) {
 #[test]
 fn integers_that_are_too_wide_are_named() {
     let (job, proof) = valid("v1");
-    let cases: [(fn(&mut PlainProof), &str, u64); 4] = [
+    type Change = fn(&mut PlainProof);
+    let cases: [(Change, &str, u64); 4] = [
         (|proof| proof.m = 1 << 32, "m", u64::from(u32::MAX)),
         (|proof| proof.n = u64::MAX, "n", u64::from(u32::MAX)),
         (|proof| proof.k = 1 << 40, "k", u64::from(u32::MAX)),

@@ -1,7 +1,7 @@
 //! `pearlbed verify`: whether a plain proof is valid, and if not, where it breaks and why it probably does.
 //!
-//! The verdict is `pearl_pow`'s. Here the job is put together from the flags, the proof is read, and every stage is
-//! shown with what was found.
+//! The verdict is `pearl_pow`'s. Here the job is put together from the flags, the proof is read, and every
+//! stage is shown with what was found.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -131,8 +131,8 @@ struct Input {
 }
 
 impl Input {
-    /// Text that is base64 through and through is decoded. A binary proof has zero bytes near its start and never
-    /// looks like text.
+    /// Text that is base64 through and through is decoded. A binary proof has zero bytes near its start and
+    /// never looks like text.
     fn decode(input: Vec<u8>) -> Result<Self, Error> {
         let text = input.trim_ascii();
         let looks_like_text =

@@ -1,5 +1,5 @@
-//! What the fuzz targets and the bounded test run share: functions that take any bytes and must neither panic nor find
-//! a contradiction.
+//! What the fuzz targets and the bounded test run share: functions that take any bytes and must neither panic
+//! nor find a contradiction.
 
 use pearl_pow::address::Address;
 use pearl_pow::commitment::Tree;
@@ -55,7 +55,8 @@ pub fn verifier(bytes: &[u8]) {
     assert_eq!(verify_canonical(&job, bytes).is_ok(), canonical);
 }
 
-/// A proof whose roots are right and whose everything else is whatever the bytes say reaches the later stages.
+/// A proof whose roots are right and whose everything else is whatever the bytes say reaches the later
+/// stages.
 ///
 /// Gives back the stage that refused it, if any.
 pub fn committed_proof(bytes: &[u8]) -> Option<Stage> {
