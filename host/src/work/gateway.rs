@@ -166,6 +166,9 @@ impl Client {
         for event in self.desk.take_events() {
             self.context.emit(event).await?;
         }
+        if self.desk.is_curious() {
+            self.ask_node();
+        }
         let (condition, endpoints) = (self.desk.condition(now), self.endpoints());
         self.context.status.send_if_modified(|status| {
             let news = status.condition != condition || status.endpoints != endpoints;
@@ -250,6 +253,7 @@ impl Client {
             return;
         }
         let node = node.clone();
+        self.desk.node_asked();
         let headers = self.desk.questions();
         let wants_template = self.desk.wants_template(Instant::now());
         self.count(1, 0);

@@ -603,7 +603,7 @@ impl Session {
             }
             Verdict::Refused { stage, why } => self.refused(epoch, sequence, &stage, &why),
             Verdict::NotTaken(why) => {
-                self.trouble(&format!("a verified proof was not taken: {why}"));
+                self.trouble_at(&format!("a verified proof was not taken: {why}"), Instant::now());
                 self.receipt(epoch, sequence, Receipt::Busy, &why);
             }
         }

@@ -97,6 +97,8 @@ pub struct Desk {
     /// Hand-overs in a row that came to nothing.
     fruitless: u32,
     node: Option<NodeView>,
+    /// Something happened that the node should be asked about at once.
+    curious: bool,
     told_condition: Option<Condition>,
     events: Vec<WorkEvent>,
 }
@@ -138,6 +140,7 @@ impl Desk {
             proofs: Vec::new(),
             fruitless: 0,
             node: None,
+            curious: false,
             told_condition: None,
             events: Vec::new(),
         }
@@ -249,6 +252,8 @@ impl Desk {
             self.fruitless = 0;
         }
         self.retire();
+        // A new job is the first sign of a block, and perhaps it is ours.
+        self.curious = self.has_node && !self.proofs.is_empty();
     }
 
     /// Settles what the header on offer decides.
@@ -487,6 +492,16 @@ impl Desk {
         if let Some(node) = &mut self.node {
             node.certificate_version = Some(wanted);
         }
+    }
+
+    /// Whether the node should be asked now, and not at the next round.
+    pub fn is_curious(&self) -> bool {
+        self.curious
+    }
+
+    /// The node is being asked.
+    pub fn node_asked(&mut self) {
+        self.curious = false;
     }
 
     /// The headers that the node should be asked about, oldest first.

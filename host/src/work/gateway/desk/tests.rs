@@ -154,8 +154,10 @@ fn a_proof_goes_from_handed_over_to_in_a_block_to_confirmed() {
     scene.desk.found(proof(1, 0, 1), scene.now);
     scene.take().unwrap();
     assert_eq!(scene.words(), ["handed-over"]);
+    assert!(!scene.desk.is_curious());
     scene.answer(info(2, 0, 3));
     assert!(scene.words().is_empty(), "the node has the word");
+    assert!(scene.desk.is_curious(), "and is asked at once");
     scene.desk.fate(&header(1, 0), &block(1), scene.now);
     assert_eq!(scene.words(), ["in-block"]);
     scene.desk.fate(&header(1, 0), &block(2), scene.now);

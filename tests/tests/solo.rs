@@ -1,0 +1,204 @@
+//! Solo mining with the real binary, against stand-ins for pearl-gateway and pearld.
+//!
+//! What the client makes of a gateway's moods is tried in `gateway.rs`, faster. Here a whole session lives with them: a
+//! provider that really mines, the host's verifier, the store, `status` and the log.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+use std::time::{Duration, Instant};
+
+use pearl_pow::{CertificateVersion, Header, Job};
+use pearlbed_tests::gateway::{Gateway, Mishap, Submission};
+use pearlbed_tests::network::Network;
+use pearlbed_tests::node::Node;
+use pearlbed_tests::session::Bed;
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// 2^28 hashes for a block: a second or so of the provider that the tests have.
+const NBITS: u32 = 0x1d10_0000;
+const USER: &str = "rpcuser";
+const PASSWORD: &str = "correct-horse-battery-staple";
+const ADDRESS: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+
+struct Solo {
+    network: Network,
+    gateway: Gateway,
+    node: Node,
+    bed: Bed,
+    began: Instant,
+}
+
+impl Solo {
+    fn new() -> Self {
+        let network = Network::new(NBITS, 3);
+        let gateway = Gateway::tcp(&network);
+        let node = Node::http(&network, USER, PASSWORD);
+        let extra = format!(
+            "gateway_port = {}\npearld_rpc_url = \"{}\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"",
+            gateway.port(),
+            node.url()
+        );
+        let mining = format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"");
+        let bed = Bed::with(&extra, &mining);
+        Self { network, gateway, node, bed, began: Instant::now() }
+    }
+
+    fn start(&self) {
+        let mut command = self.bed.command(&["start", "--plugin-dir", self.bed.plugins()]);
+        let output = command.env("MY_NODE_PASSWORD", PASSWORD).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.bed.wait_for(PATIENCE, wanted)
+    }
+
+    fn accepted(&self, count: u64) -> Value {
+        self.wait(|status| status["proofs"]["accepted"].as_u64() >= Some(count))
+    }
+
+    /// Every request kept to the protocol, and there were not many.
+    fn assert_manners(&self) {
+        let seen = self.gateway.seen();
+        assert_eq!(seen.wrong, Vec::<String>::new());
+        let seconds = self.began.elapsed().as_secs() + 2;
+        assert!(seen.polls <= seconds + seen.connections, "{} polls in {seconds} s", seen.polls);
+        let most = 4 * (seconds / 5 + 1) * (1 + seen.submissions.len() as u64).min(16);
+        assert!(
+            (self.node.requests().len() as u64) <= most,
+            "{} requests to the node",
+            self.node.requests().len()
+        );
+        for submission in &seen.submissions {
+            assert_valid(submission);
+        }
+    }
+}
+
+/// Only what would pass the network's own verifier ever leaves the host.
+fn assert_valid(submission: &Submission) {
+    assert_eq!(submission.certificate_version, Some(3));
+    let job = Job {
+        header: Header::from_bytes(submission.header),
+        target: None,
+        certificate: CertificateVersion::V3,
+        rank_penalty: true,
+    };
+    pearl_pow::verify_bytes(&job, &submission.proof).unwrap();
+}
+
+#[test]
+fn proofs_become_blocks_through_a_gateway_that_goes_deaf_and_the_node_says_so() {
+    let solo = Solo::new();
+    solo.start();
+    solo.accepted(2);
+    // Long enough to be noticed; that minutes are borne is a matter of defaults, which `gateway.rs` holds.
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(9));
+    let status = solo.wait(|status| status["work"]["condition"] == "proving");
+    assert_eq!(status["earning"], true, "{status:#}");
+    let before = status["proofs"]["accepted"].as_u64().unwrap();
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
+    let status = solo.accepted(before + 2);
+    assert_eq!(status["state"], "RUNNING");
+    assert_eq!(status["proofs"]["rejected"], 0);
+    let purposes: Vec<_> =
+        status["endpoints"].as_array().unwrap().iter().map(|one| one["purpose"].clone()).collect();
+    assert!(purposes.contains(&"gateway".into()) && purposes.contains(&"node".into()), "{purposes:?}");
+    let blocks = solo.network.main_chain().len() as u64 - 1;
+    assert!(blocks >= status["proofs"]["accepted"].as_u64().unwrap());
+    solo.assert_manners();
+    assert!(!solo.bed.any_file_contains(PASSWORD));
+}
+
+#[test]
+fn mining_goes_on_through_everything_that_a_gateway_does_wrong_and_the_log_stays_short() {
+    let solo = Solo::new();
+    let mut solo = solo;
+    solo.start();
+    let mut accepted = solo.accepted(1)["proofs"]["accepted"].as_u64().unwrap();
+    for mishap in [
+        Mishap::HalfLine,
+        Mishap::Close,
+        Mishap::Overlong(2 << 20),
+        Mishap::Line("<html>".to_owned()),
+        Mishap::Before(
+            "{\"jsonrpc\": \"2.0\", \"error\": {\"code\": -32000, \"message\": \"x\"}, \"id\": null}"
+                .to_owned(),
+        ),
+    ] {
+        solo.gateway.behave(|behaviour| behaviour.mishaps.push_back(mishap));
+        accepted = solo.accepted(accepted + 1)["proofs"]["accepted"].as_u64().unwrap();
+    }
+    solo.gateway.restart();
+    accepted = solo.accepted(accepted + 1)["proofs"]["accepted"].as_u64().unwrap();
+    solo.gateway.behave(|behaviour| behaviour.paused = true);
+    let status = solo.wait(|status| status["work"]["condition"] == "paused");
+    assert_eq!(status["earning"], false);
+    assert_eq!(solo.bed.run(&["status"]).code, 4);
+    solo.gateway.behave(|behaviour| behaviour.paused = false);
+    let status = solo.accepted(accepted + 1);
+    assert_eq!((&status["restarts"], &status["state"]), (&0.into(), &"RUNNING".into()));
+    assert!(solo.bed.log().lines().count() < 400, "{}", solo.bed.log());
+    solo.assert_manners();
+}
+
+#[test]
+fn a_proof_outlives_the_supervisor_and_becomes_a_block_in_the_next_session() {
+    let solo = Solo::new();
+    // It takes no proof for now.
+    solo.gateway.behave(|behaviour| behaviour.queue_full = true);
+    solo.start();
+    solo.wait(|_| !solo.gateway.seen().submissions.is_empty());
+    let pids = solo.bed.pids();
+    solo.bed.signal(pids[0], rustix::process::Signal::KILL);
+    solo.wait(|status| status["state"] != "RUNNING");
+    let kept = std::fs::read_dir(solo.bed.home().join("runtime/proofs")).unwrap().count();
+    assert!(kept >= 1, "the proof is on disk");
+    let first = solo.gateway.seen().submissions[0].clone();
+    let before = solo.network.main_chain().len();
+
+    // Nothing is mined any more: what becomes a block now was found before.
+    solo.bed.config(
+        &format!(
+            "odd = \"mute\"\ngateway_port = {}\npearld_rpc_url = \"{}\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"",
+            solo.gateway.port(),
+            solo.node.url()
+        ),
+        &format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"\n[mining.session]\nstall_after = \"10m\""),
+    );
+    solo.gateway.behave(|behaviour| behaviour.queue_full = false);
+    solo.start();
+    pearlbed_tests::session::wait_until(
+        PATIENCE,
+        || solo.network.main_chain().len() > before,
+        || solo.bed.log(),
+    );
+    let taken = solo.gateway.seen().submissions.pop().unwrap();
+    assert_eq!(taken.header, first.header);
+    let log = solo.bed.log();
+    pearlbed_tests::session::wait_until(
+        PATIENCE,
+        || std::fs::read_dir(solo.bed.home().join("runtime/proofs")).unwrap().count() == 0,
+        || &log,
+    );
+    solo.assert_manners();
+}
+
+#[test]
+fn a_fork_stops_the_provider_with_a_sentence_and_mining_resumes_by_itself() {
+    let solo = Solo::new();
+    solo.start();
+    solo.accepted(1);
+    solo.network.require_certificate(4);
+    solo.network.mine_elsewhere(1);
+    let status = solo.wait(|status| status["condition"] == "needs-update");
+    assert!(status["reason"].as_str().unwrap().contains("certificate version 4"), "{status:#}");
+    assert_eq!(solo.bed.run(&["status"]).code, 5);
+    let before = status["proofs"]["accepted"].as_u64().unwrap();
+    solo.network.require_certificate(3);
+    solo.network.mine_elsewhere(1);
+    let status = solo.accepted(before + 1);
+    assert_eq!(status["earning"], true);
+    solo.assert_manners();
+}
