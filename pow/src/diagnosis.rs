@@ -164,6 +164,39 @@ pub enum Mistake {
 }
 
 impl Mistake {
+    /// A name that programs can rely on; it never changes (section 15).
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Compressed(_) => "compressed",
+            Self::WrongLength => "wrong-length",
+            Self::LeafLength => "leaf-length",
+            Self::TreeSize => "tree-size",
+            Self::Rows => "rows",
+            Self::MissingLeaves => "missing-leaves",
+            Self::DisplayOrder(_) => "display-order",
+            Self::Timestamp(_) => "timestamp",
+            Self::ShareTargetInHeader(_) => "share-target-in-header",
+            Self::PatternsExchanged => "patterns-exchanged",
+            Self::NoKey => "no-key",
+            Self::OtherJobKey => "other-job-key",
+            Self::NoiseInLeaves(_) => "noise-in-leaves",
+            Self::Opening(_) => "opening",
+            Self::NotTransposed => "not-transposed",
+            Self::Shape => "shape",
+            Self::Range => "range",
+            Self::SeedRule { .. } => "seed-rule",
+            Self::SaltedWithPaddedLength => "salted-with-padded-length",
+            Self::JackpotKey(_) => "jackpot-key",
+            Self::BigEndian => "big-endian",
+            Self::SumsReset => "sums-reset",
+            Self::NoNoise => "no-noise",
+            Self::PlainBound => "plain-bound",
+            Self::RankTooLow => "rank-too-low",
+            Self::HeaderTarget => "header-target",
+            Self::Transcript => "transcript",
+        }
+    }
+
     /// The mistake's number in section 15, if it is listed there.
     pub const fn section_15(&self) -> Option<u8> {
         Some(match self {

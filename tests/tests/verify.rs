@@ -232,6 +232,13 @@ fn json_carries_every_stage_the_first_difference_and_the_diagnosis() {
     let answer = vector.verify(&["--json"], vector.base64.as_bytes());
     assert_eq!(answer.status, 1);
     let json = answer.json();
+    let keys =
+        |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(keys(&json), "block bytes deviations diagnosis failure form job proof schema stages valid");
+    assert_eq!(keys(&json["job"]), "cert_version header rank_penalty seed_rule target");
+    assert_eq!(keys(&json["failure"]), "message stage values");
+    assert_eq!(keys(&json["diagnosis"]), "code confirmed section_15 text");
+    assert_eq!(json["diagnosis"]["code"], "seed-rule");
     assert_eq!(json["schema"], 1);
     assert_eq!(json["valid"], false);
     assert_eq!(json["job"]["header"], vector.header.as_str());
@@ -253,6 +260,8 @@ fn json_carries_every_stage_the_first_difference_and_the_diagnosis() {
     let json = vector.verify(&["--json"], vector.base64.as_bytes()).json();
     assert_eq!(json["valid"], true);
     assert!(json["failure"].is_null() && json["diagnosis"].is_null());
+    let proof = "bound col_base cols jackpot job_key k m n rank row_base rows seed_a seed_b words";
+    assert_eq!(keys(&json["proof"]), proof);
     assert_eq!(json["proof"]["k"], 2048);
     assert_eq!(json["proof"]["words"].as_array().map(Vec::len), Some(16));
 }

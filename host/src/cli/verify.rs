@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long)]
     rank_penalty: bool,
 
-    /// Print the answer as JSON
+    /// Print the answer as JSON (docs/json.md)
     #[arg(long)]
     json: bool,
 
@@ -301,6 +301,7 @@ impl Answer {
         });
         let diagnosis = self.diagnosis.map(|diagnosis| {
             json!({
+                "code": diagnosis.mistake.code(),
                 "text": diagnosis.mistake.to_string(),
                 "confirmed": diagnosis.confirmed,
                 "section_15": diagnosis.mistake.section_15(),
