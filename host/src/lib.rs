@@ -15,6 +15,7 @@
 pub mod cli;
 
 // What a person asks for.
+pub mod bench;
 pub mod doctor;
 pub mod init;
 pub mod session;

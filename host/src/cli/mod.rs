@@ -51,6 +51,7 @@ macro_rules! commands {
 }
 
 mod attach;
+mod bench;
 mod completions;
 mod config;
 mod devnet;
@@ -83,6 +84,7 @@ commands! {
     Devnet(devnet),
     Models(models),
     InspectModel(inspect_model),
+    Bench(bench),
     Verify(verify),
     Completions(completions),
     #[command(name = "__drivers", hide = true)]

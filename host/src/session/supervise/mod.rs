@@ -8,9 +8,9 @@
 //! holder. Whatever ends a session (a signal, the control socket, a provider that cannot be kept alive) ends it by the
 //! same road, in `Session::run`.
 
-mod child;
+pub mod child;
 mod describe;
-mod grants;
+pub mod grants;
 mod session;
 pub mod settings;
 pub mod verifier;
@@ -332,7 +332,7 @@ fn look_at_record(path: &Path) -> Result<Vec<String>, SuperviseError> {
 
 /// The provider's own settings: `[mining.extra]` without the keys that are the host's, which only a provider with
 /// machinery of its own has a use for.
-fn extra(config: &Config, machinery: bool) -> serde_json::Map<String, serde_json::Value> {
+pub(crate) fn extra(config: &Config, machinery: bool) -> serde_json::Map<String, serde_json::Value> {
     let mut extra = config.mining.extra.clone();
     extra.retain(|key, _| machinery || crate::config::keys::find(&format!("mining.extra.{key}")).is_none());
     extra

@@ -1,0 +1,270 @@
+//! What this processor could do at most: multiply-accumulates per second when nothing but registers is touched.
+//!
+//! A provider's rate means little by itself: clocks change with load and heat, and neighbours of a virtual machine
+//! take their share. So the bench runs, right before and after each window, the inner loop of the instruction scheme
+//! that exact int8 products are made of, without a single access to memory, and compares. All times are processor time
+//! of the thread that ran, so that a busy machine shortens both sides alike.
+//!
+//! The schemes, and what one pass of each loop does:
+//!
+//! | scheme | instructions | hashes |
+//! | --- | --- | --- |
+//! | `avx512-vnni` | `vpdpbusd` on 64-byte registers | 64 |
+//! | `avx-vnni` | `vpdpbusd` on 32-byte registers | 32 |
+//! | `avx2` | two `vpaddw`, `vpmaddwd`, `vpaddd`: Winograd's inner product on 16 bits | 32 |
+//! | `neon-dotprod` | `sdot` | 16 |
+//!
+//! # Limitations
+//!
+//! Processors with none of these have no known limit here. Matrix units (AMX, SME) are not measured.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// One way to multiply int8 numbers, as fast as registers allow.
+#[derive(Debug, Clone, Copy)]
+pub struct Scheme {
+    name: &'static str,
+    supported: fn() -> bool,
+    /// Does that many passes of the loop.
+    run: fn(u64),
+    /// Multiply-accumulates of one pass.
+    hashes: u64,
+}
+
+impl Scheme {
+    /// Its name, which providers use for the kernels that follow it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Hashes (multiply-accumulates) per second of processor time, each the best of a few runs of this thread that
+    /// together take about `time`.
+    pub fn measure(&self, time: Duration) -> f64 {
+        // A first guess at how long a pass takes, then runs of a fifth of the time.
+        let mut passes = 10_000;
+        let mut best = 0.0f64;
+        let mut spent = Duration::ZERO;
+        while spent < time {
+            let before = thread_time();
+            (self.run)(passes);
+            let took = thread_time().saturating_sub(before).max(Duration::from_nanos(1));
+            spent += took;
+            // The guess is too short to count: the clock's own cost would show.
+            if took >= time / 20 {
+                best = best.max((passes * self.hashes) as f64 / took.as_secs_f64());
+            }
+            let wanted = time.as_secs_f64() / 5.0 / took.as_secs_f64();
+            passes = ((passes as f64 * wanted.clamp(0.1, 100.0)) as u64).max(1000);
+        }
+        best
+    }
+}
+
+/// The schemes that this processor has, fastest first.
+pub fn schemes() -> impl Iterator<Item = &'static Scheme> {
+    SCHEMES.iter().filter(|scheme| (scheme.supported)())
+}
+
+/// The scheme that a kernel of this name follows, else the fastest.
+pub fn scheme_for(kernel: Option<&str>) -> Option<&'static Scheme> {
+    let named = kernel.and_then(|kernel| {
+        // `avx512-vnni-256` follows `avx512-vnni`: the longest name that it begins with.
+        schemes().filter(|scheme| kernel.starts_with(scheme.name)).max_by_key(|scheme| scheme.name.len())
+    });
+    named.or_else(|| schemes().next())
+}
+
+/// Measures `scheme` on `threads` threads side by side, for about `time`; hashes per second of processor time, their
+/// mean. `None` where no thread could be started.
+pub fn measure(scheme: &'static Scheme, threads: usize, time: Duration) -> Option<f64> {
+    let rates: Vec<f64> = std::thread::scope(|scope| {
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, move || scheme.measure(time));
+        let handles: Vec<_> = (0..threads.max(1)).map(spawn).collect();
+        handles.into_iter().filter_map(|handle| handle.ok()?.join().ok()).collect()
+    });
+    (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64)
+}
+
+/// Processor time that this thread has used.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+#[cfg(target_arch = "x86_64")]
+const SCHEMES: &[Scheme] = &[
+    Scheme {
+        name: "avx512-vnni",
+        supported: || std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vnni"),
+        run: x86::avx512_vnni,
+        hashes: 16 * 64,
+    },
+    Scheme {
+        name: "avx-vnni",
+        supported: || std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("avxvnni"),
+        run: x86::avx_vnni,
+        hashes: 12 * 32,
+    },
+    Scheme {
+        name: "avx2",
+        supported: || std::is_x86_feature_detected!("avx2"),
+        run: x86::avx2,
+        hashes: 8 * 32,
+    },
+];
+
+#[cfg(target_arch = "aarch64")]
+const SCHEMES: &[Scheme] = &[Scheme {
+    name: "neon-dotprod",
+    supported: || std::arch::is_aarch64_feature_detected!("dotprod"),
+    run: arm::dotprod,
+    hashes: 16 * 16,
+}];
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const SCHEMES: &[Scheme] = &[];
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::asm;
+
+    /// Sixteen independent sums: more than the instruction's latency asks for.
+    pub(super) fn avx512_vnni(passes: u64) {
+        if passes == 0 {
+            return;
+        }
+        // SAFETY: only reached where the processor was found to have AVX-512 VNNI; touches registers only.
+        unsafe {
+            asm!(
+                ".p2align 6",
+                "2:",
+                ".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+                "vpdpbusd zmm\\i, zmm16, zmm17",
+                ".endr",
+                "dec {n}",
+                "jnz 2b",
+                "vzeroupper",
+                n = inout(reg) passes => _,
+                out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
+                out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
+                out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
+                out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _,
+                options(nomem, nostack),
+            );
+        }
+    }
+
+    /// Twelve sums: five clocks of two instructions each, and two to spare.
+    pub(super) fn avx_vnni(passes: u64) {
+        if passes == 0 {
+            return;
+        }
+        // SAFETY: only reached where the processor was found to have AVX-VNNI; touches registers only.
+        unsafe {
+            asm!(
+                ".p2align 6",
+                "2:",
+                ".irp i,0,1,2,3,4,5,6,7,8,9,10,11",
+                "{{vex}} vpdpbusd ymm\\i, ymm12, ymm13",
+                ".endr",
+                "dec {n}",
+                "jnz 2b",
+                "vzeroupper",
+                n = inout(reg) passes => _,
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
+                options(nomem, nostack),
+            );
+        }
+    }
+
+    /// Eight sums of two sums, a product and an addition each.
+    pub(super) fn avx2(passes: u64) {
+        if passes == 0 {
+            return;
+        }
+        // SAFETY: only reached where the processor was found to have AVX2; touches registers only.
+        unsafe {
+            asm!(
+                ".p2align 6",
+                "2:",
+                ".irp i,0,1,2,3,4,5,6,7",
+                "vpaddw ymm13, ymm8, ymm10",
+                "vpaddw ymm14, ymm9, ymm11",
+                "vpmaddwd ymm13, ymm13, ymm14",
+                "vpaddd ymm\\i, ymm\\i, ymm13",
+                ".endr",
+                "dec {n}",
+                "jnz 2b",
+                "vzeroupper",
+                n = inout(reg) passes => _,
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                out("ymm13") _, out("ymm14") _,
+                options(nomem, nostack),
+            );
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::asm;
+
+    pub(super) fn dotprod(passes: u64) {
+        if passes > 0 {
+            // SAFETY: only reached where the processor was found to have the extension.
+            unsafe { run(passes) }
+        }
+    }
+
+    /// Sixteen independent sums.
+    ///
+    /// # Safety
+    ///
+    /// The processor has the dot-product extension.
+    #[target_feature(enable = "neon,dotprod")]
+    unsafe fn run(passes: u64) {
+        // SAFETY: the caller vouches for the instruction; touches registers only.
+        unsafe {
+            asm!(
+                "2:",
+                ".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+                "sdot v\\i\\().4s, v16.16b, v17.4b[0]",
+                ".endr",
+                "subs {n}, {n}, #1",
+                "b.ne 2b",
+                n = inout(reg) passes => _,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _,
+                out("v15") _,
+                options(nomem, nostack),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scheme_of_this_machine_has_a_plausible_rate() {
+        for scheme in schemes() {
+            let rate = measure(scheme, 2, Duration::from_millis(5)).expect("threads start");
+            // From a tired virtual machine to what no core does yet.
+            assert!((1e9..1e13).contains(&rate), "{}: {rate}", scheme.name());
+            assert_eq!(scheme_for(Some(scheme.name())).map(Scheme::name), Some(scheme.name()));
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_a_scheme_is_held_against_the_fastest() {
+        let fastest = schemes().next().map(Scheme::name);
+        assert_eq!(scheme_for(Some("portable")).map(Scheme::name), fastest);
+        assert_eq!(scheme_for(None).map(Scheme::name), fastest);
+    }
+}

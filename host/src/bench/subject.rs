@@ -1,0 +1,209 @@
+//! The provider under measurement: the confined process of a session, with the bench in the supervisor's place.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::timeout_at;
+
+use super::{BenchError, process_time};
+use crate::config::Config;
+use crate::session::frame::{FromProvider, Receipt, ToProvider, WireJob};
+use crate::session::plugin::Chosen;
+use crate::session::provider::Order;
+use crate::session::supervise::child::{Child, Event, What};
+use crate::session::supervise::extra;
+use crate::session::supervise::grants::Grants;
+
+/// Frames that wait to be looked at; a provider that sends more is slowed down.
+const EVENTS_MAX: usize = 256;
+/// A provider is asked to tell its progress ten times a second, and its process to pass it on four times: what was
+/// done is known for sure after this.
+const SETTLE: Duration = Duration::from_millis(400);
+
+/// The provider failed; a phrase that follows its name.
+#[derive(Debug)]
+pub(super) struct Lost(pub String);
+
+/// A proof that was handed in.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub job: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// A running provider process.
+pub(super) struct Subject {
+    child: Child,
+    events: mpsc::Receiver<Event>,
+    /// Hashes it has told of.
+    pub hashes: u64,
+    /// Lines it has logged.
+    pub logs: Vec<String>,
+    proofs: VecDeque<Found>,
+    stats: Option<serde_json::Value>,
+    started: bool,
+    took: u64,
+    stopped: bool,
+    job: u64,
+}
+
+impl Subject {
+    /// Starts the process with what the user has granted; `with` replaces settings of the configuration's.
+    pub(super) fn start(
+        config: &Config,
+        chosen: &Chosen,
+        with: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, BenchError> {
+        let id = &chosen.manifest.id;
+        let user = config.mining.grants.get(id).cloned().unwrap_or_default();
+        let grants = Grants::new(&chosen.manifest.permissions, &user);
+        let mut extra = extra(config, grants.has_machinery());
+        extra.extend(with.clone());
+        let order = Order {
+            plugin: chosen.path.clone(),
+            identity: chosen.identity,
+            provider: id.clone(),
+            // Nothing that is measured is paid for, so nobody needs to know who would be.
+            wallet_address: String::new(),
+            pearld_rpc_url: String::new(),
+            extra,
+        };
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let child =
+            Child::spawn(1, &order, &grants.policy(&chosen.path), sender).map_err(BenchError::Spawn)?;
+        Ok(Self {
+            child,
+            events,
+            hashes: 0,
+            logs: Vec::new(),
+            proofs: VecDeque::new(),
+            stats: None,
+            started: false,
+            took: 0,
+            stopped: false,
+            job: 0,
+        })
+    }
+
+    /// Waits until the provider mines.
+    pub(super) async fn started(&mut self, patience: Duration) -> Result<(), Lost> {
+        self.until(patience, "did not start in time", |subject| subject.started).await
+    }
+
+    /// Gives it a job and waits until it has taken it.
+    pub(super) async fn work(&mut self, job: WireJob, patience: Duration) -> Result<(), Lost> {
+        self.job = job.id;
+        let id = job.id;
+        self.send(ToProvider::Job(job))?;
+        self.until(patience, "took no job in time", |subject| subject.took >= id).await
+    }
+
+    /// Withdraws the job and waits until all that was done on it is told.
+    pub(super) async fn rest(&mut self, patience: Duration) -> Result<(), Lost> {
+        self.send(ToProvider::Stale(self.job))?;
+        self.pump(SETTLE).await?;
+        self.details(patience).await.map(|_| ())
+    }
+
+    /// Listens for `time`.
+    pub(super) async fn pump(&mut self, time: Duration) -> Result<(), Lost> {
+        let until = Instant::now() + time;
+        while self.event(until).await? {}
+        Ok(())
+    }
+
+    /// The next proof, if one comes by `until`.
+    pub(super) async fn proof(&mut self, until: Instant) -> Result<Option<Found>, Lost> {
+        while self.proofs.is_empty() {
+            if !self.event(until).await? {
+                return Ok(None);
+            }
+        }
+        Ok(self.proofs.pop_front())
+    }
+
+    /// What the provider tells of itself beyond its hashes: an object, or null.
+    pub(super) async fn details(&mut self, patience: Duration) -> Result<serde_json::Value, Lost> {
+        self.stats = None;
+        self.send(ToProvider::AskStats)?;
+        self.until(patience, "did not answer for its numbers in time", |subject| subject.stats.is_some())
+            .await?;
+        let mut stats = self.stats.take().unwrap_or_default();
+        Ok(stats.get_mut("details").map(serde_json::Value::take).unwrap_or_default())
+    }
+
+    /// Processor time that the process has used.
+    pub(super) fn processor_time(&self) -> Option<Duration> {
+        process_time::of(self.child.identity().pid)
+    }
+
+    /// Bytes of it that lie in memory.
+    pub(super) fn resident(&self) -> Option<u64> {
+        process_time::resident(self.child.identity().pid)
+    }
+
+    /// Stops the provider in order.
+    pub(super) async fn stop(mut self, patience: Duration) -> Result<(), Lost> {
+        self.send(ToProvider::Stop)?;
+        self.until(patience, "did not stop in time", |subject| subject.stopped).await?;
+        self.child.ended().await;
+        Ok(())
+    }
+
+    fn send(&self, frame: ToProvider) -> Result<(), Lost> {
+        if self.child.send(frame) { Ok(()) } else { Err(Lost("does not read its pipe".into())) }
+    }
+
+    async fn until(
+        &mut self,
+        patience: Duration,
+        otherwise: &str,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<(), Lost> {
+        let until = Instant::now() + patience;
+        while !done(self) {
+            if !self.event(until).await? {
+                return Err(Lost(otherwise.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one event in, if one comes by `until`.
+    async fn event(&mut self, until: Instant) -> Result<bool, Lost> {
+        let Ok(event) = timeout_at(until.into(), self.events.recv()).await else { return Ok(false) };
+        let Some(event) = event else { return Err(Lost("has gone".into())) };
+        match event.what {
+            What::Frame(frame) => self.frame(frame)?,
+            What::Throttled => self.logs.push("sends more than it should, and is slowed down".into()),
+            What::Closed(_) if self.stopped => {}
+            What::Closed(why) => {
+                let ending = self.child.ended().await;
+                let why = why.map(|why| format!(" after {why}")).unwrap_or_default();
+                return Err(Lost(format!("ended{why}: {}", ending)));
+            }
+        }
+        Ok(true)
+    }
+
+    fn frame(&mut self, frame: FromProvider) -> Result<(), Lost> {
+        match frame {
+            FromProvider::Started => self.started = true,
+            FromProvider::Took(job) => self.took = job,
+            FromProvider::Progress(hashes) => self.hashes = self.hashes.saturating_add(hashes),
+            FromProvider::Submit { sequence, job, proof } => {
+                self.proofs.push_back(Found { job, bytes: proof });
+                let receipt = if job == self.job { Receipt::Kept } else { Receipt::Stale };
+                self.send(ToProvider::Receipt { sequence, receipt, reason: String::new() })?;
+            }
+            FromProvider::Log { message, .. } => self.logs.push(message),
+            FromProvider::Denied(what) => self.logs.push(what),
+            FromProvider::Stats(json) => self.stats = Some(serde_json::from_str(&json).unwrap_or_default()),
+            FromProvider::Failed(why) => return Err(Lost(why)),
+            FromProvider::Stopped(_) => self.stopped = true,
+            FromProvider::Hello { .. } | FromProvider::Confined(_) | FromProvider::LogDropped(_) => {}
+        }
+        Ok(())
+    }
+}
