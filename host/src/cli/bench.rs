@@ -19,10 +19,10 @@ use crate::text;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  pearlbed bench                                measure the configured provider
-  pearlbed bench --provider cpu-pearl --json    this one, for a program
-  pearlbed bench --extra kernel=avx2            with another setting
-  pearlbed bench --verify 100 --seconds 0       check 100 proofs, measure nothing")]
+  pearlbed bench                             measure the configured provider
+  pearlbed bench --provider my-miner --json  this one, for a program
+  pearlbed bench --extra threads=1           with another setting
+  pearlbed bench --verify 100 --seconds 0    check 100 proofs, measure nothing")]
 pub struct Args {
     /// Measure this provider, whatever the configuration says
     #[arg(long, value_name = "ID")]
