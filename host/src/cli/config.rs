@@ -133,12 +133,22 @@ fn as_text(config: &Config, origin: bool, width: usize) -> String {
         out.push('\n');
         out.push_str(&render::styled(render::BOLD, &format!("[{}]", printable(table))));
         out.push('\n');
-        let column = lines.iter().filter(|(_, origin)| origin.is_some()).map(|(line, _)| columns(line)).max();
-        let column = column.unwrap_or(0).min(width.saturating_sub(26));
+        // Where the origin does not fit behind a value, it stands on the line before it.
+        let fits = |line: &str, from: &str| columns(line) + 4 + from.len() <= width;
+        let behind = |(line, from): &(String, Option<String>)| {
+            from.as_ref().filter(|from| fits(line, from)).map(|_| columns(line))
+        };
+        let widest = lines.iter().filter_map(behind).max().unwrap_or(0);
         for (line, from) in lines {
             match from {
                 None => out.push_str(&render::styled(render::DIM, &line)),
+                Some(from) if origin && !fits(&line, &from) => {
+                    out.push_str(&render::styled(render::DIM, &format!("# {from}")));
+                    out.push('\n');
+                    out.push_str(&line);
+                }
                 Some(from) if origin => {
+                    let column = widest.min(width.saturating_sub(from.len() + 4));
                     out.push_str(&render::padded(anstyle::Style::new(), &line, column));
                     out.push_str(&render::styled(render::DIM, &format!("  # {from}")));
                 }
