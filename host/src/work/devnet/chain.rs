@@ -386,6 +386,28 @@ mod tests {
     }
 
     #[test]
+    fn any_damage_leaves_a_chain_that_goes_on() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut chain, _) = Chain::open(home.path()).unwrap();
+        mine(&mut chain, 3);
+        drop(chain);
+        let path = home.path().join("chain");
+        let whole = fs::read(&path).unwrap();
+        for at in (0..whole.len()).step_by(13) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x40;
+            fs::write(&path, bytes).unwrap();
+            let (mut chain, _) = Chain::open(home.path()).unwrap();
+            let height = chain.height();
+            assert!(height <= 3);
+            mine(&mut chain, 1);
+            drop(chain);
+            let (chain, notes) = Chain::open(home.path()).unwrap();
+            assert_eq!((chain.height(), notes), (height + 1, vec![]), "byte {at}");
+        }
+    }
+
+    #[test]
     fn only_one_process_has_the_chain() {
         let home = tempfile::tempdir().unwrap();
         let _first = Chain::open(home.path()).unwrap();

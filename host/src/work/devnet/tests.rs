@@ -117,6 +117,20 @@ fn a_proof_kept_by_a_killed_process_becomes_a_block_in_the_next() {
 }
 
 #[test]
+fn a_proof_that_the_disk_refuses_is_handed_over_all_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    block_on(async {
+        let mut handle = start(home.path());
+        let job = next_job(&mut handle).await;
+        // The folder is gone, which stops root, too.
+        std::fs::remove_dir_all(home.path().join("proofs")).unwrap();
+        let handed_over = handle.proofs.hand_over(found(&job, 1)).unwrap();
+        assert!(handed_over.not_kept.is_some());
+        while !matches!(next_state(&mut handle).await, ProofState::InBlock { .. }) {}
+    });
+}
+
+#[test]
 fn a_certificate_version_that_nobody_speaks_yet_is_offered_and_no_proof_for_it_taken() {
     let home = tempfile::tempdir().unwrap();
     block_on(async {

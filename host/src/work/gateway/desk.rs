@@ -43,6 +43,10 @@ const BESIDE: u32 = 6;
 /// Headers that the node is asked about at a time.
 const QUESTIONS_MAX: usize = 16;
 
+/// How long the node may not know the block that a proof builds on before the proof is given up. It may be loading the
+/// chain; or it is the node of another network.
+const UNKNOWN_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// How a proof stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
@@ -97,6 +101,8 @@ pub struct Desk {
     /// Hand-overs in a row that came to nothing.
     fruitless: u32,
     node: Option<NodeView>,
+    /// Where the next round of questions begins.
+    next_question: usize,
     /// Something happened that the node should be asked about at once.
     curious: bool,
     told_condition: Option<Condition>,
@@ -140,6 +146,7 @@ impl Desk {
             proofs: Vec::new(),
             fruitless: 0,
             node: None,
+            next_question: 0,
             curious: false,
             told_condition: None,
             events: Vec::new(),
@@ -178,6 +185,8 @@ impl Desk {
     /// A try to connect failed, or the connection was lost; the next try is due at `next_try`.
     pub fn disconnected(&mut self, attempt: u32, next_try: Option<Instant>, error: Option<String>) {
         self.link = Link::Down { attempt, next_try, error };
+        // Whoever answers next may have been restarted.
+        self.fruitless = 0;
         self.connected = false;
         self.asked = None;
     }
@@ -504,14 +513,20 @@ impl Desk {
         self.curious = false;
     }
 
-    /// The headers that the node should be asked about, oldest first.
-    pub fn questions(&self) -> Vec<[u8; 76]> {
+    /// The headers that the node should be asked about in this round. Each gets its turn.
+    pub fn questions(&mut self) -> Vec<[u8; 76]> {
         let mut headers: Vec<[u8; 76]> = Vec::new();
         for tracked in &self.proofs {
             let header = tracked.kept.found.job.header;
-            if headers.len() < QUESTIONS_MAX && !headers.contains(&header) {
+            if !headers.contains(&header) {
                 headers.push(header);
             }
+        }
+        if headers.len() > QUESTIONS_MAX {
+            let first = self.next_question % headers.len();
+            self.next_question = first + QUESTIONS_MAX;
+            headers.rotate_left(first);
+            headers.truncate(QUESTIONS_MAX);
         }
         headers
     }
@@ -561,10 +576,6 @@ impl Desk {
                 }
             }
             Fate::Replaced { reason } => {
-                // The gateway was through with it before the other block came.
-                if matches!(tracked.phase, Phase::Taken(_)) && tracked.heard.is_some() {
-                    self.fruitless = self.fruitless.saturating_add(1);
-                }
                 let reason =
                     if mined { format!("its block left the main chain: {reason}") } else { reason.clone() };
                 self.tell(index, stale(&reason));
@@ -581,7 +592,14 @@ impl Desk {
                     );
                 }
             }
-            Fate::Unknown => {}
+            Fate::Unknown => {
+                let superseded =
+                    self.job.as_ref().is_none_or(|job| job.header != tracked.kept.found.job.header);
+                if superseded && tracked.kept.found.job.age(now) >= UNKNOWN_MAX {
+                    let reason = "the node has not known the block that it builds on for a day".to_owned();
+                    self.tell(index, ProofState::Untraced { reason });
+                }
+            }
         }
     }
 

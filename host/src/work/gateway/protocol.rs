@@ -254,6 +254,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_the_readers_panic(line in ".{0,300}", cut in 0..EXAMPLE.len(), byte in 0..128_u8) {
+            let _ = (read_mining_info(&line), read_submitted(&line));
+            let mut bytes = EXAMPLE.as_bytes().to_vec();
+            bytes[cut] = byte;
+            let altered = String::from_utf8(bytes).unwrap();
+            let _ = (read_mining_info(&altered), read_mining_info(&EXAMPLE[..cut]));
+        }
+
+        #[test]
+        fn every_target_survives(digits in proptest::array::uniform32(0_u8..)) {
+            let target = U256::from_le_bytes(digits);
+            proptest::prop_assert_eq!(read_target(&target.to_string()).unwrap(), digits);
+        }
+    }
+
     #[test]
     fn a_submission_echoes_the_job_and_stays_under_the_line_limit() {
         let info = example();

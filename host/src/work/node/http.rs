@@ -160,6 +160,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(
+            head in "HTTP/1[.][01] [0-9]{0,4}(\r\n(content-length|transfer-encoding): ?[a-z0-9;]{0,20}){0,3}\r\n\r\n",
+            body in proptest::collection::vec(0_u8.., 0..200),
+        ) {
+            let bytes = [head.as_bytes(), &body].concat();
+            for ended in [false, true] {
+                let _ = (read_response(&bytes, ended), read_response(&body, ended));
+            }
+        }
+    }
+
     #[test]
     fn what_is_not_http_or_has_no_bounds_is_an_error() {
         for bytes in [

@@ -385,6 +385,54 @@ fn what_an_earlier_process_left_is_asked_about_before_it_is_given_up() {
 }
 
 #[test]
+fn every_header_gets_its_turn_with_the_node_and_none_is_asked_about_for_ever() {
+    let mut scene = Scene::new(true);
+    for prev in 100..150 {
+        let mut kept = proof(prev, 0, 1);
+        kept.handed_over = true;
+        kept.found.job.received = scene.now;
+        scene.desk.found(kept, scene.now);
+    }
+    let mut asked = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let questions = scene.desk.questions();
+        assert!(questions.len() <= QUESTIONS_MAX);
+        asked.extend(questions);
+    }
+    assert_eq!(asked.len(), 50);
+    scene.desk.fate(&header(100, 0), &Fate::Unknown, scene.now + seconds(3600));
+    assert_eq!(scene.desk.pending(), 50);
+    scene.desk.fate(&header(100, 0), &Fate::Unknown, scene.now + seconds(25 * 3600));
+    assert_eq!((scene.words(), scene.desk.pending()), (vec!["untraced"], 49));
+}
+
+#[test]
+fn lost_races_are_no_refusals_and_a_restart_clears_the_gateways_name() {
+    let mut scene = Scene::new(true);
+    for prev in 1..10 {
+        scene.answer(info(prev, 0, 3));
+        scene.desk.found(proof(prev, 0, 1), scene.now);
+        scene.take().unwrap();
+        // It proves for a minute, and meanwhile somebody else finds the block.
+        scene.after(seconds(60)).answer(info(prev, 0, 3));
+        scene.after(seconds(1)).answer(info(prev + 1, 0, 3));
+        scene.desk.fate(&header(prev, 0), &Fate::Replaced { reason: "another block".to_owned() }, scene.now);
+        assert_eq!(scene.words(), ["handed-over", "stale"]);
+        assert_eq!(scene.condition(), Condition::Healthy);
+    }
+    scene.desk.found(proof(10, 0, 1), scene.now);
+    for _ in 0..4000 {
+        scene.after(seconds(1)).answer(info(10, 0, 3));
+        scene.take();
+    }
+    assert_eq!(scene.condition().word(), "refusing-every-proof");
+    scene.desk.disconnected(1, None, None);
+    scene.desk.connected();
+    scene.answer(info(10, 1, 3));
+    assert_eq!(scene.condition(), Condition::Healthy);
+}
+
+#[test]
 fn a_block_that_leaves_the_main_chain_makes_its_proof_stale() {
     let mut scene = Scene::new(true);
     scene.desk.found(proof(1, 0, 1), scene.now);
