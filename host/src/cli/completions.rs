@@ -16,13 +16,17 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The shell
-    shell: Shell,
+    shell: Option<Shell>,
 }
 
 /// Prints the script.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    let Some(shell) = args.shell else {
+        return Err(Error::usage("completions for which shell?")
+            .with_hint("name one of bash, elvish, fish, powershell and zsh: `pearlbed completions bash`"));
+    };
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::command(), "pearlbed", &mut script);
+    clap_complete::generate(shell, &mut super::command(), "pearlbed", &mut script);
     context.print(&String::from_utf8(script).expect("the generator writes UTF-8"))?;
     Ok(Exit::Ok)
 }
