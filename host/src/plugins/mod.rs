@@ -23,14 +23,12 @@ mod look;
 mod manifest;
 mod object;
 mod probe;
-mod probe_child;
 mod reason;
 mod search;
 mod survey;
 
 pub use self::look::{Check, CheckState, Identity, Look, look};
-pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes};
-pub use self::probe_child::run as run_probe_child;
+pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes, run_probe_child};
 pub use self::reason::Reason;
 pub use self::search::{Folder, FolderState, Origin, SearchPath};
 pub use self::survey::{Entry, Options, State, Survey, survey, survey_file};

@@ -86,16 +86,14 @@ pub fn enter() -> Result<Entered, EnterError> {
     if let Some(rights) = &rights {
         ancillary.push(SendAncillaryMessage::ScmRights(rights));
     }
-    rustix::net::sendmsg(&channel, &[IoSlice::new(&answer)], &mut ancillary, SendFlags::NOSIGNAL)
+    rustix::net::sendmsg(&channel, &[IoSlice::new(&answer)], &mut ancillary, SendFlags::empty())
         .map_err(|err| EnterError::SetUp(err.into()))?;
     Ok(Entered { channel, report })
 }
 
 /// Moves the channel from descriptor 0 to a number that is hard to guess, and puts `/dev/null` in its place.
 fn move_channel() -> io::Result<OwnedFd> {
-    let mut random = [0; 2];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let at_least = 64 + RawFd::from(u16::from_ne_bytes(random) % 512);
+    let at_least = 64 + RawFd::from(u16::from_ne_bytes(super::random_bytes()) % 512);
     // Where so high a number is not allowed, any will do.
     let channel = rustix::io::fcntl_dupfd_cloexec(io::stdin(), at_least)
         .or_else(|_| rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3))?;

@@ -56,3 +56,12 @@ pub use self::violation::{Violation, ViolationKind, Violations};
 use self::linux as platform;
 #[cfg(not(target_os = "linux"))]
 use self::other as platform;
+
+/// Bytes that nobody can guess.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    use std::io::Read;
+    let mut bytes = [0; N];
+    let filled = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    filled.expect("every Unix has /dev/urandom, and it never ends");
+    bytes
+}

@@ -230,7 +230,7 @@ impl Confined {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "the policy is too long")));
         }
         // A child that has already ended is described below by its ending.
-        let _ = rustix::net::send(&self.channel, &hello, SendFlags::NOSIGNAL);
+        let _ = rustix::net::send(&self.channel, &hello, SendFlags::empty());
 
         let deadline = Instant::now() + HANDSHAKE_LIMIT;
         loop {
@@ -301,7 +301,7 @@ impl Confined {
             &self.channel,
             &[IoSlice::new(bytes)],
             &mut rustix::net::SendAncillaryBuffer::default(),
-            SendFlags::NOSIGNAL,
+            SendFlags::empty(),
         )?)
     }
 

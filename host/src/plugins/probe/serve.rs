@@ -15,20 +15,20 @@ use pearlbed_plugin_api::{HardwareInfo, ProviderError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::load;
-use super::probe::{Answer, Event, Message, PACKET_BYTES_MAX, Request};
-use super::reason::Reason;
+use super::super::load;
+use super::super::reason::Reason;
+use super::wire::{Answer, Event, Message, PACKET_BYTES_MAX, Request};
 use crate::exit::Exit;
 use crate::sandbox::{self, EnterError};
 
 /// The status of a child whose channel was closed under it.
-pub(super) const CHANNEL_GONE: i32 = 81;
+pub const CHANNEL_GONE: i32 = 81;
 
 /// The most descriptors that a plugin may leave open without a word: the next one needs some, too.
 const DESCRIPTORS_LEFT_MAX: usize = 16;
 
 /// What is said where the priority was changed: the parent, which lowers that of slow children, knows it again.
-pub(super) const PRIORITY: &str = "changed the priority of the process";
+pub const PRIORITY: &str = "changed the priority of the process";
 
 /// The whole life of a probing child: confines itself and serves until its parent has no more for it.
 ///
@@ -130,7 +130,7 @@ fn send(channel: &OwnedFd, message: &Message) {
             channel,
             &[IoSlice::new(&bytes)],
             &mut SendAncillaryBuffer::default(),
-            SendFlags::NOSIGNAL,
+            SendFlags::empty(),
         );
         match sent {
             Ok(_) => return,
@@ -269,6 +269,6 @@ fn alarm_is_set() -> bool {
 }
 
 /// How long serialised durations are taken seriously: what a child claims cannot exceed what was waited for.
-pub(super) fn plausible(claimed: Duration, waited: Duration) -> Duration {
+pub fn plausible(claimed: Duration, waited: Duration) -> Duration {
     claimed.min(waited)
 }

@@ -1,0 +1,312 @@
+//! The parent's side of one probing child: asks it, follows it, and says what became of the plugin in flight.
+
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use pearlbed_plugin_api::MiningCapabilities;
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::RecvFlags;
+
+use super::super::reason::Reason;
+use super::serve::{PRIORITY, plausible};
+use super::wire::{Event, Message, PACKET_BYTES_MAX, Request};
+use super::words::{MEMORY_BYTES, REPORT, check, count, cut, explain_ending, with_attempts};
+use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes};
+use crate::sandbox::{self, Command, Confined, Ending, Limits, Policy, Reading};
+use crate::text;
+
+/// After so long a plugin is slow, and others no longer wait for it.
+const SLOW: Duration = Duration::from_millis(60);
+/// The most lines on what one plugin tried.
+const IMPURITIES_MAX: usize = 16;
+/// How much of the output of one plugin is kept, in bytes.
+const OUTPUT_BYTES_MAX: usize = 16 * 1024;
+
+/// What becomes of a child after a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It serves the next.
+    Serves,
+    /// It is replaced: something was left in it, or it did not answer in time.
+    Retires,
+    /// It died.
+    Died,
+}
+
+/// A running child.
+pub struct Child {
+    confined: Confined,
+    /// How many plugins it has been asked about.
+    pub served: usize,
+}
+
+/// How far the child has come with the plugin in flight.
+#[derive(Default)]
+struct Progress {
+    load: Option<Duration>,
+    detect: Option<Duration>,
+    answer: Option<Result<MiningCapabilities, Reason>>,
+    done: Option<(Vec<String>, u32)>,
+    forged: u64,
+    /// It was slow, and its priority lowered.
+    slow: bool,
+}
+
+impl Progress {
+    fn phase(&self) -> &'static str {
+        if self.load.is_none() { "while it was loaded" } else { "in detect" }
+    }
+}
+
+impl Child {
+    /// Starts one.
+    pub fn start(options: &ProbeOptions) -> Result<Self, Reason> {
+        let no_probe = |err: &dyn std::error::Error| {
+            let cause = err.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Reason::new(
+                "no-probe",
+                format!("it was not probed: {err}{cause}"),
+                "free some memory and run the command again",
+            )
+        };
+        let mut command =
+            Command::this_program(super::super::PROBE_SUBCOMMAND).map_err(|err| no_probe(&err))?;
+        command = command.capture_bytes(OUTPUT_BYTES_MAX);
+        if let Some(program) = &options.program {
+            command = command.program(program);
+        }
+        // Where libraries are found is no secret, and a plugin's own libraries may need it.
+        for name in ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                command = command.env(name, value);
+            }
+        }
+        let confined = sandbox::spawn(&command, &policy()).map_err(|err| no_probe(&err))?;
+        let mut hardware = serde_json::to_vec(&options.hardware).map_err(|err| no_probe(&err))?;
+        if hardware.len() > PACKET_BYTES_MAX {
+            // What may grow without bound is left out before anything else is.
+            let mut lean = options.hardware.clone();
+            lean.details = serde_json::Value::Null;
+            lean.gpus.truncate(64);
+            hardware = serde_json::to_vec(&lean).map_err(|err| no_probe(&err))?;
+        }
+        confined.send(&hardware).map_err(|err| no_probe(&err))?;
+        Ok(Self { confined, served: 0 })
+    }
+
+    /// Asks it about one plugin. `on_slow` is called once, if the plugin is slow.
+    pub fn probe(&mut self, job: &Job, options: &ProbeOptions, on_slow: &mut dyn FnMut()) -> (Probe, Fate) {
+        self.served += 1;
+        let started = Instant::now();
+        let own_deadline = started + options.timeout;
+        let deadline = options.deadline.map_or(own_deadline, |all| all.min(own_deadline));
+        let nonce = nonce();
+        let request = Request {
+            nonce: nonce.clone(),
+            path: job.path.as_os_str().as_bytes().to_vec(),
+            identity: job.identity,
+            id: job.id.clone(),
+            engine_id: options.engine_id.clone(),
+            model: options.model.clone(),
+        };
+        let mut progress = Progress::default();
+        let request = serde_json::to_vec(&request).expect("texts and numbers are JSON");
+        // A child that has gone already is described by its ending.
+        let _ = self.confined.send(&request);
+        let ending = self.follow(&nonce, &mut progress, started, deadline, on_slow);
+        let waited = started.elapsed();
+        let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
+        let timed_out = ending.is_none() && progress.done.is_none();
+        if timed_out {
+            self.confined.kill();
+        }
+        self.confined.stdout.drain();
+        self.confined.stderr.drain();
+        let (stdout, stderr) = (self.confined.stdout.take(), self.confined.stderr.take());
+        let impurities = self.impurities(&mut progress, ending);
+        let fate = match (&progress.done, ending) {
+            (Some((changes, threads)), None)
+                if changes.is_empty() && *threads <= 1 && progress.forged == 0 =>
+            {
+                Fate::Serves
+            }
+            (_, Some(_)) if progress.answer.is_none() => Fate::Died,
+            _ => Fate::Retires,
+        };
+        let phase = progress.phase();
+        let answer = progress.answer.take().unwrap_or_else(|| {
+            let reason = match ending {
+                Some(ending) => explain_ending(ending, phase, &stderr),
+                None if is_stopped => {
+                    Reason::new("stopped", format!("it stopped its own process {phase}"), REPORT)
+                }
+                None => Reason::new(
+                    "timed-out",
+                    format!(
+                        "it did not answer within {} {phase}",
+                        text::duration(waited.min(options.timeout))
+                    ),
+                    "report it to its author; `--probe-timeout` gives it longer",
+                ),
+            };
+            Err(with_attempts(reason, &impurities))
+        });
+        let times = ProbeTimes {
+            load: progress.load.map(|claimed| plausible(claimed, waited)),
+            detect: progress.detect.map(|claimed| plausible(claimed, waited)),
+            total: waited,
+        };
+        let confinement = self.confined.report().clone();
+        (Probe { answer, impurities, stdout, stderr, times, confinement }, fate)
+    }
+
+    /// Follows the plugin in flight until it is done, dead or out of time. Returns its ending where it died.
+    fn follow(
+        &mut self,
+        nonce: &str,
+        progress: &mut Progress,
+        started: Instant,
+        deadline: Instant,
+        on_slow: &mut dyn FnMut(),
+    ) -> Option<Ending> {
+        let slow_at = started + SLOW;
+        let mut is_slow = false;
+        let mut channel_open = true;
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return None;
+            }
+            if !is_slow && now >= slow_at {
+                is_slow = true;
+                progress.slow = true;
+                // From here on it competes with nobody.
+                self.confined.lower_priority();
+                on_slow();
+            }
+            // A death is seen on the channel; where a forked process keeps that open, by looking now and then.
+            let look_again = if channel_open { Duration::from_millis(50) } else { Duration::from_millis(2) };
+            let until = deadline.min(if is_slow { deadline } else { slow_at }).min(now + look_again);
+            let timeout =
+                until.saturating_duration_since(now).try_into().expect("a deadline of seconds is a timespec");
+            let channel = self.confined.channel();
+            let mut fds: Vec<PollFd<'_>> = vec![];
+            if channel_open {
+                fds.push(PollFd::from_borrowed_fd(channel, PollFlags::IN));
+            }
+            for stream in [&self.confined.stdout, &self.confined.stderr] {
+                fds.extend(stream.stream().map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
+            }
+            // Errors of `poll` are interruptions; the loop has its deadline.
+            let ready = rustix::event::poll(&mut fds, Some(&timeout)).unwrap_or(0);
+            let readable = channel_open && !fds[0].revents().is_empty();
+            drop(fds);
+            self.confined.stdout.drain();
+            self.confined.stderr.drain();
+            if readable {
+                channel_open = self.receive(nonce, progress);
+                if progress.done.is_some() {
+                    return None;
+                }
+            }
+            if (!channel_open || ready == 0)
+                && let Some(ending) = self.confined.try_wait()
+            {
+                return Some(ending);
+            }
+        }
+    }
+
+    /// Takes one packet. Returns whether the channel is still open.
+    fn receive(&self, nonce: &str, progress: &mut Progress) -> bool {
+        let mut bytes = vec![0; PACKET_BYTES_MAX];
+        let count = match rustix::net::recv(self.confined.channel(), &mut bytes[..], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return false,
+            Ok((_, count)) => count,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return true,
+            Err(_) => return false,
+        };
+        let message = match serde_json::from_slice::<Message>(&bytes[..count]) {
+            Ok(message) if message.nonce == nonce => message,
+            // Nobody asked for that.
+            _ => {
+                progress.forged += 1;
+                return true;
+            }
+        };
+        match message.event {
+            Event::Loaded { after } => progress.load = Some(after),
+            Event::Answered { answer, after } => {
+                progress.detect = Some(after);
+                progress.answer.get_or_insert(check(answer));
+            }
+            Event::Failed { reason, after } => {
+                if progress.load.is_some() {
+                    progress.detect = Some(after);
+                } else {
+                    progress.load = Some(after);
+                }
+                progress.answer.get_or_insert(Err(reason.into()));
+            }
+            Event::Done { changes, threads } => progress.done = Some((changes, threads)),
+        }
+        true
+    }
+
+    /// What the plugin in flight did that it must not do.
+    fn impurities(&self, progress: &mut Progress, ending: Option<Ending>) -> Vec<Impurity> {
+        let mut impurities: Vec<Impurity> = vec![];
+        for violation in self.confined.violations().take() {
+            let kind = serde_json::to_value(violation.kind).ok();
+            let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or("other").to_owned();
+            impurities.push(Impurity { kind, finding: violation.to_string() });
+        }
+        let mut note = |kind: &str, finding: String| {
+            impurities.push(Impurity { kind: kind.into(), finding: text::printable(&finding).into_owned() });
+        };
+        if let Some((changes, threads)) = &progress.done {
+            for change in
+                changes.iter().filter(|&change| change != PRIORITY || !progress.slow).take(IMPURITIES_MAX)
+            {
+                note("left-behind", cut(change, 200).into());
+            }
+            if *threads > 1 {
+                note("left-behind", format!("left {} running", count(u64::from(threads - 1), "thread")));
+            }
+        }
+        if progress.forged > 0 {
+            note(
+                "forged",
+                format!("wrote {} to a channel that is not its own", count(progress.forged, "message")),
+            );
+        }
+        if let (Some(ending), Some(_)) = (ending, &progress.answer) {
+            note("died-later", format!("ended its process after it had answered: {ending}"));
+        }
+        impurities.truncate(IMPURITIES_MAX);
+        impurities
+    }
+}
+
+/// Nothing but reading, computing, and a bounded amount of memory.
+fn policy() -> Policy {
+    Policy {
+        reading: Reading::Everything,
+        limits: Limits {
+            memory_bytes: Some(MEMORY_BYTES),
+            // GPU libraries reserve address space without using it.
+            address_space_bytes: Some(64 << 30),
+            file_bytes: Some(64 << 20),
+            open_files: 1024,
+            // A child is ended by its parent; this is for a parent that cannot.
+            cpu_time: Some(Duration::from_secs(120)),
+        },
+        ..Policy::default()
+    }
+}
+
+/// Something that nobody can guess.
+fn nonce() -> String {
+    let bytes: [u8; 16] = sandbox::random_bytes();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

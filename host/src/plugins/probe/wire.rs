@@ -1,0 +1,85 @@
+//! What a probing child and its parent say to each other: one JSON value in each packet.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::look::Identity;
+use super::super::reason::Reason;
+use super::words::{ANSWER_BYTES_MAX, cut};
+
+/// The largest packet in either direction, in bytes.
+pub const PACKET_BYTES_MAX: usize = 160 * 1024;
+
+/// What a child is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    pub nonce: String,
+    /// The path's bytes, which need not be UTF-8.
+    pub path: Vec<u8>,
+    pub identity: Identity,
+    pub id: String,
+    pub engine_id: String,
+    pub model: String,
+}
+
+/// What a child says.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub nonce: String,
+    pub event: Event,
+}
+
+/// How far it has come.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Event {
+    Loaded { after: Duration },
+    Answered { answer: Answer, after: Duration },
+    Failed { reason: FailedReason, after: Duration },
+    Done { changes: Vec<String>, threads: u32 },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    pub supported: bool,
+    pub reason: Option<String>,
+    pub estimated_hashrate: Option<f64>,
+}
+
+/// A [`Reason`] on its way: its code is one of ours only once it has been compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FailedReason {
+    code: String,
+    reason: String,
+    fix: String,
+}
+
+impl From<Reason> for FailedReason {
+    fn from(reason: Reason) -> Self {
+        Self { code: reason.code.into(), reason: reason.reason, fix: reason.fix }
+    }
+}
+
+/// The codes that a child may give.
+const CHILD_CODES: [&str; 13] = [
+    "changed",
+    "missing-library",
+    "undefined-symbol",
+    "load-failed",
+    "other-layout",
+    "declined",
+    "panicked",
+    "broken-table",
+    "not-created",
+    "other-id",
+    "bad-answer",
+    "detect-failed",
+    "no-answer",
+];
+
+impl From<FailedReason> for Reason {
+    fn from(told: FailedReason) -> Self {
+        let code = CHILD_CODES.iter().find(|code| **code == told.code).copied().unwrap_or("no-answer");
+        Reason::new(code, cut(&told.reason, ANSWER_BYTES_MAX), cut(&told.fix, ANSWER_BYTES_MAX))
+    }
+}

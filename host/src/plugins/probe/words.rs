@@ -1,0 +1,99 @@
+//! Answers and ends in words: what is no answer, and why there is none.
+
+use pearlbed_plugin_api::MiningCapabilities;
+
+use super::super::reason::Reason;
+use super::Impurity;
+use super::serve::CHANNEL_GONE;
+use super::wire::Answer;
+use crate::sandbox::{Captured, Ending};
+use crate::text;
+
+/// The longest text that a plugin may answer, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 1024;
+/// The most memory that a plugin may allocate while it is probed.
+pub const MEMORY_BYTES: u64 = 512 << 20;
+/// What to do about a plugin that does what it must not.
+pub const REPORT: &str = "report it to its author, or remove it";
+
+/// What `detect` answered, if it is an answer.
+pub fn check(answer: Answer) -> Result<MiningCapabilities, Reason> {
+    let wrong = |what: String| {
+        Err(Reason::new("bad-answer", format!("its answer is none: {what}"), "report it to its author"))
+    };
+    if let Some(reason) = &answer.reason {
+        if reason.len() > ANSWER_BYTES_MAX {
+            return wrong(format!("its reason has {} bytes, more than {ANSWER_BYTES_MAX}", reason.len()));
+        }
+        if text::printable(reason) != *reason {
+            return wrong("its reason holds control characters".into());
+        }
+    }
+    if let Some(rate) = answer.estimated_hashrate.filter(|rate| !rate.is_finite() || *rate < 0.0) {
+        return wrong(format!("it estimates a hashrate of {rate}"));
+    }
+    if !answer.supported && answer.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
+        return wrong("it says no without a reason".into());
+    }
+    let mut capabilities = MiningCapabilities::supported();
+    capabilities.supported = answer.supported;
+    capabilities.reason = answer.reason;
+    capabilities.estimated_hashrate = answer.estimated_hashrate;
+    Ok(capabilities)
+}
+
+pub fn explain_ending(ending: Ending, phase: &str, stderr: &Captured) -> Reason {
+    let said =
+        last_words(&stderr.text).map(|line| format!(" (it said: {})", cut(line, 120))).unwrap_or_default();
+    if ending.memory_peak_bytes >= MEMORY_BYTES / 10 * 8 {
+        let limit = text::bytes(MEMORY_BYTES);
+        return Reason::new(
+            "out-of-memory",
+            format!("it used up its {limit} of memory {phase} and died: {ending}"),
+            REPORT,
+        );
+    }
+    match (ending.signal, ending.status) {
+        (None, Some(CHANNEL_GONE)) => Reason::new(
+            "closed-channel",
+            format!("it closed descriptors that it did not open {phase}"),
+            REPORT,
+        ),
+        (None, Some(status)) => {
+            Reason::new("exited", format!("it ended its process with status {status} {phase}{said}"), REPORT)
+        }
+        (Some(libc::SIGKILL | libc::SIGTERM), _) => {
+            Reason::new("killed", format!("its process was killed {phase}: {ending}{said}"), REPORT)
+        }
+        _ => Reason::new("crashed", format!("it crashed {phase}: {ending}{said}"), REPORT),
+    }
+}
+
+/// The line of `stderr` that says most: a panic's message, else the last one.
+fn last_words(stderr: &str) -> Option<&str> {
+    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let panicked = lines.clone().skip_while(|line| !line.contains(" panicked at ")).nth(1);
+    panicked.or_else(|| lines.next_back())
+}
+
+/// The same reason with what it tried before.
+pub fn with_attempts(mut reason: Reason, impurities: &[Impurity]) -> Reason {
+    if !impurities.is_empty() {
+        let tried: Vec<&str> = impurities.iter().take(3).map(|impurity| &*impurity.finding).collect();
+        reason.reason = format!("{}; it {}", reason.reason, tried.join(", "));
+    }
+    reason
+}
+
+pub fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("a {what}") } else { format!("{number} {what}s") }
+}
+
+/// The beginning of `text`, of at most `bytes` bytes.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
