@@ -106,6 +106,12 @@ impl Devnet {
         })
     }
 
+    /// The block that was already made of this header and proof: an earlier process may have been killed between the
+    /// two facts that the block is on disk and that the proof is settled.
+    pub fn made_of(&self, header: &[u8; 76], proof: &[u8]) -> Option<Block> {
+        self.chain.made_of(header, proof).copied()
+    }
+
     /// Whether a block can still be made from `header`: this chain issued it for its present tip.
     pub fn is_current(&self, header: &[u8; 76]) -> bool {
         self.chain.issued(header)
@@ -228,7 +234,9 @@ impl Source {
     async fn try_block(&mut self, found: FoundProof) -> Result<Result<Block, Refused>, Stopped> {
         let FoundProof { job, proof, .. } = found;
         // The network's own view of the job: what the proof's file says of it is not believed.
-        let Some(job) = self.network.job_of(&job.header) else { return Ok(Err(Refused::Stale)) };
+        let Some(job) = self.network.job_of(&job.header) else {
+            return Ok(self.network.made_of(&job.header, &proof).ok_or(Refused::Stale));
+        };
         let checked = tokio::task::spawn_blocking(move || (check(&job, &proof), job, proof)).await;
         let (verdict, job, proof) = match checked {
             Ok(checked) => checked,

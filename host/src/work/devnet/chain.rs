@@ -193,6 +193,15 @@ impl Chain {
         &self.blocks[self.blocks.len().saturating_sub(count)..]
     }
 
+    /// The block that was made of this header and proof, if it is one of those on file.
+    pub fn made_of(&self, header: &[u8; 76], proof: &[u8]) -> Option<&Block> {
+        let commitment = blake3::hash(proof);
+        self.blocks
+            .iter()
+            .rev()
+            .find(|block| block.header[..76] == *header && block.header[76..] == *commitment.as_bytes())
+    }
+
     /// A header for the next block.
     pub fn header(&self, time: u32, nbits: u32) -> [u8; 76] {
         let mut header = [0; 76];

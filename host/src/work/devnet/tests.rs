@@ -117,6 +117,29 @@ fn a_proof_kept_by_a_killed_process_becomes_a_block_in_the_next() {
 }
 
 #[test]
+fn a_proof_whose_block_an_earlier_process_had_just_made_is_in_that_block() {
+    let home = tempfile::tempdir().unwrap();
+    let store = ProofStore::open(&home.path().join("proofs")).unwrap();
+    let (mut network, _) = Devnet::open(&DevnetConfig::new(home.path().join("devnet"))).unwrap();
+    let found = found(network.job(), 1);
+    let kept = store.keep("devnet", &found).unwrap();
+    network.extend(&found.job.header, &found.proof, SystemTime::now(), Instant::now()).unwrap();
+    // Killed here: the block is on disk, and so is the proof.
+    drop((network, store));
+    block_on(async {
+        let mut handle = start(home.path());
+        loop {
+            if let WorkEvent::Proof { id, state: ProofState::InBlock { height, .. } } =
+                handle.events.recv().await.unwrap()
+            {
+                assert_eq!((id, height), (kept.id, 1));
+                break;
+            }
+        }
+    });
+}
+
+#[test]
 fn a_proof_that_the_disk_refuses_is_handed_over_all_the_same() {
     let home = tempfile::tempdir().unwrap();
     block_on(async {

@@ -2,6 +2,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::work::FoundProof;
+use crate::work::node::Fate;
 
 /// A desk and a clock that only moves when told.
 struct Scene {
@@ -396,7 +397,7 @@ fn every_header_gets_its_turn_with_the_node_and_none_is_asked_about_for_ever() {
     let mut asked = std::collections::BTreeSet::new();
     for _ in 0..4 {
         let questions = scene.desk.questions();
-        assert!(questions.len() <= QUESTIONS_MAX);
+        assert!(questions.len() <= 16);
         asked.extend(questions);
     }
     assert_eq!(asked.len(), 50);

@@ -1,0 +1,125 @@
+//! How a source is doing, in types, words and sentences.
+
+use std::time::{Duration, Instant};
+
+/// How a source is doing, worst news first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Jobs come and proofs go.
+    Healthy,
+    /// No connection yet, or not any more; it is tried for ever.
+    Connecting {
+        /// Tries so far, from 1.
+        attempt: u32,
+        /// When the next try is due; `None` while one is under way.
+        next_try: Option<Instant>,
+        /// What the last try failed with.
+        error: Option<String>,
+    },
+    /// The peer has no work just now.
+    Paused {
+        /// The peer's words.
+        reason: String,
+    },
+    /// The peer took a proof of ours and answers nothing: it is proving, which takes minutes.
+    Proving {
+        /// When the proof was taken.
+        since: Instant,
+    },
+    /// The peer answers nothing though nothing of ours is with it: it may be proving for another miner.
+    Silent {
+        /// When the unanswered request was sent.
+        since: Instant,
+    },
+    /// The job on offer is out of date, or so old that it very likely is.
+    FrozenJob {
+        /// When the job was first seen.
+        since: Instant,
+        /// How that is known.
+        reason: String,
+    },
+    /// Proofs are taken and none becomes a block.
+    RefusingEveryProof {
+        /// Hand-overs in a row that came to nothing.
+        count: u32,
+    },
+    /// What the peer sends is not the protocol.
+    Garbled {
+        /// What was found.
+        reason: String,
+    },
+}
+
+impl Condition {
+    /// One word for tables and JSON.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Connecting { .. } => "connecting",
+            Self::Paused { .. } => "paused",
+            Self::Proving { .. } => "proving",
+            Self::Silent { .. } => "silent",
+            Self::FrozenJob { .. } => "frozen-job",
+            Self::RefusingEveryProof { .. } => "refusing-every-proof",
+            Self::Garbled { .. } => "garbled",
+        }
+    }
+
+    /// Whether work done now can be expected to earn something.
+    pub fn is_earning(&self) -> bool {
+        matches!(self, Self::Healthy | Self::Proving { .. })
+    }
+
+    /// A sentence for `status`, without full stop.
+    pub fn sentence(&self, now: Instant) -> String {
+        let ago = |since: &Instant| seconds(now.saturating_duration_since(*since));
+        match self {
+            Self::Healthy => "jobs come and proofs go".to_owned(),
+            Self::Connecting { attempt, next_try, error } => {
+                let mut text = match error {
+                    Some(error) => format!("not connected (try {attempt}): {error}"),
+                    None => "connecting".to_owned(),
+                };
+                if let Some(at) = next_try {
+                    text.push_str(&format!("; next try in {}", seconds(at.saturating_duration_since(now))));
+                }
+                text
+            }
+            Self::Paused { reason } => format!("no work on offer: {reason}"),
+            Self::Proving { since } => {
+                format!("proving our block for {}; answers nothing meanwhile", ago(since))
+            }
+            Self::Silent { since } => {
+                format!("no answer for {}; it may be proving for another miner", ago(since))
+            }
+            Self::FrozenJob { since, reason } => {
+                format!("the job has not changed for {}: {reason}", ago(since))
+            }
+            Self::RefusingEveryProof { count } => {
+                format!("took {count} proofs in a row and none became a block")
+            }
+            Self::Garbled { reason } => format!("does not speak the protocol: {reason}"),
+        }
+    }
+
+    /// What a person can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Healthy | Self::Proving { .. } => None,
+            Self::Connecting { .. } => Some("is the gateway running, and is its address right?"),
+            Self::Paused { .. } => Some("the gateway waits for its node: see the node's log"),
+            Self::Silent { .. } => Some("wait for it; after ten minutes restart the gateway"),
+            Self::FrozenJob { .. } => Some("see whether the gateway's node is up, synced and current"),
+            Self::RefusingEveryProof { .. } => Some("restart the gateway; its log says why it refuses"),
+            Self::Garbled { .. } => Some("is this really a pearl-gateway's address?"),
+        }
+    }
+}
+
+/// Whole seconds, or minutes and seconds, for sentences.
+fn seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
+    }
+}

@@ -1,0 +1,146 @@
+//! What the desk wants to know of the node, and what it makes of the answers.
+
+use std::time::{Duration, Instant};
+
+use super::{CONFIRMED_DEPTH, Desk, NodeView, Phase};
+use crate::work::node::Fate;
+use crate::work::{ProofId, ProofState};
+
+/// Headers that the node is asked about at a time.
+const QUESTIONS_MAX: usize = 16;
+
+/// How long the node may not know the block that a proof builds on before the proof is given up. It may be loading the
+/// chain; or it is the node of another network.
+const UNKNOWN_MAX: Duration = Duration::from_secs(24 * 3600);
+
+impl Desk {
+    /// Whether the node should be asked what its next block needs: only an old job makes one curious.
+    pub fn wants_template(&self, now: Instant) -> bool {
+        self.has_node && self.job.as_ref().is_some_and(|job| job.age(now) >= self.timing.behind)
+    }
+
+    /// The node's newest block. `None`: the node could not be asked.
+    pub fn node_tip(&mut self, tip: Option<[u8; 32]>, now: Instant) {
+        let Some(tip) = tip else {
+            self.node = None;
+            return;
+        };
+        let behind = self.job.as_ref().is_some_and(|job| job.prev_block() != tip);
+        let known = self.node.take();
+        let since = known.as_ref().and_then(|node| node.behind_since);
+        self.node = Some(NodeView {
+            tip,
+            behind_since: behind.then(|| since.unwrap_or(now)),
+            certificate_version: known
+                .filter(|node| node.tip == tip)
+                .and_then(|node| node.certificate_version),
+        });
+    }
+
+    /// The certificate version that the node's next block needs.
+    pub fn node_certificate(&mut self, wanted: u32) {
+        if let Some(node) = &mut self.node {
+            node.certificate_version = Some(wanted);
+        }
+    }
+
+    /// Whether the node should be asked now, and not at the next round.
+    pub fn is_curious(&self) -> bool {
+        self.curious
+    }
+
+    /// The node is being asked.
+    pub fn node_asked(&mut self) {
+        self.curious = false;
+    }
+
+    /// The headers that the node should be asked about in this round. Each gets its turn.
+    pub fn questions(&mut self) -> Vec<[u8; 76]> {
+        let mut headers: Vec<[u8; 76]> = Vec::new();
+        for tracked in &self.proofs {
+            let header = tracked.kept.found.job.header;
+            if !headers.contains(&header) {
+                headers.push(header);
+            }
+        }
+        if headers.len() > QUESTIONS_MAX {
+            let first = self.next_question % headers.len();
+            self.next_question = first + QUESTIONS_MAX;
+            headers.rotate_left(first);
+            headers.truncate(QUESTIONS_MAX);
+        }
+        headers
+    }
+
+    /// What the node knows of a header that it was asked about.
+    pub fn fate(&mut self, header: &[u8; 76], fate: &Fate, now: Instant) {
+        let of_header: Vec<ProofId> = self
+            .proofs
+            .iter()
+            .filter(|tracked| tracked.kept.found.job.header == *header)
+            .map(|tracked| tracked.kept.id.clone())
+            .collect();
+        // The node knows blocks by their headers. Of several proofs for one header, the last that was handed over is
+        // the block: the next one only goes when the one before it came to nothing.
+        let block = self
+            .proofs
+            .iter()
+            .filter(|tracked| tracked.kept.found.job.header == *header)
+            .max_by_key(|tracked| (tracked.phase == Phase::Mined, tracked.taken_at))
+            .map(|tracked| tracked.kept.id.clone());
+        for id in of_header {
+            let is_block = block.as_ref() == Some(&id);
+            self.fate_of(&id, is_block, fate, now);
+        }
+    }
+
+    fn fate_of(&mut self, id: &ProofId, is_block: bool, fate: &Fate, now: Instant) {
+        let Some(index) = self.proofs.iter().position(|tracked| tracked.kept.id == *id) else { return };
+        let tracked = &mut self.proofs[index];
+        // Its reply is still to come, and says whether it was taken at all.
+        if matches!(tracked.phase, Phase::Submitting(_)) {
+            return;
+        }
+        let mined = tracked.phase == Phase::Mined;
+        let stale = |reason: &str| ProofState::Stale { reason: reason.to_owned() };
+        match fate {
+            Fate::InBlock { .. } if !is_block => {
+                self.tell(index, stale("another proof of the same job became the block"));
+            }
+            Fate::InBlock { hash, height, confirmations } => {
+                tracked.phase = Phase::Mined;
+                self.fruitless = 0;
+                self.tell(index, ProofState::InBlock { hash: hash.clone(), height: *height });
+                if *confirmations >= CONFIRMED_DEPTH {
+                    let (hash, height, confirmations) = (hash.clone(), *height, *confirmations);
+                    self.tell(index, ProofState::Confirmed { hash, height, confirmations });
+                }
+            }
+            Fate::Replaced { reason } => {
+                let reason =
+                    if mined { format!("its block left the main chain: {reason}") } else { reason.clone() };
+                self.tell(index, stale(&reason));
+            }
+            // The chain went back behind it: its header may be current again.
+            Fate::Open if mined => tracked.phase = Phase::Waiting(now),
+            Fate::Open => {
+                let superseded =
+                    self.job.as_ref().is_some_and(|job| job.header != tracked.kept.found.job.header);
+                if superseded && matches!(tracked.phase, Phase::Waiting(_)) {
+                    self.tell(
+                        index,
+                        stale("the gateway offers another job for the same block and takes no older one"),
+                    );
+                }
+            }
+            Fate::Unknown => {
+                let superseded =
+                    self.job.as_ref().is_none_or(|job| job.header != tracked.kept.found.job.header);
+                if superseded && tracked.kept.found.job.age(now) >= UNKNOWN_MAX {
+                    let reason = "the node has not known the block that it builds on for a day".to_owned();
+                    self.tell(index, ProofState::Untraced { reason });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Jobs, and proofs on their way from the host to the chain.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::proofs;
+
+/// One unit of work, as a source gives it out.
+///
+/// Two jobs are the same work when their [`JobKey`]s are equal; a source emits a job once and again only after
+/// another one came between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkJob {
+    /// The 76 header bytes, opaque but for `nbits` (protocol section 1).
+    pub header: [u8; 76],
+    /// The unscaled target, a little-endian number (protocol section 6.3).
+    pub target: [u8; 32],
+    /// The certificate version that a block from this job needs: any number, also one that nobody here speaks.
+    pub certificate_version: u32,
+    /// Whether the rank-penalised bound applies (protocol section 6.2). True wherever it is not known to be off: a
+    /// proof that meets the penalised bound meets the plain one too.
+    pub rank_penalty: bool,
+    /// Height of the block in the making, where the source says.
+    pub height: Option<u64>,
+    /// When the source first saw it.
+    pub received: Instant,
+}
+
+/// What makes two jobs the same work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobKey {
+    header: [u8; 76],
+    target: [u8; 32],
+    certificate_version: u32,
+    rank_penalty: bool,
+}
+
+impl WorkJob {
+    /// The job's identity: everything that a proof for it depends on.
+    pub fn key(&self) -> JobKey {
+        JobKey {
+            header: self.header,
+            target: self.target,
+            certificate_version: self.certificate_version,
+            rank_penalty: self.rank_penalty,
+        }
+    }
+
+    /// The job as the verifier takes it.
+    ///
+    /// # Errors
+    ///
+    /// The certificate version is none that this build can verify.
+    pub fn to_pow(&self) -> Result<pearl_pow::Job, pearl_pow::UnsupportedCertificate> {
+        Ok(pearl_pow::Job {
+            header: pearl_pow::Header::from_bytes(self.header),
+            target: Some(pearl_pow::Target::from_le_bytes(self.target)),
+            certificate: self.certificate_version.try_into()?,
+            rank_penalty: self.rank_penalty,
+        })
+    }
+
+    /// How long ago the source first saw the job.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.received)
+    }
+
+    /// The hash of the block this job builds on, in the header's own byte order (protocol section 1).
+    pub fn prev_block(&self) -> [u8; 32] {
+        self.header[4..36].try_into().expect("32 bytes of 76")
+    }
+}
+
+/// Names one found proof for as long as its file lives, across restarts of the host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProofId(pub(super) String);
+
+impl ProofId {
+    /// The name of a proof. The same proof for the same job always has the same.
+    pub fn of(found: &FoundProof) -> Self {
+        proofs::name(found)
+    }
+}
+
+impl fmt::Display for ProofId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a proof is on its way from the host to the chain.
+///
+/// ```text
+/// Kept -> HandedOver -> InBlock -> Confirmed
+///   |         |    \        \----> Stale (its block left the main chain)
+///   |         |     \--> Untraced (nobody can be asked)
+///   +---------+--------> Stale | Rejected
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProofState {
+    /// On disk, and to be handed over as soon as the source can be reached.
+    Kept,
+    /// The source's peer answered that it took it, for the `attempt`th time (from 1). It says nothing about validity.
+    HandedOver {
+        /// How often it was handed over so far.
+        attempt: u32,
+    },
+    /// It became a block of the main chain.
+    InBlock {
+        /// The block's hash as explorers print it.
+        hash: String,
+        /// The block's height.
+        height: u64,
+    },
+    /// Its block is deep enough that nothing will undo it. Final.
+    Confirmed {
+        /// The block's hash as explorers print it.
+        hash: String,
+        /// The block's height.
+        height: u64,
+        /// Blocks of the main chain from this one on, itself included.
+        confirmations: u64,
+    },
+    /// Its job went out of date before it could become a block. Final.
+    Stale {
+        /// What is known of why.
+        reason: String,
+    },
+    /// Refused by the peer. Final.
+    Rejected {
+        /// The peer's words, bounded and free of control characters.
+        reason: String,
+    },
+    /// Handed over, its job is over, and nobody can be asked what became of it. Final.
+    Untraced {
+        /// Why nobody can be asked, and what would change that.
+        reason: String,
+    },
+}
+
+impl ProofState {
+    /// Whether nothing more will be said about the proof. Its file is gone by then.
+    ///
+    /// [`Self::InBlock`] is not final, but the file is gone there too: the network has it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Kept | Self::HandedOver { .. } | Self::InBlock { .. } => false,
+            Self::Confirmed { .. } | Self::Stale { .. } | Self::Rejected { .. } | Self::Untraced { .. } => {
+                true
+            }
+        }
+    }
+
+    /// One word for tables and JSON.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::HandedOver { .. } => "handed-over",
+            Self::InBlock { .. } => "in-block",
+            Self::Confirmed { .. } => "confirmed",
+            Self::Stale { .. } => "stale",
+            Self::Rejected { .. } => "rejected",
+            Self::Untraced { .. } => "untraced",
+        }
+    }
+}
+
+/// A verified proof on its way to a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundProof {
+    /// The job it was found for, exactly as it was given out.
+    pub job: WorkJob,
+    /// The plain proof's bytes (protocol section 9.1).
+    pub proof: Vec<u8>,
+    /// When it was found.
+    pub found: SystemTime,
+}
