@@ -58,7 +58,7 @@ fn lay_out(dist: &Path, profile: Profile) -> Result<()> {
         sh::copy(&file, &to, 0o644)?;
     }
     completions(&pearlbed, dist)?;
-    man_pages(&dist.join("share/man/man1"), &profile)?;
+    man_pages(&pearlbed, &dist.join("share/man/man1"))?;
     units(&dist.join("lib/systemd"), "/usr/local/bin", "%h/.local/bin")?;
     for file in ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         sh::copy(&sh::root().join(file), &dist.join("share/doc/pearlbed").join(file), 0o644)?;
@@ -78,17 +78,10 @@ fn completions(pearlbed: &Path, dist: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes one man page for the program and one for each command.
-///
-/// The pages come from the command line's own description, which only the host knows: an example program of
-/// its package writes them, so that neither `pearlbed` nor this program carries the generator.
-pub fn man_pages(folder: &Path, profile: &Profile) -> Result<()> {
+/// Writes one man page for the program and one for each command, as the binary itself describes them.
+pub fn man_pages(pearlbed: &Path, folder: &Path) -> Result<()> {
     sh::fresh(folder)?;
-    let mut command = sh::cargo(&["run", "--quiet", "--locked", "-p", "pearlbed", "--example", "man"]);
-    if *profile == Profile::Release {
-        command.arg("--release");
-    }
-    sh::run(command.arg("--").arg(folder))
+    sh::run(Command::new(pearlbed).arg("__man").arg(folder))
 }
 
 /// Writes the systemd units, with the folders that hold the binary.

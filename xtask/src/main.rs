@@ -31,7 +31,7 @@ enum Command {
     Demo(demo::Args),
     /// Measure, in release
     Bench(bench::Args),
-    /// Write the man pages to target/dist/share/man/man1
+    /// Write the man pages to target/man
     Man,
 }
 
@@ -42,6 +42,12 @@ fn main() -> anyhow::Result<()> {
         Command::Dist(args) => dist::run(&args).map(|_| ()),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
-        Command::Man => dist::man_pages(&sh::target().join("dist/share/man/man1"), &sh::Profile::Dev),
+        Command::Man => {
+            sh::build(sh::Profile::Dev)?;
+            let folder = sh::target().join("man");
+            dist::man_pages(&sh::pearlbed(sh::Profile::Dev), &folder)?;
+            println!("{}", folder.display());
+            Ok(())
+        }
     }
 }

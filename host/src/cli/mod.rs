@@ -60,6 +60,7 @@ mod drivers;
 mod init;
 mod inspect_model;
 mod logs;
+mod man;
 mod models;
 pub mod plugins;
 mod probe;
@@ -87,6 +88,8 @@ commands! {
     Bench(bench),
     Verify(verify),
     Completions(completions),
+    #[command(name = "__man", hide = true)]
+    Man(man),
     #[command(name = "__drivers", hide = true)]
     Drivers(drivers),
     #[command(name = "__probe", hide = true)]
