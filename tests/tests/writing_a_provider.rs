@@ -13,7 +13,7 @@ fn block<'a>(document: &'a str, heading: &str, kind: &str) -> &'a str {
 }
 
 fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
+    let output = command.output().expect("the program is there");
     assert!(
         output.status.success(),
         "{command:?} failed:\n{}{}",

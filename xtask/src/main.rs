@@ -3,7 +3,7 @@
 //! It stands on few crates, because it is compiled before anything else happens. The bundled providers are known
 //! here and in the documents, never in `host`.
 
-#![expect(clippy::print_stdout, reason = "what a person runs here, a person reads")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a person runs here, a person reads")]
 
 mod bench;
 mod demo;
@@ -35,7 +35,18 @@ enum Command {
     Man,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(err) => {
+            // The causes, without the stack that an error carries where RUST_BACKTRACE is set.
+            eprintln!("error: {err:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     std::env::set_current_dir(sh::root())?;
     match Cli::parse().command {
         Command::Test(args) => test::run(&args),
