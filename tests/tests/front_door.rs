@@ -21,10 +21,10 @@ fn flat(output: &Output) -> String {
 /// The bundled provider in the playground's folder for plugins.
 fn with_provider(ground: &Playground) -> String {
     let to = ground.plugins().join("libcpu_pearl.so");
-    std::fs::copy(build::plugin("cpu-pearl"), &to).unwrap();
+    std::fs::copy(build::plugin("cpu-pearl"), &to).expect("the plugin was just built");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(&to, mode).unwrap();
-    ground.plugins().to_str().unwrap().to_owned()
+    std::fs::set_permissions(&to, mode).expect("the file is our own");
+    ground.plugins().to_str().expect("temporary folders are UTF-8").to_owned()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A plugin that does one wrong thing, told to it by a text in its own file.
 //!
-//! The library is built once. A test copies it and writes over two placeholders in the copy: [`ORDER`], which says when
+//! The library is built once. A test copies it and writes over two placeholders in the copy: `ORDER`, which says when
 //! (`ctor:`, in a constructor, or `detect:`) and what, and the id in the manifest. Without an order it is a healthy
 //! plugin that supports every machine. The orders are the entries M1-M26 of `docs/faults.md`, and some of F20-F26.
 
