@@ -175,7 +175,7 @@ impl Provider {
         }
     }
 
-    /// See [`MiningProvider::detect`](crate::MiningProvider::detect).
+    /// See [`MiningProvider::detect`].
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl Provider {
         Ok(MiningCapabilities { supported: answer.supported != 0, reason, estimated_hashrate })
     }
 
-    /// See [`MiningProvider::start`](crate::MiningProvider::start). `host` lives on until the provider has let go of
+    /// See [`MiningProvider::start`]. `host` lives on until the provider has let go of
     /// it.
     ///
     /// # Errors
@@ -275,7 +275,7 @@ impl Provider {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
     }
 
-    /// See [`MiningProvider::stop`](crate::MiningProvider::stop). The provider's host is closed first: it has no more
+    /// See [`MiningProvider::stop`]. The provider's host is closed first: it has no more
     /// jobs, and every job is stale.
     ///
     /// # Errors
@@ -289,13 +289,13 @@ impl Provider {
         check(status, error)
     }
 
-    /// See [`MiningProvider::is_running`](crate::MiningProvider::is_running).
+    /// See [`MiningProvider::is_running`].
     pub fn is_running(&self) -> bool {
         // SAFETY: the instance is this table's own.
         unsafe { (self.table.is_running)(self.instance) != 0 }
     }
 
-    /// See [`MiningProvider::stats`](crate::MiningProvider::stats).
+    /// See [`MiningProvider::stats`].
     ///
     /// # Errors
     ///
