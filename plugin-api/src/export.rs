@@ -12,6 +12,7 @@ use crate::provider::{MiningConfig, MiningProvider, ProviderError, SubmitTarget}
 ///
 /// Use it once, in the root of a crate of type `cdylib` (add `rlib` to link the provider into tests). `provider` is a
 /// type that implements [`MiningProvider`] and [`Default`]; the rest becomes the manifest. The version is the crate's.
+/// `default` runs in the probe as well, so it has to be as pure as [`MiningProvider::detect`].
 ///
 /// ```
 /// use pearlbed_plugin_api::{HardwareInfo, Host, MiningCapabilities, MiningConfig, MiningProvider, MiningStats, ProviderError};
@@ -53,6 +54,10 @@ use crate::provider::{MiningConfig, MiningProvider, ProviderError, SubmitTarget}
 ///
 /// Beside the library's symbol and its manifest, the macro makes a static `PEARLBED_PROVIDER`, from which
 /// [`Provider::of_static`](crate::host_side::Provider::of_static) makes the provider without loading anything.
+///
+/// All plugins have the same symbol, so at most one crate that uses this macro can be linked into a program. Where
+/// several providers are to be linked together, keep each in a library of its own and put the macro alone into a thin
+/// `cdylib` beside it.
 #[macro_export]
 macro_rules! export_provider {
     (
@@ -160,22 +165,21 @@ fn panic_message(payload: Box<dyn Any + Send>) -> String {
 
 fn text<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, ProviderError> {
     std::str::from_utf8(bytes)
-        .map_err(|_| ProviderError::Contract(format!("the host sent a {what} that is not UTF-8")))
+        .map_err(|_| ProviderError::Failed(format!("the host sent a {what} that is not UTF-8")))
 }
 
 fn optional(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-unsafe extern "C" fn create<P: MiningProvider + Default>(error: v1::Sink) -> *mut c_void {
-    let mut instance = std::ptr::null_mut();
-    let make = || {
-        instance = Box::into_raw(Box::<P>::default()).cast::<c_void>();
-        Ok(())
-    };
-    // SAFETY: the caller vouches for the sink.
-    unsafe { guarded(error, make) };
-    instance
+unsafe extern "C" fn create<P: MiningProvider + Default>(instance: *mut *mut c_void, error: v1::Sink) -> u32 {
+    // SAFETY: the caller vouches for both arguments for the duration of the call.
+    unsafe {
+        guarded(error, || {
+            instance.write(Box::into_raw(Box::<P>::default()).cast());
+            Ok(())
+        })
+    }
 }
 
 unsafe extern "C" fn destroy<P: MiningProvider + Default>(instance: *mut c_void) {
@@ -200,7 +204,7 @@ unsafe extern "C" fn detect<P: MiningProvider + Default>(
         guarded(error, || {
             let provider = &*instance.cast::<P>();
             let hardware = serde_json::from_slice(hardware.borrow()).map_err(|err| {
-                ProviderError::Contract(format!("the host sent hardware that is not JSON: {err}"))
+                ProviderError::Failed(format!("the host sent hardware that is not JSON: {err}"))
             })?;
             let engine_id = text(engine_id.borrow(), "engine id")?;
             let answer = provider.detect(&hardware, engine_id, text(model.borrow(), "model")?);
@@ -246,7 +250,7 @@ unsafe fn read_config(config: &v1::Config) -> Result<MiningConfig, ProviderError
         v1::SUBMIT_POOL => {
             SubmitTarget::Pool { url, worker_id: optional(&owned(config.worker_id, "worker id")?) }
         }
-        kind => return Err(ProviderError::Contract(format!("the host sent submit target kind {kind}"))),
+        kind => return Err(ProviderError::Failed(format!("the host sent submit target kind {kind}"))),
     };
     // SAFETY: the caller vouches for the texts.
     let extra = unsafe { config.extra.borrow() };
@@ -257,7 +261,7 @@ unsafe fn read_config(config: &v1::Config) -> Result<MiningConfig, ProviderError
         fee_bps: config.fee_bps,
         fee_payout_address: optional(&owned(config.fee_payout_address, "payout address")?),
         extra: serde_json::from_slice(extra).map_err(|err| {
-            ProviderError::Contract(format!("the host sent settings that are no JSON object: {err}"))
+            ProviderError::Failed(format!("the host sent settings that are no JSON object: {err}"))
         })?,
     })
 }

@@ -4,11 +4,16 @@ use std::ffi::c_void;
 use std::fmt;
 use std::time::Duration;
 
+use crate::abi::lend::Collector;
 use crate::abi::v1;
+
+/// The details of a job are read up to so many bytes.
+const MAX_JOB_DETAILS_BYTES: usize = 1024 * 1024;
 
 /// What a provider may ask of the process it runs in. Since 1.0.0.
 ///
-/// Clones are cheap and may be sent to and used from any thread, all at the same time.
+/// Clones are cheap and may be sent to and used from any thread, all at the same time. [`is_stale`](Self::is_stale) and
+/// [`progress`](Self::progress) never wait; the others may.
 pub struct Host {
     table: v1::HostTable,
 }
@@ -17,12 +22,14 @@ pub struct Host {
 ///
 /// Byte layouts are those of the Pearl protocol; this crate does not interpret them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Job {
-    /// The host's name for this job, unique within the process.
+    /// The host's name for this job, unique within the process and never 0.
     pub id: u64,
     /// The incomplete block header. A miner changes no byte of it.
     pub header: [u8; 76],
-    /// The unscaled target: a 256-bit number, least significant byte first. A miner scales it by its tile itself.
+    /// The unscaled target, of a block or of a pool's share: a 256-bit number, least significant byte first. A miner
+    /// scales it by its tile itself.
     pub target: [u8; 32],
     /// Which certificate the network wants; it decides about the seed rule.
     pub certificate_version: u32,
@@ -87,9 +94,24 @@ impl LogLevel {
     }
 }
 
+impl Job {
+    /// A job, for hosts and for tests that act as one; the arguments are the fields.
+    pub fn new(
+        id: u64,
+        header: [u8; 76],
+        target: [u8; 32],
+        certificate_version: u32,
+        rank_penalty: bool,
+    ) -> Self {
+        Self { id, header, target, certificate_version, rank_penalty }
+    }
+}
+
 impl Host {
     /// Waits for a job that was not handed out before, at most `timeout` (counted in whole milliseconds, at most about
     /// 49 days).
+    ///
+    /// Each job is handed out once: a provider with many threads or devices takes it in one place and shares it.
     pub fn next_job(&self, timeout: Duration) -> NextJob {
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let mut job = v1::Job {
@@ -118,7 +140,8 @@ impl Host {
 
     /// Hands in a plain proof (the protocol's bytes, not its text form) for the job.
     ///
-    /// `Ok` means that it was taken for verification; what becomes of it is the host's business.
+    /// `Ok` means that it was taken for verification; what becomes of it is the host's business. It may wait until the
+    /// host has put the proof where it cannot be lost.
     ///
     /// # Errors
     ///
@@ -146,6 +169,16 @@ impl Host {
     pub fn log(&self, level: LogLevel, message: &str) {
         // SAFETY: as in `next_job`; the text outlives the call.
         unsafe { (self.table.log)(self.table.context, level as u32, v1::Bytes::lend(message.as_bytes())) }
+    }
+
+    /// What the fields of the job do not hold, such as the ancestors' headers that a later certificate version needs:
+    /// an object that grows with the protocol. Empty where the host has nothing to add, as for certificate versions 1
+    /// to 3, which need no more than the fields.
+    pub fn job_details(&self, job_id: u64) -> serde_json::Map<String, serde_json::Value> {
+        let mut details = Collector::new(MAX_JOB_DETAILS_BYTES);
+        // SAFETY: as in `next_job`; the sink is used during the call only.
+        unsafe { (self.table.job_details)(self.table.context, job_id, details.sink()) };
+        serde_json::from_slice(&details.finish().0).unwrap_or_default()
     }
 
     /// Takes a reference to the context of `table`.

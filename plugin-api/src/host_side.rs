@@ -10,14 +10,14 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::abi::lend::Collector;
 use crate::abi::v1;
 use crate::hardware::HardwareInfo;
-use crate::host::{Job, LogLevel, NextJob, SubmitError};
+use crate::host::{LogLevel, NextJob, SubmitError};
 use crate::provider::{
     MiningCapabilities, MiningConfig, MiningProvider, MiningStats, ProviderError, SubmitTarget,
 };
@@ -29,8 +29,8 @@ pub const MAX_DETAILS_BYTES: usize = 1024 * 1024;
 
 /// What a host does for its provider; [`Host`](crate::Host) is the other end. Since 1.0.0.
 ///
-/// Every method may be called from any thread, also at the same time. A panic in one answers what ends the provider's
-/// work (stopped, stale).
+/// Every method may be called from any thread, also at the same time, and the last reference may be dropped on a thread
+/// of the provider's. A panic in one answers what ends the provider's work (stopped, stale).
 pub trait HostServices: Send + Sync + 'static {
     /// See [`Host::next_job`](crate::Host::next_job).
     fn next_job(&self, timeout: Duration) -> NextJob;
@@ -44,8 +44,13 @@ pub trait HostServices: Send + Sync + 'static {
     fn submit(&self, job_id: u64, proof: &[u8]) -> Result<(), SubmitError>;
     /// See [`Host::progress`](crate::Host::progress).
     fn progress(&self, hashes: u64);
-    /// See [`Host::log`](crate::Host::log); `message` may be anything, also not UTF-8.
+    /// See [`Host::log`](crate::Host::log); `message` may be anything, also not UTF-8, of at most [`MAX_TEXT_BYTES`].
     fn log(&self, level: LogLevel, message: &[u8]);
+    /// See [`Host::job_details`](crate::Host::job_details); a host that has nothing to add need not implement it.
+    fn job_details(&self, job_id: u64) -> serde_json::Map<String, serde_json::Value> {
+        let _ = job_id;
+        serde_json::Map::new()
+    }
 }
 
 /// A provider that is linked into this program, as `export_provider!` makes it known. Since 1.0.0.
@@ -67,9 +72,16 @@ impl StaticProvider {
 }
 
 /// One instance of a provider, behind its table. Since 1.0.0.
+///
+/// Calls may come from any thread. [`start`](Self::start) and [`stop`](Self::stop) wait for each other. Dropping it stops
+/// the provider where it is started; where that fails, the instance is abandoned.
 pub struct Provider {
     table: v1::ProviderTable,
     instance: *mut c_void,
+    /// Whether it is started. Held during `start` and `stop`, which the contract forbids to overlap.
+    started: Mutex<bool>,
+    /// How many calls of `stop` wait for `started`.
+    stopping: AtomicUsize,
     /// Closes the host of the last `start`.
     closed: Mutex<Arc<AtomicBool>>,
 }
@@ -152,12 +164,17 @@ impl Provider {
         // SAFETY: the caller vouches for the table, and no function in it is null.
         let table = unsafe { *table };
         let mut error = Collector::new(MAX_TEXT_BYTES);
-        // SAFETY: the sink is used during the call only.
-        let instance = unsafe { (table.create)(error.sink()) };
-        if instance.is_null() {
-            return Err(ProviderError::Failed(message(error)));
-        }
-        Ok(Self { table, instance, closed: Mutex::default() })
+        let mut instance = std::ptr::null_mut();
+        // SAFETY: both arguments are used during the call only.
+        let status = unsafe { (table.create)(&raw mut instance, error.sink()) };
+        check(status, error)?;
+        Ok(Self {
+            table,
+            instance,
+            started: Mutex::new(false),
+            stopping: AtomicUsize::new(0),
+            closed: Mutex::default(),
+        })
     }
 
     /// The manifest that the code was built with: JSON text, as it comes.
@@ -223,8 +240,12 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// What the provider says.
+    /// What the provider says; or that it was started before and not stopped since.
     pub fn start(&self, config: &MiningConfig, host: Arc<dyn HostServices>) -> Result<(), ProviderError> {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if *started {
+            return Err(ProviderError::new("it was started before and has not been stopped since"));
+        }
         let extra =
             serde_json::to_vec(&config.extra).map_err(|err| ProviderError::Contract(err.to_string()))?;
         let lend = |text: &str| v1::Bytes::lend(text.as_bytes());
@@ -247,6 +268,10 @@ impl Provider {
         };
         let closed = Arc::new(AtomicBool::new(false));
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = closed.clone();
+        if self.stopping.load(Ordering::Relaxed) > 0 {
+            // It closed the host before this one; the lock above makes sure that its coming is seen.
+            self.close();
+        }
         let context = Arc::into_raw(Arc::new(Gate { host, closed }));
         let host = v1::HostTable {
             context: context.cast_mut().cast(),
@@ -257,6 +282,7 @@ impl Provider {
             submit,
             progress,
             log,
+            job_details,
         };
         let mut error = Collector::new(MAX_TEXT_BYTES);
         // SAFETY: everything lent outlives the call; a reference to the context is held until after it.
@@ -264,7 +290,8 @@ impl Provider {
             unsafe { (self.table.start)(self.instance, &raw const config, &raw const host, error.sink()) };
         // SAFETY: gives back the reference that was held for the call.
         unsafe { release(host.context) };
-        if status != v1::OK {
+        *started = status == v1::OK;
+        if !*started {
             self.close();
         }
         check(status, error)
@@ -275,17 +302,22 @@ impl Provider {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
     }
 
-    /// See [`MiningProvider::stop`]. The provider's host is closed first: it has no more
-    /// jobs, and every job is stale.
+    /// See [`MiningProvider::stop`]. The provider's host is closed first: it has no more jobs, and every job is stale. While a `start` is in progress, closes its host and waits for it.
     ///
     /// # Errors
     ///
     /// What the provider says.
     pub fn stop(&self) -> Result<(), ProviderError> {
+        self.stopping.fetch_add(1, Ordering::Relaxed);
+        self.close();
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stopping.fetch_sub(1, Ordering::Relaxed);
+        // Another start may have come first.
         self.close();
         let mut error = Collector::new(MAX_TEXT_BYTES);
         // SAFETY: the sink is used during the call only, and the instance is this table's own.
         let status = unsafe { (self.table.stop)(self.instance, error.sink()) };
+        *started &= status != v1::OK;
         check(status, error)
     }
 
@@ -300,7 +332,7 @@ impl Provider {
     /// # Errors
     ///
     /// The provider panicked, or answered what is no answer: numbers that are negative or not finite, text that is not
-    /// UTF-8, details that are not JSON.
+    /// UTF-8, details that are no JSON object.
     pub fn stats(&self) -> Result<MiningStats, ProviderError> {
         let mut answer = v1::Stats::default();
         let (mut last_error, mut error) = (Collector::new(MAX_TEXT_BYTES), Collector::new(MAX_TEXT_BYTES));
@@ -332,6 +364,9 @@ impl Provider {
             bytes => serde_json::from_slice(bytes)
                 .map_err(|err| ProviderError::Contract(format!("its details are not JSON: {err}")))?,
         };
+        if !details.is_object() && !details.is_null() {
+            return Err(ProviderError::Contract("its details are no JSON object".to_owned()));
+        }
         Ok(MiningStats {
             hashes: answer.hashes,
             hashrate: answer.hashrate,
@@ -346,14 +381,18 @@ impl Provider {
 
 impl Drop for Provider {
     fn drop(&mut self) {
-        self.close();
-        // SAFETY: the instance is this table's own, and nobody else can call it any more.
+        let started = *self.started.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if started && self.stop().is_err() {
+            // Its threads may still use the instance.
+            return;
+        }
+        // SAFETY: the instance is this table's own, nothing is started, and nobody else can call it any more.
         unsafe { (self.table.destroy)(self.instance) }
     }
 }
 
-// SAFETY: the contract of `v1::ProviderTable` allows its calls from any thread. `start` and `stop` must not overlap:
-// a host that calls them from several threads orders them.
+// SAFETY: the contract of `v1::ProviderTable` allows its calls from any thread; `started` orders those that must not
+// overlap.
 unsafe impl Send for Provider {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Provider {}
@@ -401,7 +440,11 @@ unsafe fn gate<'a>(context: *mut c_void) -> &'a Gate {
 
 /// Runs `call`; a panic must not unwind into the plugin, so it answers `otherwise`.
 fn shielded<T>(otherwise: T, call: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or(otherwise)
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        // Dropping what somebody panicked with may panic again.
+        std::mem::forget(payload);
+        otherwise
+    })
 }
 
 unsafe extern "C" fn retain(context: *mut c_void) {
@@ -418,9 +461,9 @@ unsafe extern "C" fn next_job(context: *mut c_void, timeout_ms: u32, job: *mut v
     // SAFETY: as for `gate`.
     let gate = unsafe { gate(context) };
     match shielded(NextJob::Stopped, || gate.next_job(Duration::from_millis(timeout_ms.into()))) {
-        NextJob::Job(next) if !job.is_null() => {
+        NextJob::Job(next) if !job.is_null() && job.is_aligned() => {
             // SAFETY: the plugin passes a place for a job.
-            unsafe { job.write((&next as &Job).into()) };
+            unsafe { job.write((&next).into()) };
             v1::NEXT_JOB
         }
         NextJob::TimedOut => v1::NEXT_TIMED_OUT,
@@ -435,6 +478,9 @@ unsafe extern "C" fn is_stale(context: *mut c_void, job_id: u64) -> u32 {
 }
 
 unsafe extern "C" fn submit(context: *mut c_void, job_id: u64, proof: v1::Bytes) -> u32 {
+    if proof.len > isize::MAX as usize {
+        return v1::SUBMIT_TOO_LARGE;
+    }
     // SAFETY: as for `gate`; the plugin lends the bytes for the duration of this call.
     let (gate, proof) = unsafe { (gate(context), proof.borrow()) };
     match shielded(Err(SubmitError::Stopped), || gate.host.submit(job_id, proof)) {
@@ -453,7 +499,21 @@ unsafe extern "C" fn progress(context: *mut c_void, hashes: u64) {
 }
 
 unsafe extern "C" fn log(context: *mut c_void, level: u32, message: v1::Bytes) {
+    let message = v1::Bytes { data: message.data, len: message.len.min(MAX_TEXT_BYTES) };
     // SAFETY: as for `gate`; the plugin lends the bytes for the duration of this call.
     let (gate, message) = unsafe { (gate(context), message.borrow()) };
     shielded((), || gate.host.log(LogLevel::from_number(level), message));
+}
+
+unsafe extern "C" fn job_details(context: *mut c_void, job_id: u64, out: v1::Sink) {
+    // SAFETY: as for `gate`.
+    let gate = unsafe { gate(context) };
+    let details = shielded(Vec::new(), || {
+        let details = gate.host.job_details(job_id);
+        if details.is_empty() { Vec::new() } else { serde_json::to_vec(&details).unwrap_or_default() }
+    });
+    if !details.is_empty() {
+        // SAFETY: the plugin lends the sink for the duration of this call.
+        unsafe { out.put(&details) }
+    }
 }

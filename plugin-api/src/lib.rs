@@ -15,6 +15,8 @@
 //!
 //! - Everything published here as version 1.0 stays. The table behind the trait ([`abi::v1`]) is frozen; growth is a
 //!   new table beside it, and hosts speak every version they ever spoke.
+//! - "Since" names the version that introduced an item; its fields, variants and methods are as old as itself unless
+//!   they say otherwise.
 //! - A panic in a provider becomes an error with its message, as long as the plugin is compiled with unwinding
 //!   (`panic = "abort"` ends the process instead, and the host reports a crash).
 //! - This crate does nothing: no I/O, no clock, no threads, no logging.

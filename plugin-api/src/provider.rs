@@ -12,7 +12,9 @@ use crate::host::Host;
 /// # Threads
 ///
 /// [`detect`](Self::detect), [`is_running`](Self::is_running) and [`stats`](Self::stats) may be called from any thread
-/// at any time. [`start`](Self::start) and [`stop`](Self::stop) never overlap each other.
+/// at any time. [`start`](Self::start) and [`stop`](Self::stop) never overlap each other, and a provider that was
+/// started is stopped before it is started again or dropped. `detect` and `start` may run in different processes: what
+/// one remembers, the other need not know.
 ///
 /// # Panics
 ///
@@ -33,7 +35,8 @@ pub trait MiningProvider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What keeps it from mining, in one sentence that a user can act on; nothing is left running then.
+    /// What keeps it from mining, in one sentence that a user can act on; nothing is left running then. A start that
+    /// takes long asks `host` now and then: [`NextJob::Stopped`](crate::NextJob::Stopped) means that it can give up.
     fn start(&self, config: &MiningConfig, host: Host) -> Result<(), ProviderError>;
 
     /// Stops mining; returns when none of the provider's threads works any more. Stopping twice is no error.
@@ -44,7 +47,7 @@ pub trait MiningProvider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What is left running, and why.
+    /// What is left running, and why. The host does not drop the provider then, nor start it again.
     fn stop(&self) -> Result<(), ProviderError>;
 
     /// Whether the provider mines: `true` from a successful `start` to `stop`, or to a failure of its own.
@@ -56,6 +59,7 @@ pub trait MiningProvider: Send + Sync + 'static {
 
 /// What [`MiningProvider::detect`] answers. Since 1.0.0.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct MiningCapabilities {
     /// Whether the provider can mine here.
     pub supported: bool,
@@ -93,6 +97,7 @@ impl MiningCapabilities {
 ///
 /// A provider that only computes gets an empty wallet address and an empty target: the host owns both.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct MiningConfig {
     /// The provider's id.
     pub provider: String,
@@ -109,7 +114,8 @@ pub struct MiningConfig {
 }
 
 impl MiningConfig {
-    /// The configuration of a provider that only computes: its id and its own settings.
+    /// The configuration of a provider that only computes: its id and its own settings. For hosts, and for tests that
+    /// act as one; what else a provider gets is assigned to the fields.
     pub fn compute_only(
         provider: impl Into<String>,
         extra: serde_json::Map<String, serde_json::Value>,
@@ -127,6 +133,7 @@ impl MiningConfig {
 
 /// Where proofs go. Since 1.0.0.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SubmitTarget {
     /// To a node of one's own.
     Solo {
@@ -144,8 +151,10 @@ pub enum SubmitTarget {
 
 /// A provider's own numbers. Since 1.0.0.
 ///
-/// Shares, blocks and what was accepted are the host's to count; these are shown beside them.
+/// Shares, blocks and what was accepted are the host's to count; these are shown beside them. Begin with `default()` and
+/// assign what there is to tell: fields may be added.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct MiningStats {
     /// Hashes (int8 multiply-accumulates) since `start`.
     pub hashes: u64,
@@ -159,7 +168,9 @@ pub struct MiningStats {
     pub uptime: Duration,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
-    /// What has no field: an object (devices, threads, shapes), or null.
+    /// What has no field: an object, or null. Hosts know these members and show the others as they come: `memory_bytes`
+    /// (a number), `split` (an object: seconds of work since `start` by part), `devices` and `threads` (arrays of objects
+    /// with `name` and `hashrate`).
     pub details: serde_json::Value,
 }
 

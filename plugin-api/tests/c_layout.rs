@@ -55,6 +55,7 @@ fn c_lays_the_table_out_as_rust_does() {
         offset_of!(Stats, uptime_seconds),
         offset_of!(HostTable, next_job),
         offset_of!(HostTable, log),
+        offset_of!(HostTable, job_details),
         offset_of!(ProviderTable, detect),
         offset_of!(ProviderTable, stats),
     ];
@@ -73,13 +74,7 @@ struct OneJob(Mutex<Vec<String>>);
 
 impl HostServices for OneJob {
     fn next_job(&self, _: Duration) -> NextJob {
-        NextJob::Job(Job {
-            id: 8,
-            header: [7; 76],
-            target: [6; 32],
-            certificate_version: 3,
-            rank_penalty: true,
-        })
+        NextJob::Job(Job::new(8, [7; 76], [6; 32], 3, true))
     }
     fn is_stale(&self, job_id: u64) -> bool {
         job_id != 8

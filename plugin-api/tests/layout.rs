@@ -5,7 +5,9 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
-use pearlbed_plugin_api::abi::{ENTRY_SYMBOL, TableAnswer, v1};
+use abi_stable::StableAbi;
+use abi_stable::type_layout::TypeLayout;
+use pearlbed_plugin_api::abi::{ENTRY_SYMBOL, Entry, EntryRef, TableAnswer, v1};
 
 macro_rules! pin {
     ($type:ident, size $size:literal, align $align:literal, { $($field:ident: $offset:literal),* $(,)? }) => {
@@ -44,7 +46,7 @@ fn every_boundary_type_of_version_1_keeps_its_layout() {
         reserved: 124,
     });
     pin!(Stats, size 40, align 8, { hashes: 0, proofs_found: 8, jobs_taken: 16, hashrate: 24, uptime_seconds: 32 });
-    pin!(HostTable, size 64, align 8, {
+    pin!(HostTable, size 72, align 8, {
         context: 0,
         retain: 8,
         release: 16,
@@ -53,6 +55,7 @@ fn every_boundary_type_of_version_1_keeps_its_layout() {
         submit: 40,
         progress: 48,
         log: 56,
+        job_details: 64,
     });
     pin!(ProviderTable, size 64, align 8, {
         manifest: 0,
@@ -65,6 +68,23 @@ fn every_boundary_type_of_version_1_keeps_its_layout() {
         stats: 56,
     });
     pin!(TableAnswer, size 16, align 8, { table: 0, layout: 8 });
+    pin!(Entry, size 8, align 8, { table: 0 });
+    assert_eq!(size_of::<EntryRef>(), 8);
+    assert_eq!(size_of::<Option<&TypeLayout>>(), 8, "null is no layout");
+}
+
+#[test]
+fn the_names_that_the_layout_check_compares_are_kept() {
+    for (layout, name) in [
+        (<v1::ProviderTable as StableAbi>::LAYOUT, "ProviderTable"),
+        (<v1::HostTable as StableAbi>::LAYOUT, "HostTable"),
+        (<TableAnswer as StableAbi>::LAYOUT, "TableAnswer"),
+    ] {
+        let (package, version) = layout.package_and_version();
+        assert_eq!((layout.name(), package.as_str()), (name, "pearlbed-plugin-api"));
+        let major = version.parsed().unwrap().major;
+        assert_eq!(major, 1, "another major version refuses every plugin that was ever built");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 static int instance;
 
 static void manifest(pearlbed_sink out) { out.write(out.context, TEXT("{\"id\":\"in-c\"}")); }
-static void *create(pearlbed_sink error) { (void)error; return &instance; }
+static uint32_t create(void **self, pearlbed_sink error) { (void)error; *self = &instance; return 0; }
 static void destroy(void *self) { (void)self; }
 static uint32_t detect(void *self, pearlbed_bytes hardware, pearlbed_bytes engine, pearlbed_bytes model,
                        pearlbed_capabilities *capabilities, pearlbed_sink reason, pearlbed_sink error) {
@@ -43,6 +43,7 @@ const size_t pearlbed_c_layout[] = {
     OF(capabilities, estimated_hashrate), OF(config, submit_kind), OF(config, fee_bps), OF(config, submit_url),
     OF(config, extra), OF(job, header), OF(job, certificate_version), OF(job, target), OF(job, flags),
     OF(job, reserved), OF(stats, hashrate), OF(stats, uptime_seconds), OF(host_table, next_job), OF(host_table, log),
+    OF(host_table, job_details),
     OF(provider_table, detect), OF(provider_table, stats),
 };
 const size_t pearlbed_c_layout_count = sizeof pearlbed_c_layout / sizeof *pearlbed_c_layout;

@@ -70,13 +70,12 @@ impl MiningProvider for Scripted {
     }
 
     fn stats(&self) -> MiningStats {
-        MiningStats {
-            hashes: 7,
-            uptime: Duration::from_millis(1500),
-            last_error: Some("none worth telling".to_owned()),
-            details: pearlbed_plugin_api::serde_json::json!({ "threads": [1, 2] }),
-            ..MiningStats::default()
-        }
+        let mut stats = MiningStats::default();
+        stats.hashes = 7;
+        stats.uptime = Duration::from_millis(1500);
+        stats.last_error = Some("none worth telling".to_owned());
+        stats.details = pearlbed_plugin_api::serde_json::json!({ "threads": [1, 2] });
+        stats
     }
 }
 
@@ -176,8 +175,7 @@ fn an_answer_that_is_none_is_a_breach_of_the_contract() {
 #[test]
 fn jobs_go_in_and_proofs_progress_and_log_come_out_until_stop() {
     let recorder = Arc::new(Recorder::default());
-    let job = Job { id: 5, header: [9; 76], target: [1; 32], certificate_version: 3, rank_penalty: true };
-    recorder.jobs.lock().unwrap().push(job);
+    recorder.jobs.lock().unwrap().push(Job::new(5, [9; 76], [1; 32], 3, true));
     let provider = provider();
     assert!(!provider.is_running());
     provider.start(&config("{}"), recorder.clone()).unwrap();

@@ -30,10 +30,11 @@ typedef struct {
     uint32_t (*submit)(void *context, uint64_t job_id, pearlbed_bytes proof);
     void (*progress)(void *context, uint64_t hashes);
     void (*log)(void *context, uint32_t level, pearlbed_bytes message);
+    void (*job_details)(void *context, uint64_t job_id, pearlbed_sink out);
 } pearlbed_host_table;
 typedef struct {
     void (*manifest)(pearlbed_sink out);
-    void *(*create)(pearlbed_sink error);
+    uint32_t (*create)(void **instance, pearlbed_sink error);
     void (*destroy)(void *instance);
     uint32_t (*detect)(void *instance, pearlbed_bytes hardware, pearlbed_bytes engine_id, pearlbed_bytes model,
                        pearlbed_capabilities *capabilities, pearlbed_sink reason, pearlbed_sink error);

@@ -55,7 +55,7 @@ fn profile_folder(arguments: &[&str]) -> PathBuf {
 }
 
 /// Cargo's target folder: this test lies in it, below `<profile>/deps`.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it lies");
     let target = test.ancestors().nth(3).expect("a test lies in <target>/<profile>/deps");
     target.to_owned()

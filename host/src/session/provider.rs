@@ -53,14 +53,10 @@ pub struct Order {
 
 impl Order {
     fn config(&self) -> MiningConfig {
-        MiningConfig {
-            provider: self.provider.clone(),
-            wallet_address: self.wallet_address.clone(),
-            submit_target: SubmitTarget::Solo { pearld_rpc_url: self.pearld_rpc_url.clone() },
-            fee_bps: 0,
-            fee_payout_address: None,
-            extra: self.extra.clone(),
-        }
+        let mut config = MiningConfig::compute_only(self.provider.clone(), self.extra.clone());
+        config.wallet_address.clone_from(&self.wallet_address);
+        config.submit_target = SubmitTarget::Solo { pearld_rpc_url: self.pearld_rpc_url.clone() };
+        config
     }
 }
 
@@ -323,13 +319,13 @@ impl HostServices for Shared {
                 drop(offered);
                 // Without a pipe the process is about to end.
                 let _ = self.send(&FromProvider::Took(job.id));
-                return NextJob::Job(Job {
-                    id: job.id,
-                    header: job.header,
-                    target: job.target,
-                    certificate_version: job.certificate_version,
-                    rank_penalty: job.rank_penalty,
-                });
+                return NextJob::Job(Job::new(
+                    job.id,
+                    job.header,
+                    job.target,
+                    job.certificate_version,
+                    job.rank_penalty,
+                ));
             }
             let left = match deadline {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),

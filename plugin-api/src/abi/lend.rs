@@ -17,7 +17,8 @@ impl Bytes {
     ///
     /// # Safety
     ///
-    /// Unless it is null, `data` must point to `len` initialised bytes that nobody writes to during `'a`.
+    /// Unless it is null, `data` must point to `len` initialised bytes, at most `isize::MAX`, that nobody writes to
+    /// during `'a`.
     pub unsafe fn borrow<'a>(self) -> &'a [u8] {
         if self.data.is_null() || self.len == 0 {
             return &[];

@@ -9,6 +9,8 @@
 //! even appended to: growth is a new module beside [`v1`]. A host asks for the newest version it knows, then for the
 //! older ones, and checks the layout of the one it takes.
 //!
+//! The layout check compares names as well: of types, of fields, and of this package, whose major version is 1 for ever.
+//!
 //! Everything here is `repr(C)` and can be written down in C: integers of a fixed width, pointers, functions of the C
 //! calling convention, text as a pointer and a length.
 //!

@@ -1,20 +1,34 @@
-//! Version 1 of the provider table. Frozen: nothing here changes, nothing is appended.
+//! Version 1 of the provider table. Frozen: nothing here changes, nothing is appended. All of it since 1.0.0.
 //!
 //! # Ownership
 //!
 //! A [`Bytes`] is borrowed for the duration of the call it is passed to; who needs it longer copies it. A [`Sink`] may
-//! be written to, any number of times, until the call it was passed to returns. Nothing is freed across the boundary.
+//! be written to, any number of times but by one thread at a time, until the call it was passed to returns. Nothing is
+//! freed across the boundary.
+//!
+//! # Status
+//!
+//! A call that can fail answers with [`OK`], [`FAILED`] or [`PANICKED`] and writes its reason to `error`. What it wrote
+//! elsewhere counts only with [`OK`]; what it wrote to `error` counts only without.
 //!
 //! # Threads
 //!
 //! `detect`, `is_running` and `stats` may be called at any time and from any thread, also while another call is in
 //! progress. `start` and `stop` are never called while another `start` or `stop` of the same instance is in progress.
-//! The host's functions may be called from any thread.
+//! The host's functions may be called from any thread, also at the same time and while a provider's function runs.
+//! `is_stale` and `progress` never wait; the others may.
+//!
+//! # Order of calls
+//!
+//! `create` comes first. After a `start` that answered [`OK`], the next is not called before a `stop` that did; an
+//! instance can be started again then. `stop` may also be called where nothing is started, which is no error. `destroy`
+//! comes last, and only where nothing is started: an instance whose `stop` failed is abandoned, never destroyed.
 //!
 //! # Stopping
 //!
 //! Before a host calls `stop` it closes: `next_job` answers [`NEXT_STOPPED`], soon also where it is waiting, and
-//! `is_stale` answers 1 for every job.
+//! `is_stale` answers 1 for every job. It may close while `start` is still in progress, so that a long one can give up.
+//! A proof can still be handed in.
 //!
 //! # Unwinding
 //!
@@ -66,7 +80,7 @@ pub const JOB_RANK_PENALTY: u32 = 1;
 pub struct Bytes {
     /// The first byte; may be null if `len` is 0.
     pub data: *const u8,
-    /// How many bytes.
+    /// How many bytes; at most `isize::MAX`.
     pub len: usize,
 }
 
@@ -118,7 +132,7 @@ pub struct Config {
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
 pub struct Job {
-    /// The host's name for this job, unique within the process.
+    /// The host's name for this job, unique within the process and never 0.
     pub id: u64,
     /// The incomplete block header; opaque but for the fields the protocol names.
     pub header: [u8; 76],
@@ -161,16 +175,19 @@ pub struct HostTable {
     pub retain: unsafe extern "C" fn(context: *mut c_void),
     /// Gives one reference to `context` back.
     pub release: unsafe extern "C" fn(context: *mut c_void),
-    /// Waits at most `timeout_ms` milliseconds for a job that was not handed out before, and writes it to `job`.
+    /// Waits at most `timeout_ms` milliseconds for a job that was not handed out before, and writes it to `job`: each
+    /// job is handed out once, to one caller. Answers [`NEXT_JOB`], [`NEXT_TIMED_OUT`] or [`NEXT_STOPPED`].
     pub next_job: unsafe extern "C" fn(context: *mut c_void, timeout_ms: u32, job: *mut Job) -> u32,
     /// 1 if work on job `job_id` is wasted, else 0. One load from memory.
     pub is_stale: unsafe extern "C" fn(context: *mut c_void, job_id: u64) -> u32,
-    /// Hands in a plain proof for job `job_id`.
+    /// Hands in a plain proof for job `job_id`. Answers one of the `SUBMIT_` numbers.
     pub submit: unsafe extern "C" fn(context: *mut c_void, job_id: u64, proof: Bytes) -> u32,
     /// Reports `hashes` done since the last report.
     pub progress: unsafe extern "C" fn(context: *mut c_void, hashes: u64),
     /// Writes one line to the session's log; `level` is 1 (error) to 5 (trace).
     pub log: unsafe extern "C" fn(context: *mut c_void, level: u32, message: Bytes),
+    /// Writes what the fields of job `job_id` do not hold: a JSON object, or nothing where the host has nothing to add.
+    pub job_details: unsafe extern "C" fn(context: *mut c_void, job_id: u64, out: Sink),
 }
 
 /// One mining provider: the functions behind the trait `MiningProvider`.
@@ -179,9 +196,10 @@ pub struct HostTable {
 pub struct ProviderTable {
     /// Writes the manifest (JSON) that the code was built with.
     pub manifest: unsafe extern "C" fn(out: Sink),
-    /// Makes the provider's instance; null and a text in `error` if it cannot.
-    pub create: unsafe extern "C" fn(error: Sink) -> *mut c_void,
-    /// Ends an instance. No call on it may be in progress, and none follows.
+    /// Makes an instance of the provider and writes it to `instance`; null is an instance like any other. As pure as
+    /// `detect`.
+    pub create: unsafe extern "C" fn(instance: *mut *mut c_void, error: Sink) -> u32,
+    /// Ends an instance. Nothing is started, no call on it is in progress, and none follows.
     pub destroy: unsafe extern "C" fn(instance: *mut c_void),
     /// Answers whether the provider can mine on `hardware` (a JSON object) with `engine_id` and `model`.
     pub detect: unsafe extern "C" fn(

@@ -110,15 +110,15 @@ impl Running {
     fn stats(&self) -> MiningStats {
         let (session, totals) = (&self.session, &self.session.totals);
         let rates = totals.rates(Instant::now());
-        MiningStats {
-            hashes: totals.hashes(),
-            hashrate: rates.iter().sum(),
-            proofs_found: totals.proofs.load(Relaxed),
-            jobs_taken: totals.jobs.load(Relaxed),
-            uptime: totals.uptime(),
-            last_error: totals.last_error.lock().ok().and_then(|error| error.clone()),
-            details: self.details(session, &rates),
-        }
+        let mut stats = MiningStats::default();
+        stats.hashes = totals.hashes();
+        stats.hashrate = rates.iter().sum();
+        stats.proofs_found = totals.proofs.load(Relaxed);
+        stats.jobs_taken = totals.jobs.load(Relaxed);
+        stats.uptime = totals.uptime();
+        stats.last_error = totals.last_error.lock().ok().and_then(|error| error.clone());
+        stats.details = self.details(session, &rates);
+        stats
     }
 
     /// What has no field of its own. Times are processor seconds of all threads since the start; rates are hashes per

@@ -70,13 +70,7 @@ impl Bench {
     /// Offers a job; `bits` is about how many tiles it takes to find one.
     fn offer(&self, id: u64, certificate_version: u32, bits: usize) {
         let target = Target(U256::MAX >> (20 + bits)).to_le_bytes();
-        let job = Job {
-            id,
-            header: [id as u8; 76],
-            target,
-            certificate_version,
-            rank_penalty: id.is_multiple_of(2),
-        };
+        let job = Job::new(id, [id as u8; 76], target, certificate_version, id.is_multiple_of(2));
         let mut state = self.state.lock().unwrap();
         self.current.store(id, Ordering::Relaxed);
         state.jobs.insert(id, job.clone());

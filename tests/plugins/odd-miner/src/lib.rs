@@ -103,10 +103,9 @@ impl MiningProvider for Odd {
 
     fn stats(&self) -> MiningStats {
         let gave_up = self.gave_up.load(Ordering::Relaxed);
-        MiningStats {
-            last_error: gave_up.then(|| "it was told to give up".to_owned()),
-            ..MiningStats::default()
-        }
+        let mut stats = MiningStats::default();
+        stats.last_error = gave_up.then(|| "it was told to give up".to_owned());
+        stats
     }
 }
 
