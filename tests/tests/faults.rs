@@ -7,10 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pearlbed_tests::build;
@@ -125,6 +128,12 @@ fn c_plugin(id: &str, entry: &str) -> String {
     )
 }
 
+/// What random code may do.
+const SCRAMBLED: &str = "crashed|killed|exited|timed-out|panicked|bad-answer|broken-table|other-layout|out-of-memory|detect-failed";
+
+/// Longer than any plugin takes on a slow and busy machine; what hangs is waited for so long.
+const PATIENCE: &str = "10s";
+
 const ENTRY: &str = pearlbed_plugin_api::abi::ENTRY_SYMBOL;
 
 #[test]
@@ -188,6 +197,15 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
         // F19 in earnest, F32: the right symbol, and something else behind it, F33: a resolver that crashes before any
         // constructor runs.
         put_c(&folder, "f19", "int answer(void) { return 42; }");
+        let nested = format!("{{\\\"x\\\":{}", "[".repeat(10_000));
+        let section = "__attribute__((section(\".pearlbed.manifest\"), used))";
+        put_c(
+            &folder,
+            "f25-nested",
+            &format!(
+                "{section} static const char manifest[] = \"{nested}\"; int {ENTRY}(void) {{ return 42; }}"
+            ),
+        );
         put_c(&folder, "f32", &c_plugin("f32", &format!("int {ENTRY}(void) {{ return 42; }}")));
         let resolver = "static void *resolve(void) { return *(void **)0; } void f(void) __attribute__((ifunc(\"resolve\")));";
         put_c(
@@ -207,7 +225,7 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
         ("f05.so", "truncated", "cut off"),
         ("f06.so", "broken", "damaged"),
         ("f07.so", "broken", "damaged"),
-        ("f08.so", "crashed", "it crashed"),
+        ("f08.so", SCRAMBLED, ""),
         ("f09.so", "wrong-machine", "built for"),
         ("f10.so", "wrong-machine", "built for"),
         ("f11.so", "a-program", "a program"),
@@ -241,7 +259,7 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
         ("f31-headers-outside.so", "truncated", "cut off"),
         ("f31-segment-too-long.so", "truncated|broken", "the file is"),
     ];
-    let (answer, took) = ground.json(&["doctor"]);
+    let (answer, took) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
     let plugins = by_name(&answer);
     let mut wrong = vec![];
     for (file, code, words) in expected {
@@ -250,6 +268,7 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
     if has_compiler {
         assert_named(&plugins, "f18.so", "undefined-symbol", "nobody_defines_me", &mut wrong);
         assert_named(&plugins, "f19.so", "not-a-plugin", "exports no provider", &mut wrong);
+        assert_named(&plugins, "f25-nested.so", "manifest-not-json", "", &mut wrong);
         assert_named(&plugins, "f32.so", "other-layout|crashed", "", &mut wrong);
         assert_named(&plugins, "f33.so", "crashed", "while it was loaded", &mut wrong);
     }
@@ -267,7 +286,7 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
     let listed = by_name(&list);
     assert_healthy(&listed, false);
     for (file, code, words) in expected {
-        if !matches!(code, "crashed" | "missing-library" | "declined" | "other-id") {
+        if !matches!(code, SCRAMBLED | "missing-library" | "declined" | "other-id") {
             assert_named(&listed, file, code, words, &mut wrong);
         }
     }
@@ -307,7 +326,7 @@ const MISBEHAVIOUR: &[(&str, &str, &str)] = &[
     ("rubbish", "usable", ""),
     ("fork", "usable", "tried to start a process"),
     ("double-fork", "usable", "tried to start a process"),
-    ("alloc", "out-of-memory|timed-out", ""),
+    ("alloc", "out-of-memory|killed|timed-out", ""),
     ("stop", "usable", "tried to stop its own process"),
     ("late-crash", "usable", "left a thread running"),
     ("exec", "usable", "tried to run a program"),
@@ -377,10 +396,9 @@ fn misbehaving_plugins_are_named_and_reach_nobody() {
         add(order, code, words);
     }
 
-    let deadline = Duration::from_secs(2);
     let started = Instant::now();
     let output = ground
-        .command(&["doctor", "--json", "--probe-timeout", "2s", "--plugin-dir", folder.to_str().unwrap()])
+        .command(&["doctor", "--json", "--probe-timeout", PATIENCE, "--plugin-dir", folder.to_str().unwrap()])
         .output()
         .unwrap();
     let took = started.elapsed();
@@ -398,8 +416,8 @@ fn misbehaving_plugins_are_named_and_reach_nobody() {
     }
     assert_none_wrong(&wrong);
     assert_healthy(&plugins, true);
-    // Eight of them hang, on a machine that may be slow; one after the other they alone would take 16 s.
-    assert!(took < deadline * 30, "it took {took:?}");
+    // Eight of them hang; the bound is for a machine that is slow and busy.
+    assert!(took < Duration::from_secs(90), "it took {took:?}");
     println!("{} misbehaving plugins in {took:?}", expected.len());
     ground.assert_nothing_left();
 }
@@ -425,10 +443,10 @@ fn names_that_no_script_expects_are_shown_harmless() {
         std::fs::write(&path, &library.bytes).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     }
-    for command in [&["doctor"][..], &["plugins", "list"]] {
+    for command in [&["doctor", "--probe-timeout", PATIENCE][..], &["plugins", "list"]] {
         let (answer, _) = ground.json(command);
         let plugins = by_name(&answer);
-        assert_healthy(&plugins, command == ["doctor"]);
+        assert_healthy(&plugins, command[0] == "doctor");
         for number in 0..names.len() {
             let id = padded_id(&format!("name-{number}"));
             let plugin = plugins.values().find(|plugin| plugin["id"] == id.as_str());
@@ -460,7 +478,7 @@ fn a_file_that_is_swapped_after_the_look_is_not_taken_for_the_one_that_was_looke
     let other = put(ground.root(), "other", "detect:write-file=/nowhere");
     let mut doctor = ground
         .command(&["doctor", "--json", "--probe-timeout", "60s", "--plugin-dir", folder.to_str().unwrap()])
-        .stdout(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     // The first sleeper runs, so everything has been looked at; none will be done for two seconds.
@@ -480,6 +498,80 @@ fn a_file_that_is_swapped_after_the_look_is_not_taken_for_the_one_that_was_looke
     ground.assert_nothing_left();
 }
 
+/// M15, M19 and M21 on a terminal: nothing that a plugin writes or answers reaches it.
+#[test]
+fn the_terminal_is_left_as_it_was() {
+    let ground = Playground::new();
+    let folder = ground.plugins();
+    put_healthy(&folder);
+    for (name, order) in
+        [("e1", "detect:escapes"), ("e2", "ctor:rubbish"), ("e3", "detect:stop"), ("e4", "detect:segv")]
+    {
+        put(&folder, name, order);
+    }
+    let (mut master, mut slave) = (0, 0);
+    // SAFETY: the call writes two descriptors; the other pointers may be null.
+    let made = unsafe {
+        libc::openpty(
+            &mut master,
+            &mut slave,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    if made != 0 {
+        return skipped("the terminal", "this system gives no pseudo-terminal");
+    }
+    // SAFETY: both were just made, and nothing else owns them.
+    let (master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    let state = |slave: &OwnedFd| {
+        let mut state = std::mem::MaybeUninit::<libc::termios>::uninit();
+        // SAFETY: the call fills the structure, or fails.
+        let state = unsafe {
+            assert_eq!(libc::tcgetattr(slave.as_raw_fd(), state.as_mut_ptr()), 0);
+            state.assume_init()
+        };
+        (state.c_iflag, state.c_oflag, state.c_cflag, state.c_lflag, state.c_cc)
+    };
+    let before = state(&slave);
+    let reader = std::thread::spawn(move || {
+        let mut shown = vec![];
+        // A terminal whose last writer has gone ends with an error.
+        let _ = (&master).read_to_end(&mut shown);
+        (master, shown)
+    });
+    let stream = || Stdio::from(slave.try_clone().unwrap());
+    let mut command = ground.command(&[
+        "doctor",
+        "--verbose",
+        "--probe-timeout",
+        PATIENCE,
+        "--plugin-dir",
+        folder.to_str().unwrap(),
+    ]);
+    let status =
+        command.env("TERM", "xterm").stdin(stream()).stdout(stream()).stderr(stream()).status().unwrap();
+    // Its copies of the terminal must go, or the reader never sees the end.
+    drop(command);
+    assert!(status.code().is_some(), "{status}");
+    let after = state(&slave);
+    drop(slave);
+    let (_master, shown) = reader.join().unwrap();
+    assert_eq!(before, after, "the terminal's state");
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("crashed"), "{shown}");
+    let mut rest = &*shown;
+    while let Some(at) = rest.find('\u{1b}') {
+        rest = &rest[at + 1..];
+        let end = rest.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(0);
+        let is_colour = rest.starts_with('[') && rest[1..end].chars().all(|c| c.is_ascii_digit() || c == ';');
+        assert!(is_colour && rest[end..].starts_with('m'), "{:?}", rest.chars().take(20).collect::<String>());
+    }
+    assert!(!shown.chars().any(|c| c.is_control() && !"\u{1b}\r\n".contains(c)), "{shown:?}");
+    ground.assert_nothing_left();
+}
+
 #[test]
 fn ten_thousand_files_are_bounded_and_lose_nobody() {
     let ground = Playground::new();
@@ -492,7 +584,7 @@ fn ten_thousand_files_are_bounded_and_lose_nobody() {
     let plugins = by_name(&answer);
     assert_eq!(plugins.len(), 10_000 + HEALTHY);
     assert_healthy(&plugins, false);
-    let (answer, doctor_took) = ground.json(&["doctor"]);
+    let (answer, doctor_took) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
     assert_healthy(&by_name(&answer), true);
     println!("10 000 files: listed in {took:?}, with the doctor in {doctor_took:?}");
     assert!(took + doctor_took < Duration::from_secs(60), "{took:?} and {doctor_took:?}");

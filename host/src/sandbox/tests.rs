@@ -83,18 +83,29 @@ fn confined(policy: &Policy, tries: &[Try]) -> Option<(Vec<Option<String>>, Vec<
         eprintln!("skipped: this kernel lacks {:?}", support.missing());
         return None;
     }
-    let command = Command::this_program("sandbox::tests::child_of_the_sandbox_tests")
-        .unwrap()
-        .program(std::env::current_exe().unwrap())
-        .arg("--exact")
-        .arg("--test-threads=1")
-        .arg("--nocapture");
-    let mut child = spawn(&command, policy).unwrap();
+    let mut child = spawn(&test_child(), policy).unwrap();
     assert!(
         child.report().landlock && child.report().seccomp && child.report().notify,
         "{:?}",
         child.report()
     );
+    let results = ask(&mut child, tries);
+    let named = child.violations().take().iter().map(ToString::to_string).collect();
+    Some((results, named))
+}
+
+/// This test program again, as the child above.
+fn test_child() -> Command {
+    Command::this_program("sandbox::tests::child_of_the_sandbox_tests")
+        .unwrap()
+        .program(std::env::current_exe().unwrap())
+        .arg("--exact")
+        .arg("--test-threads=1")
+        .arg("--nocapture")
+}
+
+/// What becomes of each try in `child`.
+fn ask(child: &mut Confined, tries: &[Try]) -> Vec<Option<String>> {
     child.send(&serde_json::to_vec(tries).unwrap()).unwrap();
     let mut bytes = vec![0; 64 * 1024];
     let mut fds = [rustix::event::PollFd::from_borrowed_fd(child.channel(), rustix::event::PollFlags::IN)];
@@ -107,8 +118,7 @@ fn confined(policy: &Policy, tries: &[Try]) -> Option<(Vec<Option<String>>, Vec<
         child.stderr.drain();
         panic!("the child ended with {ending}: {}", child.stderr.take().text);
     }
-    let named = child.violations().take().iter().map(ToString::to_string).collect();
-    Some((serde_json::from_slice(&bytes[..count]).unwrap(), named))
+    serde_json::from_slice(&bytes[..count]).unwrap()
 }
 
 /// Runs the tries that must succeed and those that must be refused; returns what was named.
@@ -248,6 +258,36 @@ fn a_program_is_granted_alone_and_stays_confined() {
     let policy = Policy { programs: vec!["/bin/true".into()], ..everything() };
     let named = check(&policy, &[Try::Run("/bin/true".into())], &[Try::Run("/bin/ls".into())]);
     assert!(named.is_empty() || named[0].starts_with("tried to run a program: /"), "{named:?}");
+}
+
+#[test]
+fn a_child_that_cannot_be_watched_is_confined_all_the_same() {
+    // A thread that is watched itself: what it starts inherits that, and the kernel allows only one watcher.
+    let tried = std::thread::spawn(|| {
+        rustix::thread::set_no_new_privs(true).unwrap();
+        let _watcher = linux::install_idle_watcher()?;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let tries = [
+            Try::Write(file.clone()),
+            Try::Run("/bin/true".into()),
+            Try::Connect("127.0.0.1:9".into()),
+            Try::Tune,
+        ];
+        let command = test_child();
+        let mut child = spawn(&command, &everything()).unwrap();
+        let report = child.report().clone();
+        let results = ask(&mut child, &tries);
+        assert!(!file.exists());
+        Some((report, results))
+    });
+    let Some((report, results)) = tried.join().unwrap() else {
+        eprintln!("skipped: this kernel has no seccomp user notification");
+        return;
+    };
+    assert!(report.seccomp && !report.notify && !report.failed.is_empty(), "{report:?}");
+    let refused: Vec<bool> = results.iter().map(Option::is_some).collect();
+    assert_eq!(refused, [true, true, true, false], "{results:?}");
 }
 
 #[test]

@@ -44,11 +44,11 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
-/// Puts everything in force that the kernel has. What it has not is in the report.
+/// Puts everything in force that can be. What cannot is in the report.
 ///
 /// # Errors
 ///
-/// Where a mechanism that the kernel has could not be put in force: then nothing foreign may run.
+/// Where the kernel has system call filters and refuses ours: then nothing foreign may run.
 pub fn confine(policy: &Policy) -> io::Result<(Report, Option<OwnedFd>)> {
     let mut report = Report::default();
     // Root without capabilities is a user like any other, except for the files that root owns.
@@ -65,7 +65,10 @@ pub fn confine(policy: &Policy) -> io::Result<(Report, Option<OwnedFd>)> {
         Err(err) => report.failed.push(format!("no_new_privs could not be set: {err}")),
     }
     report.landlock = match files::abi() {
-        Some(_) => files::restrict(policy).map_err(io::Error::other)?,
+        Some(_) => files::restrict(policy).unwrap_or_else(|err| {
+            report.failed.push(format!("Landlock could not be put in force: {err}"));
+            false
+        }),
         None => {
             report.failed.push("this kernel has no Landlock: every readable file can be read".into());
             false
@@ -75,15 +78,18 @@ pub fn confine(policy: &Policy) -> io::Result<(Report, Option<OwnedFd>)> {
         report.failed.push("this kernel has no seccomp filters: system calls are not held back".into());
         return Ok((report, None));
     }
-    let may_notify = filter::can_notify();
-    let program = rules::program(policy, may_notify);
-    let listener = filter::install(&program, may_notify)?;
+    // A process that is watched already, as in some containers, cannot be watched a second time.
+    let watched = || filter::install(&rules::program(policy, true), true).ok();
+    let listener = match filter::can_notify().then(watched).flatten() {
+        Some(listener) => listener,
+        None => filter::install(&rules::program(policy, false), false)?,
+    };
     report.seccomp = true;
     report.notify = listener.is_some();
     if listener.is_none() {
         report
             .failed
-            .push("this kernel cannot show refused system calls: attempts are refused unnamed".into());
+            .push("refused system calls cannot be shown here: attempts are refused unnamed, and no connection is granted".into());
     }
     Ok((report, listener))
 }
@@ -91,4 +97,11 @@ pub fn confine(policy: &Policy) -> io::Result<(Report, Option<OwnedFd>)> {
 /// What the C library is told where host names are granted: to ask the resolver over TCP, which can be granted.
 pub fn resolver_env(policy: &Policy) -> Option<(&'static str, &'static str)> {
     connect::grants_names(policy).then_some(("RES_OPTIONS", "use-vc"))
+}
+
+/// Makes this thread one that is watched, though nothing of it is ever refused.
+#[cfg(test)]
+pub fn install_idle_watcher() -> Option<OwnedFd> {
+    let program = filter::assemble(&[], u32::MAX, filter::Action::Allow);
+    filter::can_notify().then(|| filter::install(&program, true).ok().flatten()).flatten()
 }
