@@ -4,8 +4,12 @@
 
 use std::time::Duration;
 
-/// Expected proofs after which finding none is no bad luck any more: one honest provider in 10^13 is blamed.
-const BARREN_EXPECTED: f64 = 30.0;
+/// Proofs that must have been due by a provider's own claim before it is blamed for finding none.
+const BARREN_DUE: f64 = 30.0;
+/// Proofs from which on what it found says more about its speed than its claim does.
+const PROOFS_MIN: u64 = 3;
+/// The chance that a provider of the speed that its proofs have borne out is merely unlucky, below which it is blamed.
+const INNOCENCE_MIN: f64 = 1e-4;
 /// Times [`Facts::patience`] after which a provider that has never reported a hash and found nothing is stalled.
 const MUTE_PATIENCE: u32 = 10;
 
@@ -22,8 +26,13 @@ pub struct Facts {
     pub mining: Option<Duration>,
     /// Mining time since the last verified proof, or since it began.
     pub barren: Duration,
-    /// Proofs that were due in that time: by what its proofs have borne out so far, else by its claim.
-    pub barren_expected: f64,
+    /// Proofs that were due in that time by its claim.
+    pub barren_due: f64,
+    /// Verified proofs so far.
+    pub proofs: u64,
+    /// The part of what it had claimed by the last of them that they bear out: 1 for an honest provider, not a number or
+    /// infinite where it claimed nothing before.
+    pub borne_out: f64,
 }
 
 /// Why the provider is stalled, in a phrase; nothing if it is not.
@@ -42,14 +51,27 @@ pub fn judge(facts: &Facts) -> Option<String> {
         }
         _ => {}
     }
-    if facts.barren >= facts.patience && facts.barren_expected >= BARREN_EXPECTED {
+    if facts.barren >= facts.patience && facts.barren_due >= BARREN_DUE && innocence(facts) < INNOCENCE_MIN {
         return Some(format!(
-            "has found nothing for {} s, in which {:.0} proofs were due",
+            "has found nothing for {} s, in which {:.0} proofs were due by its claim",
             seconds(facts.barren),
-            facts.barren_expected
+            facts.barren_due
         ));
     }
     None
+}
+
+/// The chance that a provider finds nothing for so long and still works: a provider that always boasts is not barren.
+///
+/// With `n` proofs its speed is known to about one part in the root of `n`; the chance of no event where `e` are due by a
+/// rate so measured is `(1 + e / n)^-n`.
+fn innocence(facts: &Facts) -> f64 {
+    if facts.proofs < PROOFS_MIN {
+        return (-facts.barren_due).exp();
+    }
+    let due = facts.barren_due * if facts.borne_out < 1.0 { facts.borne_out } else { 1.0 };
+    let n = facts.proofs as f64;
+    (1.0 + due / n).powf(-n)
 }
 
 #[cfg(test)]
@@ -70,8 +92,8 @@ mod tests {
 
     #[test]
     fn a_provider_that_works_and_is_merely_unlucky_is_left_alone() {
-        assert_eq!(judge(&Facts { barren_expected: 10.0, ..mining(86_400) }), None);
-        assert_eq!(judge(&Facts { barren_expected: 1e6, ..mining(59) }), None);
+        assert_eq!(judge(&Facts { barren_due: 10.0, ..mining(86_400) }), None);
+        assert_eq!(judge(&Facts { barren_due: 1e6, ..mining(59) }), None);
         assert_eq!(judge(&Facts { patience: PATIENCE, ..Facts::default() }), None);
     }
 
@@ -83,8 +105,20 @@ mod tests {
         assert!(judge(&quiet).unwrap().contains("no work for 60 s"));
         let mute = Facts { progress: None, ..mining(600) };
         assert!(judge(&mute).unwrap().contains("no work and found nothing"));
-        let barren = Facts { barren_expected: 31.0, ..mining(61) };
+        let barren = Facts { barren_due: 31.0, ..mining(61) };
         assert!(judge(&barren).unwrap().contains("31 proofs were due"));
+    }
+
+    #[test]
+    fn a_provider_that_boasts_is_judged_by_what_its_proofs_bear_out() {
+        let boasts = Facts { barren_due: 1e6, proofs: 100, borne_out: 1e-6, ..mining(90) };
+        assert_eq!(judge(&boasts), None, "one proof was due");
+        assert!(judge(&Facts { barren_due: 3e7, ..boasts }).is_some());
+        // Three proofs say little about its speed, but not nothing.
+        let young = Facts { proofs: 3, borne_out: f64::INFINITY, ..boasts };
+        assert_eq!(judge(&Facts { barren_due: 31.0, ..young }), None);
+        assert!(judge(&Facts { barren_due: 70.0, ..young }).is_some());
+        assert!(judge(&Facts { barren_due: 70.0, borne_out: f64::NAN, ..young }).is_some());
     }
 
     #[test]

@@ -98,8 +98,8 @@ pub(super) struct Pulse {
     pub progress_at: Option<Instant>,
     /// When its last proof passed.
     pub proof_at: Option<Instant>,
-    /// Hashes that it has claimed since then.
-    pub hashes_since_proof: u64,
+    /// Proofs that were due since then by the hashes that it has claimed.
+    pub due_since_proof: f64,
     /// `start` has returned.
     pub started: bool,
     /// Why it says that it failed.
@@ -135,6 +135,8 @@ pub(super) struct Session {
     judging: usize,
     pub(super) ledger: Ledger,
     pub(super) hashrate: Hashrate,
+    /// Hashes that were claimed when the last proof passed.
+    claimed_at_proof: u64,
     pub(super) last_proof_at: Option<SystemTime>,
     pub(super) last_error: Option<String>,
     pub(super) denied: BTreeMap<String, u64>,
@@ -238,6 +240,7 @@ impl Session {
             judging: 0,
             ledger: Ledger::default(),
             hashrate: Hashrate::default(),
+            claimed_at_proof: 0,
             last_proof_at: None,
             last_error: None,
             denied: BTreeMap::new(),
@@ -460,7 +463,10 @@ impl Session {
             FromProvider::Progress(hashes) => {
                 self.hashrate.add(hashes, now);
                 self.pulse.progress_at = Some(now);
-                self.pulse.hashes_since_proof = self.pulse.hashes_since_proof.saturating_add(hashes);
+                // At the target of the moment: the next job may be easier, and what was done before was not.
+                if let Some(each) = self.job_in_work().and_then(|job| hashes_per_proof(&job.target)) {
+                    self.pulse.due_since_proof += hashes as f64 / each;
+                }
             }
             FromProvider::Log { level, message } => {
                 if self.provider_gate.pass(now) {
@@ -594,7 +600,8 @@ impl Session {
                 self.ledger.verified(id.clone(), hashes);
                 self.last_proof_at = Some(SystemTime::now());
                 self.pulse.proof_at = Some(now);
-                self.pulse.hashes_since_proof = 0;
+                self.pulse.due_since_proof = 0.0;
+                self.claimed_at_proof = self.hashrate.total();
                 self.info(&format!("proof {id} found and verified"));
                 if let Some(why) = not_kept {
                     self.trouble(&format!("proof {id} is not on disk, so a crash would lose it: {why}"));
@@ -853,17 +860,6 @@ impl Session {
             (Some(proof), Some(mining)) => proof.min(mining),
             (proof, mining) => proof.or(mining).unwrap_or_default(),
         };
-        let each = self.job_in_work().and_then(|job| hashes_per_proof(&job.target));
-        let proven = self.ledger.verified_work();
-        let barren_expected = match each {
-            None => 0.0,
-            // Three proofs or more say more about its speed than its claim does.
-            Some(each) if proven.proofs() >= 3 => {
-                let elapsed = self.hashrate.elapsed(now).as_secs_f64().max(1.0);
-                proven.hashes() / elapsed * barren.as_secs_f64() / each
-            }
-            Some(each) => self.pulse.hashes_since_proof as f64 / each,
-        };
         let waits =
             self.offer.filter(|offer| !offer.taken && self.pulse.started).map(|offer| since(offer.at));
         // A plugin that never returns from `start` keeps its job waiting, too.
@@ -876,7 +872,9 @@ impl Session {
             progress: self.pulse.progress_at.map(since),
             mining: mining.filter(|_| self.offer.is_some_and(|offer| offer.taken)),
             barren,
-            barren_expected,
+            barren_due: self.pulse.due_since_proof,
+            proofs: self.ledger.verified_work().proofs(),
+            borne_out: self.ledger.verified_work().hashes() / self.claimed_at_proof as f64,
         }
     }
 
