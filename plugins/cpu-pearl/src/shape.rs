@@ -240,11 +240,11 @@ impl Shape {
         parameters::check_configuration(&config)?;
         let (m, n) = (settings.m.unwrap_or(M), settings.n.unwrap_or(N));
         let entry = kernel.layout().entry_bytes();
-        // Half of L1 for a panel of B, which every panel of A meets; a quarter of L2 for a block of A.
+        // Half of L1 for a panel of B, which every panel of A meets; an eighth of L2 for a stretch of a block of A.
         let steps = caches.l1 / 2 / (kernel.panel_height(Side::BT) * entry);
         let depth = Depth::new(k as usize, usize::from(rank), steps);
         let stretch = (depth.stretch * depth.rank).min(k as usize);
-        let a_block = (caches.l2 / 4 / (stretch * entry)).clamp(64, 256);
+        let a_block = (caches.l2 / 8 / (stretch * entry)).clamp(64, 256);
         let a = Dimension::new('m', &rows, m, kernel.panel_height(Side::A), a_block)?;
         let b = Dimension::new('n', &columns, n, kernel.panel_height(Side::BT), B_BLOCK)?;
         let shape = Self { kernel, config, depth, a, b };
@@ -306,14 +306,14 @@ impl Shape {
 
 /// The default rank: the lowest that the network takes, and the one that wastes nothing.
 const RANK: u16 = 128;
-/// The default k.
-const K: u32 = 4096;
+/// The default k: the smallest at this rank, so that most of a product's panels stay in the caches.
+const K: u32 = 2048;
 /// The default rows of A: two of them are held, and each lives for one product.
-const M: u64 = 2048;
+const M: u64 = 1024;
 /// The default columns of B: what a new A costs is spread over them.
-const N: u64 = 4096;
+const N: u64 = 8192;
 /// Columns of a block of B.
-const B_BLOCK: usize = 128;
+const B_BLOCK: usize = 256;
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

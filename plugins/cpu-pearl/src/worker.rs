@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use pearl_pow::{CertificateVersion, Target};
 use pearl_pow::{Digest, Header, Side, U256, job_key};
 use pearlbed_plugin_api::{Host, Job, LogLevel, NextJob};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::board::{Board, Order};
+use crate::calibrate::thread_time;
 use crate::fill;
 use crate::operand::{Keys, Operand, PackRoom};
 use crate::plan::{Counts, Plan, Step, Task, Which};
@@ -74,12 +74,6 @@ impl Session {
             Which::A(a) => &self.a[a],
         }
     }
-}
-
-/// Processor time that this thread has used.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// A worker's memory and clock.

@@ -23,35 +23,20 @@ static ROTATE: Shifts = Shifts([13, 0, 19, 0]);
 static KEEP: Shifts = Shifts([0, 0, 32, 0]);
 
 /// One row of one quad: `$acc0` and `$acc1` are its sums for columns 0 to 7 and 8 to 15.
+#[rustfmt::skip]
 macro_rules! row {
     ($q:literal, $row:literal, $acc0:literal, $acc1:literal) => {
         concat!(
-            "vpbroadcastd ymm12, dword ptr [{a} + 32*",
-            $q,
-            " + 8*",
-            $row,
-            "]\n",
-            "vpbroadcastd ymm13, dword ptr [{a} + 32*",
-            $q,
-            " + 8*",
-            $row,
-            " + 4]\n",
+            "vpbroadcastd ymm12, dword ptr [{a} + 32*", $q, " + 8*", $row, "]\n",
+            "vpbroadcastd ymm13, dword ptr [{a} + 32*", $q, " + 8*", $row, " + 4]\n",
             "vpaddw ymm14, ymm12, ymm8\n",
             "vpaddw ymm15, ymm13, ymm10\n",
             "vpaddw ymm12, ymm12, ymm9\n",
             "vpaddw ymm13, ymm13, ymm11\n",
             "vpmaddwd ymm14, ymm14, ymm15\n",
-            "vpaddd ymm",
-            $acc0,
-            ", ymm",
-            $acc0,
-            ", ymm14\n",
             "vpmaddwd ymm12, ymm12, ymm13\n",
-            "vpaddd ymm",
-            $acc1,
-            ", ymm",
-            $acc1,
-            ", ymm12\n",
+            "vpaddd ymm", $acc0, ", ymm", $acc0, ", ymm14\n",
+            "vpaddd ymm", $acc1, ", ymm", $acc1, ", ymm12\n",
         )
     };
 }

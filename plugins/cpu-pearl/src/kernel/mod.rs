@@ -418,41 +418,58 @@ unsafe fn block<K: Micro>(work: &Block<'_>, scratch: &mut Scratch) {
     let states = scratch.states.as_mut_ptr().cast::<u32>();
     for stretch in 0..stretches {
         let first = stretch * depth.stretch;
-        for pb in 0..b.count {
-            for pa in 0..a.count {
-                let tile = (pa / work.tile.0) * tile_columns + pb / work.tile.1;
-                let own = (pb * a.count + pa) * sum_lines;
-                // SAFETY: `offset` stays within the panels, whose extents are what `MicroArgs` asks for; the terms lie
-                // one line of `height` per slice and panel (and are not touched where the layout has none); a stretch
-                // begins at a multiple of a power of two of at most 16 slices and is no longer than it, so its words
-                // lie within one state; each micro-tile has sums of its own.
+        let slices = depth.stretch_slices(stretch);
+        // Everything that the inner loop needs is added up, not worked out: a micro-kernel takes some hundred clocks.
+        let (a_step, b_step) = (slices * a.slice_bytes(), slices * b.slice_bytes());
+        let (mut b_bytes, mut b_terms) = (b.bytes[b.offset(stretch, 0)..].as_ptr(), terms_of(b, first));
+        let mut own = 0;
+        let (mut tile_column, mut column_in_tile) = (0, 0);
+        for _ in 0..b.count {
+            let (mut a_bytes, mut a_terms) = (a.bytes[a.offset(stretch, 0)..].as_ptr(), terms_of(a, first));
+            let (mut tile, mut row_in_tile) = (tile_column, 0);
+            for _ in 0..a.count {
+                // SAFETY: both pointers walk panel by panel through a stretch, whose extents are what `MicroArgs` asks
+                // for, and the terms likewise (they are not touched where the layout has none); a stretch begins at a
+                // multiple of a power of two of at most 16 slices and is no longer than it, so its words lie within
+                // one state; each micro-tile has sums of its own.
                 unsafe {
                     K::run(&MicroArgs {
-                        a: a.bytes.as_ptr().add(a.offset(stretch, pa)),
-                        b: b.bytes.as_ptr().add(b.offset(stretch, pb)),
-                        row_terms: terms_of(a, pa, first),
-                        column_terms: terms_of(b, pb, first),
+                        a: a_bytes,
+                        b: b_bytes,
+                        row_terms: a_terms,
+                        column_terms: b_terms,
                         state: states.add((tile * WORDS + first % WORDS) * K::LANES),
-                        slices: depth.stretch_slices(stretch),
+                        slices,
                         steps: depth.rank / 16,
                         sums_in: if stretch == 0 { zeros.as_ptr() } else { sums.add(own).cast_const() }
                             .cast(),
                         sums_out: if stretch + 1 == stretches { spent.as_mut_ptr() } else { sums.add(own) }
                             .cast(),
-                        rotate: pa.is_multiple_of(work.tile.0) && pb.is_multiple_of(work.tile.1),
+                        rotate: row_in_tile + column_in_tile == 0,
                     });
                 }
+                // Past the last panel the pointers are not used any more.
+                a_bytes = a_bytes.wrapping_add(a_step);
+                a_terms = a_terms.wrapping_add(depth.slices * a.height);
+                own += sum_lines;
+                row_in_tile += 1;
+                if row_in_tile == work.tile.0 {
+                    (tile, row_in_tile) = (tile + tile_columns, 0);
+                }
+            }
+            b_bytes = b_bytes.wrapping_add(b_step);
+            b_terms = b_terms.wrapping_add(depth.slices * b.height);
+            column_in_tile += 1;
+            if column_in_tile == work.tile.1 {
+                (tile_column, column_in_tile) = (tile_column + 1, 0);
             }
         }
     }
 }
 
-/// The terms of `panel` from `slice` on; dangling, and never read, where the layout has none.
-fn terms_of(panels: &Panels, panel: usize, slice: usize) -> *const i32 {
-    if panels.terms.is_empty() {
-        return panels.terms.as_ptr();
-    }
-    panels.terms[(panel * panels.depth.slices + slice) * panels.height..].as_ptr()
+/// The terms of the first panel from `slice` on; dangling, and never read, where the layout has none.
+fn terms_of(panels: &Panels, slice: usize) -> *const i32 {
+    panels.terms.as_ptr().wrapping_add(slice * panels.height)
 }
 
 /// [`pack::group`], compiled for AVX2.
