@@ -240,8 +240,8 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mining.session.stall_after",
         kind: Kind::Duration,
-        default: Some(r#""60s""#),
-        example: r#""60s""#,
+        default: Some(r#""1m""#),
+        example: r#""1m""#,
         help: "How long a provider may leave a job untaken or report nothing before it is restarted as stalled.",
     },
     Key {
