@@ -112,6 +112,29 @@ fn proofs_become_blocks_through_a_gateway_that_goes_deaf_and_the_node_says_so() 
 }
 
 #[test]
+fn two_minutes_of_real_deafness_cost_nothing() {
+    if std::env::var_os("PEARLBED_TESTS_SLOW").is_none() {
+        println!("skipped: takes two and a half minutes; set PEARLBED_TESTS_SLOW=1 to run it");
+        return;
+    }
+    let solo = Solo::new();
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(130));
+    solo.start();
+    solo.wait(|status| status["work"]["condition"] == "proving");
+    let connections = solo.gateway.seen().connections;
+    let deaf = Instant::now();
+    while deaf.elapsed() < Duration::from_secs(110) {
+        std::thread::sleep(Duration::from_secs(2));
+        let status = solo.bed.status();
+        assert_eq!((&status["earning"], &status["restarts"]), (&true.into(), &0.into()), "{status:#}");
+    }
+    let status = solo.accepted(1);
+    assert_eq!(status["proofs"]["submitted"], 1, "{status:#}");
+    assert_eq!(solo.gateway.seen().connections, connections, "no connection was given up");
+    solo.assert_manners();
+}
+
+#[test]
 fn mining_goes_on_through_everything_that_a_gateway_does_wrong_and_the_log_stays_short() {
     let solo = Solo::new();
     let mut solo = solo;
