@@ -211,6 +211,33 @@ fn parent(pid: u32) -> Option<u32> {
     if matches!(state, "Z" | "X") { None } else { fields.next()?.parse().ok() }
 }
 
+/// The children of a process that have not ended.
+pub fn children(of: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("Linux has /proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| parent(*pid) == Some(of)).collect()
+}
+
+/// Collects children of this process that have ended, but for `not`, whose starter waits for it: orphans that became
+/// children here.
+pub fn reap_orphans(not: Option<u32>) {
+    let own = std::process::id();
+    for entry in std::fs::read_dir("/proc").expect("Linux has /proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((_, fields)) = stat.rsplit_once(')') else { continue };
+        let mut fields = fields.split_ascii_whitespace();
+        let ended = matches!(fields.next(), Some("Z"));
+        let ours = fields.next().and_then(|parent| parent.parse().ok()) == Some(own);
+        if ended && ours && Some(pid) != not {
+            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+            let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
+        }
+    }
+}
+
 /// Waits until `wanted`; `otherwise` tells what is there instead.
 pub fn wait_until<T: Debug>(patience: Duration, wanted: impl Fn() -> bool, otherwise: impl Fn() -> T) {
     let deadline = Instant::now() + patience;

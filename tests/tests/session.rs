@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pearlbed_tests::session::{Bed, wait_until};
+use pearlbed_tests::session::{Bed, children, wait_until};
 use serde_json::json;
 
 /// Long enough for the slowest machine; nothing waits for its end unless something is wrong.
@@ -363,4 +363,29 @@ fn a_secret_in_the_environment_is_in_no_file_and_no_process_title() {
     assert_eq!(bed.run(&["stop"]).code, 0);
     assert!(!status.contains(secret));
     assert!(!bed.any_file_contains(secret), "a file of the home holds the secret");
+}
+
+#[test]
+fn of_two_starts_at_once_one_wins_and_the_other_says_who_runs() {
+    let bed = Bed::new("");
+    let races = std::env::var("PEARLBED_TEST_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    for race in 0..races {
+        let start = || {
+            bed.command(&["start", "--devnet", "--plugin-dir", bed.plugins()])
+                .stdin(std::process::Stdio::null())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
+        let answers = both.each_ref().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        assert!(both.iter().all(|output| output.status.success()), "race {race}: {both:?}");
+        let won = answers.iter().filter(|answer| answer.starts_with("mining with")).count();
+        let lost = answers.iter().filter(|answer| answer.starts_with("already running")).count();
+        assert_eq!((won, lost), (1, 1), "race {race}: {answers:?}");
+        let supervisors = bed.processes().iter().filter(|pid| !children(**pid).is_empty()).count();
+        assert_eq!(supervisors, 1, "race {race}");
+        assert_eq!(bed.run(&["stop"]).code, 0);
+    }
 }

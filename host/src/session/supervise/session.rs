@@ -602,7 +602,8 @@ impl Session {
                 self.pulse.proof_at = Some(now);
                 self.pulse.due_since_proof = 0.0;
                 self.claimed_at_proof = self.hashrate.total();
-                self.info(&format!("proof {id} found and verified"));
+                let height = job.height.map(|height| format!(" for height {height}")).unwrap_or_default();
+                self.info(&format!("proof {id}{height} found and verified"));
                 if let Some(why) = not_kept {
                     self.trouble(&format!("proof {id} is not on disk, so a crash would lose it: {why}"));
                 }
