@@ -232,8 +232,11 @@ fn json_carries_every_stage_the_first_difference_and_the_diagnosis() {
     let answer = vector.verify(&["--json"], vector.base64.as_bytes());
     assert_eq!(answer.status, 1);
     let json = answer.json();
-    let keys =
-        |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>().join(" ");
+    let keys = |value: &Value| {
+        let mut keys: Vec<_> = value.as_object().expect("an object").keys().cloned().collect();
+        keys.sort();
+        keys.join(" ")
+    };
     assert_eq!(keys(&json), "block bytes deviations diagnosis failure form job proof schema stages valid");
     assert_eq!(keys(&json["job"]), "cert_version header rank_penalty seed_rule target");
     assert_eq!(keys(&json["failure"]), "message stage values");
