@@ -16,9 +16,10 @@
 //!
 //! Jobs of certificate 4 and later carry more than a header; what they need beyond it is not passed on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -74,6 +75,8 @@ struct Client {
     gateway_reachable: Option<bool>,
     node_reachable: Option<bool>,
     submit_backoff: Backoff,
+    /// Wakes the poll.
+    nudge: Arc<Notify>,
     signals_in: mpsc::Sender<Signal>,
     signals: mpsc::Receiver<Signal>,
     /// Kept so that the channel never closes.
@@ -103,6 +106,7 @@ impl Client {
         }
         Self {
             submit_backoff: Backoff::new(config.timing.retry),
+            nudge: Arc::new(Notify::new()),
             config,
             context,
             desk,
@@ -122,7 +126,8 @@ impl Client {
     async fn run(mut self) -> Result<(), Stopped> {
         let endpoint = self.config.endpoint.clone();
         let timing = self.config.timing.clone();
-        self.tasks.spawn(link::poll_forever(endpoint, timing, self.signals_in.clone()));
+        let nudge = Arc::clone(&self.nudge);
+        self.tasks.spawn(link::poll_forever(endpoint, timing, nudge, self.signals_in.clone()));
         let earlier = std::mem::take(&mut self.context.earlier);
         for note in earlier.notes {
             self.desk.note(note);
@@ -237,6 +242,7 @@ impl Client {
                 let retry = match &outcome {
                     desk::Submitted::Taken => {
                         self.submit_backoff.worked();
+                        self.nudge.notify_one();
                         Duration::ZERO
                     }
                     _ => self.submit_backoff.failed(),

@@ -5,11 +5,12 @@
 //! [`GatewayTiming::deaf`].
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, UnixStream, lookup_host};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
@@ -114,8 +115,14 @@ async fn connect_tcp(host: &str, port: u16) -> io::Result<tokio::net::TcpStream>
     Err(failed)
 }
 
-/// Keeps a connection and asks for the job on it once per [`GatewayTiming::poll`]. Ends when nobody listens.
-pub async fn poll_forever(endpoint: GatewayEndpoint, timing: GatewayTiming, out: mpsc::Sender<Signal>) {
+/// Keeps a connection and asks for the job on it once per [`GatewayTiming::poll`], and soon after each `nudge`: a proof
+/// that was just taken may make a new job. Ends when nobody listens.
+pub async fn poll_forever(
+    endpoint: GatewayEndpoint,
+    timing: GatewayTiming,
+    nudge: Arc<Notify>,
+    out: mpsc::Sender<Signal>,
+) {
     let mut backoff = Backoff::new(timing.retry);
     // Ids go on over reconnects, so that a late reply never fits a new question.
     let mut id = 0;
@@ -129,7 +136,7 @@ pub async fn poll_forever(endpoint: GatewayEndpoint, timing: GatewayTiming, out:
                 if out.send(Signal::Connected).await.is_err() {
                     return;
                 }
-                match poll(read, write, &timing, &mut id, &mut backoff, &out).await {
+                match poll(read, write, &timing, &nudge, &mut id, &mut backoff, &out).await {
                     Some(end) => end,
                     None => return,
                 }
@@ -154,6 +161,7 @@ async fn poll(
     read: Read,
     mut write: Write,
     timing: &GatewayTiming,
+    nudge: &Notify,
     id: &mut u64,
     backoff: &mut Backoff,
     out: &mpsc::Sender<Signal>,
@@ -177,6 +185,8 @@ async fn poll(
         // While nothing is asked, nothing should come. An end of the stream is news at once.
         tokio::select! {
             () = sleep(timing.poll) => {}
+            // Not at once: the gateway has to look at the proof first.
+            () = async { nudge.notified().await; sleep(timing.poll / 10).await } => {}
             end = only_end(&mut lines) => return Some(end),
         }
     }
