@@ -10,16 +10,15 @@ use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::home::{Env, Home};
 use crate::text::{printable, printable_path, wrap};
 
 /// Replaces the default panic message of the whole process.
 ///
-/// The report is written to `<home>/runtime` where that folder exists, else to the temporary folder. The process
+/// The report is written to `runtime`, the home's runtime folder, where that exists, else to the temporary folder. The process
 /// ends as it would have ended: with status 101 when the main thread panicked.
-pub fn install(command: &'static str) {
+pub fn install(command: &'static str, runtime: Option<PathBuf>) {
     std::panic::set_hook(Box::new(move |info| {
-        let report = write_report(command, info);
+        let report = write_report(command, runtime.as_deref(), info);
         let mut paragraph =
             format!("pearlbed has a bug: `{command}` panicked, {}. ", printable(&message(info)));
         match report {
@@ -44,7 +43,7 @@ fn message(info: &PanicHookInfo<'_>) -> String {
     }
 }
 
-fn write_report(command: &str, info: &PanicHookInfo<'_>) -> io::Result<PathBuf> {
+fn write_report(command: &str, runtime: Option<&Path>, info: &PanicHookInfo<'_>) -> io::Result<PathBuf> {
     let thread = std::thread::current();
     let report = format!(
         "pearlbed {version} ({os} {arch})\ncommand: {command}\nthread: {thread}\npanic: {message}\n\n{trace}\n",
@@ -55,8 +54,7 @@ fn write_report(command: &str, info: &PanicHookInfo<'_>) -> io::Result<PathBuf> 
         message = message(info),
         trace = Backtrace::force_capture(),
     );
-    let runtime = Home::find(None, &Env::of_process()).ok().map(|home| home.runtime_dir());
-    let in_runtime = runtime.filter(|dir| dir.is_dir()).map(|dir| create_report(&dir, &report));
+    let in_runtime = runtime.filter(|dir| dir.is_dir()).map(|dir| create_report(dir, &report));
     match in_runtime {
         Some(Ok(path)) => Ok(path),
         _ => create_report(&std::env::temp_dir(), &report),
@@ -99,7 +97,7 @@ mod tests {
     #[test]
     fn child_panics() {
         if std::env::var_os(CHILD).is_some() {
-            install("doctor");
+            install("doctor", std::env::var_os("PEARLBED_HOME").map(|home| Path::new(&home).join("runtime")));
             panic!("the \x1b[1mmoon\nis out");
         }
     }

@@ -168,8 +168,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(err) => return answer_without_command(&err, args.len()),
     };
-    crate::panic::install(cli.command.name());
     let context = Context::of_process(&cli.global);
+    crate::panic::install(cli.command.name(), context.home().ok().map(|home| home.runtime_dir()));
     match cli.command.run(&context) {
         Ok(exit) => exit,
         Err(err) => {

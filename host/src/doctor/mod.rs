@@ -159,8 +159,9 @@ fn run_table(checks: &'static [Check], selection: &Selection, facts: &Arc<Facts>
     let mut rows = vec![];
     for &index in selection.0.keys() {
         let check = &checks[index];
-        let (said, took) =
-            verdicts.remove(&index).unwrap_or_else(|| (vec![silence(check, begin)], begin.elapsed()));
+        let (said, took) = verdicts
+            .remove(&index)
+            .unwrap_or_else(|| (vec![silence(check, begin, deadline)], begin.elapsed()));
         let made = said.into_iter().map(|verdict| verdict.into_row(check, took));
         rows.extend(made.filter(|row| selection.wants(index, &row.id)));
     }
@@ -168,7 +169,12 @@ fn run_table(checks: &'static [Check], selection: &Selection, facts: &Arc<Facts>
 }
 
 /// The verdict on a check that did not answer.
-fn silence(check: &Check, begin: Instant) -> Verdict {
+fn silence(check: &Check, begin: Instant, deadline: Instant) -> Verdict {
+    if Instant::now() < deadline {
+        let fix =
+            "if a report was named above, this is a bug in pearlbed: please send it; else see `ulimit -u`";
+        return Verdict::fail("the check ended without an answer", fix);
+    }
     // Rounded down to tenths: the deadline, not the scheduler's share.
     let waited =
         Duration::from_millis(u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX) / 100 * 100);
@@ -252,6 +258,16 @@ mod tests {
         assert!(report.rows[0].finding.starts_with("no answer within"), "{}", report.rows[0].finding);
         assert_eq!(report.rows[0].fix.as_deref(), Some("wake it"));
         assert_eq!((report.rows[1].state, report.rows[1].finding.as_str()), (State::Ok, "fine"));
+        assert!(!report.ok());
+    }
+
+    #[test]
+    fn a_check_that_panics_is_a_row_and_is_not_waited_for() {
+        let table: &'static [Check] = Box::leak(Box::new([check("panics", |_| panic!("on purpose"))]));
+        let begin = Instant::now();
+        let report = run_table(table, &Selection([(0, vec![])].into()), &facts(Duration::from_secs(600)));
+        assert!(begin.elapsed() < Duration::from_secs(300));
+        assert_eq!(report.rows[0].finding, "the check ended without an answer");
         assert!(!report.ok());
     }
 
