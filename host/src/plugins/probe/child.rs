@@ -16,7 +16,9 @@ use crate::sandbox::{self, Command, Confined, Ending, Limits, Policy, Reading};
 use crate::text;
 
 /// After so long a plugin is slow, and others no longer wait for it.
-const SLOW: Duration = Duration::from_millis(60);
+const SLOW: Duration = Duration::from_millis(30);
+/// After so long a plugin gets only what others leave of the processor.
+const HOG: Duration = Duration::from_millis(300);
 /// The most lines on what one plugin tried.
 const IMPURITIES_MAX: usize = 16;
 /// How much of the output of one plugin is kept, in bytes.
@@ -48,8 +50,8 @@ struct Progress {
     answer: Option<Result<MiningCapabilities, Reason>>,
     done: Option<(Vec<String>, u32)>,
     forged: u64,
-    /// It was slow, and its priority lowered.
-    slow: bool,
+    /// It was slow for long, and its priority lowered.
+    lowered: bool,
 }
 
 impl Progress {
@@ -126,7 +128,7 @@ impl Child {
         let impurities = self.impurities(&mut progress, ending);
         let fate = match (&progress.done, ending) {
             (Some((changes, threads)), None)
-                if changes.is_empty() && *threads <= 1 && progress.forged == 0 =>
+                if changes.is_empty() && *threads <= 1 && progress.forged == 0 && !progress.lowered =>
             {
                 Fate::Serves
             }
@@ -169,7 +171,7 @@ impl Child {
         deadline: Instant,
         on_slow: &mut dyn FnMut(),
     ) -> Option<Ending> {
-        let slow_at = started + SLOW;
+        let (slow_at, hog_at) = (started + SLOW, started + HOG);
         let mut is_slow = false;
         let mut channel_open = true;
         loop {
@@ -179,10 +181,11 @@ impl Child {
             }
             if !is_slow && now >= slow_at {
                 is_slow = true;
-                progress.slow = true;
-                // From here on it competes with nobody.
-                self.confined.lower_priority();
                 on_slow();
+            }
+            if !progress.lowered && now >= hog_at {
+                progress.lowered = true;
+                self.confined.lower_priority();
             }
             // A death is seen on the channel; where a forked process keeps that open, by looking now and then.
             let look_again = if channel_open { Duration::from_millis(50) } else { Duration::from_millis(2) };
@@ -266,7 +269,7 @@ impl Child {
         };
         if let Some((changes, threads)) = &progress.done {
             for change in
-                changes.iter().filter(|&change| change != PRIORITY || !progress.slow).take(IMPURITIES_MAX)
+                changes.iter().filter(|&change| change != PRIORITY || !progress.lowered).take(IMPURITIES_MAX)
             {
                 note("left-behind", cut(change, 200).into());
             }
