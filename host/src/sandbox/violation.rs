@@ -33,8 +33,12 @@ pub enum ViolationKind {
     WriteFile,
     /// Opening a file for reading that is not granted.
     ReadFile,
-    /// Removing, renaming or linking a file, or making a folder.
-    ChangeFolder,
+    /// Making a folder, a link or a node.
+    Create,
+    /// Renaming a file or a folder.
+    Rename,
+    /// Removing a file or a folder.
+    Remove,
     /// Changing a file's mode, owner, times or length.
     ChangeFile,
     /// A signal to another process.
@@ -67,7 +71,9 @@ impl ViolationKind {
             Self::ConnectUnix => "tried to connect to a Unix socket",
             Self::WriteFile => "tried to write a file",
             Self::ReadFile => "tried to read a file",
-            Self::ChangeFolder => "tried to change a folder",
+            Self::Create => "tried to create a folder or link",
+            Self::Rename => "tried to rename a file",
+            Self::Remove => "tried to remove a file",
             Self::ChangeFile => "tried to change a file",
             Self::Signal => "tried to signal a process",
             Self::StopItself => "tried to stop its own process",
