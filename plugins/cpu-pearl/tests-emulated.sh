@@ -38,6 +38,9 @@ if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
         skip "the Rust target $target is not installed and could not be downloaded"
 fi
 
+timeout 300 cargo fetch --quiet --locked --target "$target" ||
+    skip "what the tests depend on could not be fetched for $target"
+
 # Builds the unit tests for the target in $1 and prints the program's path.
 build() {
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
@@ -50,11 +53,11 @@ check() {
     echo "== $1 -cpu $2: $4"
     local out
     out=$($1 -cpu "$2" "$3" --show-output 2>&1) || {
-        echo "$out"
+        echo "$out" >&2
         exit 1
     }
     grep -qxF "kernels: $4" <<<"$out" || {
-        echo "expected the kernels $4 and found: $(grep '^kernels: ' <<<"$out")"
+        echo "expected the kernels $4 and found: $(grep '^kernels: ' <<<"$out")" >&2
         exit 1
     }
     grep '^test result' <<<"$out"

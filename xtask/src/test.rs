@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     ("clippy", clippy),
     ("doc", doc),
     ("test", test),
+    ("emulated", emulated),
     ("packages", packages),
     ("readme", readme),
 ];
@@ -170,6 +171,18 @@ impl Tally {
         }
         !self.in_successes
     }
+}
+
+/// Runs the CPU provider's tests on processors that this machine does not have; says so where it cannot.
+fn emulated() -> Result<String> {
+    let mut script = std::process::Command::new("bash");
+    let said = sh::output(script.arg(sh::root().join("plugins/cpu-pearl/tests-emulated.sh")))?;
+    let said = String::from_utf8_lossy(&said);
+    print!("{said}");
+    Ok(match said.lines().find(|line| line.starts_with("skipped: ")) {
+        Some(skipped) => skipped.to_owned(),
+        None => format!("{} processors", said.lines().filter(|line| line.starts_with("== ")).count()),
+    })
 }
 
 /// Makes the packages, installs them into a scratch root and runs what was installed.

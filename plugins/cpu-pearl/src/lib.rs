@@ -1,4 +1,17 @@
-//! The provider for CPUs.
+//! The provider for processors: mines dense Int7 jobs with the int8 instructions that there are.
+//!
+//! ```text
+//! worker threads --task done, next task--> board --> plan        who does what, numbers only
+//!       |                                    ^
+//!       |                              jobs thread <-- host      the one that waits for jobs
+//!       +--> operand   a matrix: fill -> commit -> pack          blocks of panels, in the kernel's layout
+//!       +--> search    kernel over two blocks -> jackpots -> proofs
+//! ```
+//!
+//! A job is worked on in rounds: B stays, and a new A is drawn, committed to, noised and packed while the one before is
+//! multiplied (`plan`). Everything that mining needs is allocated at the start. `unsafe` lives in `kernel` alone.
+//!
+//! The README beside this has the kernels, the settings and what was measured.
 #![deny(unsafe_code)]
 
 mod blocks;
