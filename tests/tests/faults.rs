@@ -592,6 +592,35 @@ fn ten_thousand_files_are_bounded_and_lose_nobody() {
 }
 
 #[test]
+fn what_a_user_sets_is_ignored_with_raised_privileges() {
+    let ground = Playground::new();
+    let folder = ground.plugins();
+    put_healthy(&folder);
+    let nosuid =
+        rustix::fs::statvfs(ground.root()).unwrap().f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID);
+    if !is_root() || nosuid {
+        return skipped(
+            "raised privileges",
+            "only root, where the file system allows it, can make such a program",
+        );
+    }
+    let nobody = 65534;
+    let binary = ground.root().join("pearlbed");
+    std::fs::copy(build::pearlbed(), &binary).unwrap();
+    std::os::unix::fs::chown(&binary, Some(nobody), None).unwrap();
+    std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o4755)).unwrap();
+    std::fs::set_permissions(ground.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = Command::new(&binary);
+    command.args(["plugins", "list"]).env_clear().env("PEARLBED_HOME", ground.home());
+    let output = command.env("PEARLBED_PLUGIN_PATH", &folder).output().unwrap();
+    std::fs::remove_file(&binary).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("healthy"), "{text}");
+    assert!(text.contains("($PEARLBED_PLUGIN_PATH): not searched"), "{text}");
+    ground.assert_nothing_left();
+}
+
+#[test]
 fn files_and_folders_of_others_are_named() {
     // Nothing is unreadable to root, and only root can give files away: then the tests run as nobody.
     let ground = Playground::new();

@@ -127,8 +127,8 @@ impl SearchPath {
         beside: Option<PathBuf>,
         privileged: bool,
     ) -> Self {
-        let mut all: Vec<(PathBuf, Origin)> = vec![];
-        if flags.is_empty() {
+        let mut all: Vec<_> = flags.iter().map(|folder| (folder.clone(), Origin::Flag)).collect();
+        if flags.is_empty() || privileged {
             let variable =
                 env.var_os("PEARLBED_PLUGIN_PATH").map(std::env::split_paths).into_iter().flatten();
             all.extend(
@@ -139,16 +139,13 @@ impl SearchPath {
             all.extend(home.map(|home| (home.plugins_dir(), Origin::Home)));
             all.extend(beside.map(|folder| (folder, Origin::Program)));
             all.extend(SYSTEM_FOLDERS.map(|folder| (folder.into(), Origin::System)));
-        } else {
-            all.extend(flags.iter().map(|folder| (folder.clone(), Origin::Flag)));
         }
         // Without a working directory a relative path stays what it is, and fails where it is used.
         for (folder, _) in &mut all {
             *folder = std::path::absolute(&*folder).unwrap_or_else(|_| folder.clone());
         }
-        let (ignored, folders) = all
-            .into_iter()
-            .partition(|(_, origin)| privileged && matches!(origin, Origin::Variable | Origin::Home));
+        let of_user = |origin| matches!(origin, Origin::Flag | Origin::Variable | Origin::Home);
+        let (ignored, folders) = all.into_iter().partition(|(_, origin)| privileged && of_user(*origin));
         Self { folders, ignored }
     }
 
@@ -288,6 +285,8 @@ mod tests {
     fn what_only_the_user_vouches_for_is_ignored_with_raised_privileges() {
         let (folders, ignored) = shown(&[], true);
         assert_eq!((folders[0].as_str(), ignored), ("/opt/lib/pearlbed/plugins", 3));
+        let (folders, ignored) = shown(&["/x"], true);
+        assert_eq!((folders[0].as_str(), ignored), ("/opt/lib/pearlbed/plugins", 4));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::text;
 
 /// How long a child may take to confine itself, before any foreign code runs.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a killed child is waited for.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// The largest message of the handshake, in bytes.
 pub(super) const HANDSHAKE_BYTES_MAX: usize = 160 * 1024;
 /// What every handshake begins with, so that a person who runs the hidden subcommand is told and nothing else happens.
@@ -343,14 +345,27 @@ impl Confined {
         self.ending.expect("it was just reaped")
     }
 
-    /// Ends the child and its process group with `SIGKILL` and waits for it.
+    /// Ends the child and its process group with `SIGKILL` and waits for it, at most a second: a process that sleeps in
+    /// a driver or on a dead network disk goes when that lets go of it, and then the system collects it.
     pub fn kill(&mut self) -> Ending {
         if self.ending.is_none() {
             // Before its `setsid` the group is not there yet, so the process itself is named, too.
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
             let _ = rustix::process::kill_process(self.pid, Signal::KILL);
         }
-        self.wait()
+        let deadline = Instant::now() + KILL_LIMIT;
+        let mut pause = Duration::from_micros(50);
+        loop {
+            if let Some(ending) = self.try_wait() {
+                return ending;
+            }
+            if Instant::now() >= deadline {
+                let unknown = Ending { status: None, signal: None, memory_peak_bytes: 0 };
+                return *self.ending.insert(unknown);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
     }
 
     /// Collects a child that has ended.
