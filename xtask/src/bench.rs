@@ -15,18 +15,14 @@ pub struct Args {
 enum What {
     /// Finding, reading and probing plugins, beside a bare dlopen loop
     Scan,
+    /// What a session costs, and how fast it answers
+    Session,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    match args.what {
-        What::Scan => sh::run(&mut sh::cargo(&[
-            "bench",
-            "--quiet",
-            "--locked",
-            "-p",
-            "pearlbed-tests",
-            "--bench",
-            "scan",
-        ])),
-    }
+    let bench = match args.what {
+        What::Scan => "scan",
+        What::Session => "session",
+    };
+    sh::run(&mut sh::cargo(&["bench", "--quiet", "--locked", "-p", "pearlbed-tests", "--bench", bench]))
 }

@@ -296,6 +296,7 @@ mod tests {
                 certificate_version: 3,
                 age_seconds: 2.0,
                 taken: true,
+                taken_after_seconds: Some(0.001),
                 hashes_per_proof: Some(1e9),
             }),
             hashrate: RateReport {

@@ -115,6 +115,9 @@ pub struct JobReport {
     pub age_seconds: f64,
     /// Whether the provider has taken it.
     pub taken: bool,
+    /// Seconds from the moment the session had it to the moment the provider took it.
+    #[serde(default)]
+    pub taken_after_seconds: Option<f64>,
     /// Hashes that a proof takes on average.
     pub hashes_per_proof: Option<f64>,
 }

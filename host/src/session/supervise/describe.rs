@@ -101,6 +101,7 @@ impl Session {
                 certificate_version: job.certificate_version,
                 age_seconds: job.age(now).as_secs_f64(),
                 taken: offer.is_some_and(|offer| offer.taken),
+                taken_after_seconds: offer.and_then(|offer| offer.took).map(|took| took.as_secs_f64()),
                 hashes_per_proof: hashes_per_proof(&job.target),
             }
         });

@@ -80,6 +80,8 @@ pub(super) struct Offer {
     pub id: u64,
     pub at: Instant,
     pub taken: bool,
+    /// How long the provider took to take it.
+    pub took: Option<Duration>,
 }
 
 /// The network wants what this provider, or this host, does not speak.
@@ -401,6 +403,7 @@ impl Session {
         }
         if let Some(offer) = &mut self.offer {
             offer.taken = false;
+            offer.took = None;
             offer.at = now;
         }
         self.send_offer();
@@ -492,6 +495,7 @@ impl Session {
     fn took(&mut self, id: u64, now: Instant) {
         let Some(offer) = self.offer.as_mut().filter(|offer| offer.id == id) else { return };
         offer.taken = true;
+        offer.took.get_or_insert(now.saturating_duration_since(offer.at));
         self.hashrate.begin(now);
         self.pulse.mining_since.get_or_insert(now);
         if self.running_since.is_some() {
@@ -668,7 +672,7 @@ impl Session {
                     unfit.version
                 ));
             }
-            self.offer = Some(Offer { id, at: now, taken: false });
+            self.offer = Some(Offer { id, at: now, taken: false, took: None });
             self.send_offer();
             return;
         }
