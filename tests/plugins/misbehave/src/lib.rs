@@ -271,7 +271,7 @@ fn misbehave(what: &str) {
                     println!("{}", String::from_utf8_lossy(&text));
                 }
             }
-            "alarm" => _ = libc::alarm(1),
+            "alarm" => _ = libc::alarm(100),
             "self-mem" => {
                 _ = std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem");
             }
