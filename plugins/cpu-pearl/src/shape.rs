@@ -246,7 +246,10 @@ impl Shape {
         let stretch = (depth.stretch * depth.rank).min(k as usize);
         let a_block = (caches.l2 / 8 / (stretch * entry)).clamp(64, 256);
         let a = Dimension::new('m', &rows, m, kernel.panel_height(Side::A), a_block)?;
-        let b = Dimension::new('n', &columns, n, kernel.panel_height(Side::BT), B_BLOCK)?;
+        // A job that has become stale is noticed between two blocks.
+        let hashes = if kernel.is_slow() { BLOCK_HASHES / 16 } else { BLOCK_HASHES };
+        let b_block = (hashes / (a_block * k as usize)).min(B_BLOCK);
+        let b = Dimension::new('n', &columns, n, kernel.panel_height(Side::BT), b_block)?;
         let shape = Self { kernel, config, depth, a, b };
         if let Some(has) = cpu::physical_memory()
             && shape.memory_bytes() > has / 2
@@ -312,13 +315,54 @@ const K: u32 = 2048;
 const M: u64 = 1024;
 /// The default columns of B: what a new A costs is spread over them.
 const N: u64 = 8192;
-/// Columns of a block of B.
+/// Columns of a block of B, at most.
 const B_BLOCK: usize = 256;
+/// Hashes in the product of two blocks, at most: about a millisecond of work.
+const BLOCK_HASHES: usize = 1 << 27;
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (a, b, config) = (&self.a, &self.b, &self.config);
         let (height, width) = (a.offsets.len(), b.offsets.len());
         write!(f, "{}x{}x{} rank {} tile {height}x{width}", a.rows, b.rows, config.common_dim, config.rank)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_about_a_millisecond_of_work_at_any_depth() {
+        for kernel in kernel::available() {
+            for k in [2048, 8192, 65536] {
+                for l2 in [256 << 10, 1 << 20, 4 << 20] {
+                    let name = Some(kernel.name().to_owned());
+                    let settings =
+                        Settings { kernel: name, k: Some(k), n: Some(1024), ..Settings::default() };
+                    let shape = Shape::new(&settings, Caches { l2, ..Caches::default() }).expect("a shape");
+                    let most = if kernel.is_slow() { BLOCK_HASHES / 16 } else { BLOCK_HASHES };
+                    // A block is at least one tile wide.
+                    let least = shape.a.tiles_of(0).len() as u64 * shape.config.hashes_per_attempt() as u64;
+                    assert!(shape.block_hashes(0, 0) <= least.max(most as u64), "{} {k}", kernel.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_cover_every_tile_once_and_the_memory_told_is_that_of_the_parts() {
+        let settings = Settings { m: Some(1000), n: Some(777), ..Settings::default() };
+        let shape = Shape::new(&settings, Caches::default()).expect("a shape");
+        for side in [Side::A, Side::BT] {
+            let dimension = shape.dimension(side);
+            let tiles: Vec<u32> =
+                (0..dimension.blocks()).flat_map(|block| dimension.tiles_of(block).to_vec()).collect();
+            assert_eq!(tiles, dimension.bases);
+            let panels: usize = (0..dimension.blocks()).map(|block| shape.block_panels(side, block)).sum();
+            assert_eq!(panels * shape.kernel.panel_bytes(side, shape.depth), shape.packed_bytes(side));
+        }
+        let raw = |side| shape.raw_bytes(side) + shape.packed_bytes(side);
+        assert!(shape.memory_bytes() as usize >= 2 * raw(Side::A) + raw(Side::BT));
     }
 }

@@ -351,6 +351,11 @@ impl Kernel {
         self.tile
     }
 
+    /// Whether it is an order of magnitude slower than those with instructions of their own.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.name == portable::Portable::NAME
+    }
+
     /// Fills `bytes` with random matrix entries, see [`fill::fill`].
     pub(crate) fn fill(&self, seed: [u64; 2], bytes: &mut [u8]) {
         // SAFETY: as in `pack`.
