@@ -27,9 +27,9 @@ struct Dice(u64);
 
 impl Dice {
     fn new() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
         let seed = number("PEARLBED_TEST_SEED", (now % 1_000_000_007) as usize) as u64 | 1;
-        println!("PEARLBED_TEST_SEED={seed}");
         Self(seed)
     }
 
@@ -60,6 +60,7 @@ fn whatever_is_killed_nothing_is_orphaned_and_no_proof_is_lost() {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("Linux has subreapers");
     let bed = Bed::new("");
     let mut dice = Dice::new();
+    println!("PEARLBED_TEST_SEED={}", dice.0);
     let kills = number("PEARLBED_TEST_KILLS", KILLS);
     let mut hits = BTreeMap::new();
     for round in 0..kills {
@@ -130,7 +131,12 @@ fn whatever_is_killed_nothing_is_orphaned_and_no_proof_is_lost() {
 
 fn background(bed: &Bed, args: &[&str]) -> Child {
     let quiet = || Stdio::null();
-    bed.command(args).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn().unwrap()
+    bed.command(args)
+        .stdin(quiet())
+        .stdout(quiet())
+        .stderr(quiet())
+        .spawn()
+        .expect("the binary was just built")
 }
 
 /// Kills the supervisor or its child; answers whether there was one.
