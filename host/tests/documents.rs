@@ -102,6 +102,12 @@ fn slug(heading: &str) -> String {
 }
 
 #[test]
+fn the_smallest_provider_is_as_short_as_the_readme_says() {
+    assert!(read("README.md").contains("under 60 lines for the smallest useful one"));
+    assert!(read("examples/minimal-provider/src/lib.rs").lines().count() < 60);
+}
+
+#[test]
 fn every_page_is_reached_from_the_readme() {
     let readme = read("README.md");
     for page in PAGES.iter().filter(|page| **page != "README.md") {
