@@ -235,8 +235,7 @@ impl Provider {
         Ok(MiningCapabilities { supported: answer.supported != 0, reason, estimated_hashrate })
     }
 
-    /// See [`MiningProvider::start`]. `host` lives on until the provider has let go of
-    /// it.
+    /// See [`MiningProvider::start`]. `host` lives on until the provider has let go of it.
     ///
     /// # Errors
     ///
@@ -302,7 +301,8 @@ impl Provider {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
     }
 
-    /// See [`MiningProvider::stop`]. The provider's host is closed first: it has no more jobs, and every job is stale. While a `start` is in progress, closes its host and waits for it.
+    /// See [`MiningProvider::stop`]. The provider's host is closed first: it has no more jobs, and every job is stale.
+    /// While a `start` is in progress, closes its host and waits for it.
     ///
     /// # Errors
     ///
