@@ -43,7 +43,7 @@ impl MiningProvider for CpuPearl {
             return MiningCapabilities::unsupported(err);
         }
         let cores = cpu::physical_cores();
-        let rate = calibrate::speed(kernel, Duration::from_millis(15));
+        let rate = calibrate::speed(kernel, Duration::from_millis(6));
         MiningCapabilities::supported().with_estimate(rate * cores as f64 * WHOLE_ROUND).with_reason(format!(
             "kernel {}, {cores} thread{}",
             kernel.name(),
