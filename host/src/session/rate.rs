@@ -90,11 +90,14 @@ impl Hashrate {
 /// Work that proofs bear out, beside the hashes that a provider claims.
 ///
 /// A proof at target `T` is found once in `2^256 / T` hashes on average, so each proof that was taken stands for
-/// that many. The number of proofs is a Poisson count, which gives the band.
+/// that many. At one target the number of proofs is a Poisson count, which gives the band. Where targets differ, the
+/// sum of weights `w` is as certain as a count of `(Σw)² / Σw²` proofs: a hundred easy proofs from before the difficulty
+/// rose say next to nothing beside one hard one.
 #[derive(Debug, Clone, Default)]
 pub struct ProvenWork {
     proofs: u64,
     hashes: f64,
+    squares: f64,
 }
 
 impl ProvenWork {
@@ -102,12 +105,19 @@ impl ProvenWork {
     pub fn add(&mut self, hashes: f64) {
         self.proofs += 1;
         self.hashes += hashes;
+        self.squares += hashes * hashes;
     }
 
     /// Takes back a proof that stood for `hashes`, because its block left the chain.
     pub fn take_back(&mut self, hashes: f64) {
         self.proofs = self.proofs.saturating_sub(1);
         self.hashes = (self.hashes - hashes).max(0.0);
+        self.squares = (self.squares - hashes * hashes).max(0.0);
+    }
+
+    /// How many proofs of one target would be as telling.
+    fn telling(&self) -> f64 {
+        if self.squares > 0.0 { self.hashes * self.hashes / self.squares } else { 0.0 }
     }
 
     /// Proofs added.
@@ -125,13 +135,14 @@ impl ProvenWork {
     /// `hashes_per_proof` is the expectation at today's target and is used while there is no proof yet.
     pub fn judge(&self, raw: u64, elapsed: Duration, hashes_per_proof: Option<f64>) -> Option<AcceptedRate> {
         let seconds = elapsed.as_secs_f64();
-        let each = if self.proofs > 0 { self.hashes / self.proofs as f64 } else { hashes_per_proof? };
+        let telling = self.telling();
+        let each = if telling > 0.0 { self.hashes / telling } else { hashes_per_proof? };
         if seconds < 1.0 || each <= 0.0 || !each.is_finite() {
             return None;
         }
-        let (low, high) = poisson_band(self.proofs);
+        let (low, high) = poisson_band(telling);
         let expected = raw as f64 / each;
-        let verdict = if expected < 3.0 && self.proofs < 3 {
+        let verdict = if expected < 3.0 && telling < 3.0 {
             Verdict::TooEarly
         } else if expected > high {
             Verdict::ClaimsMore
@@ -146,7 +157,7 @@ impl ProvenWork {
             high: high * each / seconds,
             claimed: raw as f64 / seconds,
             proofs: self.proofs,
-            proofs_expected: expected,
+            proofs_expected: if telling > 0.0 { expected / telling * self.proofs as f64 } else { expected },
             verdict,
         })
     }
@@ -179,7 +190,7 @@ pub struct AcceptedRate {
     pub claimed: f64,
     /// Proofs counted.
     pub proofs: u64,
-    /// Proofs that the claim should have brought.
+    /// Proofs that the claim should have brought, at the targets of those that were counted.
     pub proofs_expected: f64,
     /// What follows.
     pub verdict: Verdict,
@@ -202,11 +213,10 @@ impl AcceptedRate {
 
 /// Bounds of the mean of a Poisson count, 95 % two-sided, by Byar's approximation (within 1 % of the exact bounds
 /// from one proof upward; the exact value for none).
-fn poisson_band(count: u64) -> (f64, f64) {
+fn poisson_band(n: f64) -> (f64, f64) {
     const Z: f64 = 1.959_964;
-    let n = count as f64;
-    let low = if count == 0 { 0.0 } else { n * (1.0 - 1.0 / (9.0 * n) - Z / (3.0 * n.sqrt())).powi(3) };
-    let high = if count == 0 {
+    let low = if n <= 0.0 { 0.0 } else { n * (1.0 - 1.0 / (9.0 * n) - Z / (3.0 * n.sqrt())).powi(3) };
+    let high = if n <= 0.0 {
         3.688_88
     } else {
         let m = n + 1.0;
@@ -249,11 +259,11 @@ mod tests {
     fn the_band_is_close_to_the_exact_one() {
         // Garwood's exact bounds.
         for (count, low, high) in [
-            (0, 0.0, 3.689),
-            (1, 0.0253, 5.572),
-            (5, 1.623, 11.668),
-            (10, 4.795, 18.390),
-            (100, 81.364, 121.627),
+            (0.0, 0.0, 3.689),
+            (1.0, 0.0253, 5.572),
+            (5.0, 1.623, 11.668),
+            (10.0, 4.795, 18.390),
+            (100.0, 81.364, 121.627),
         ] {
             let (ours_low, ours_high) = poisson_band(count);
             assert!((ours_low - low).abs() <= 0.02 + 0.01 * low, "{count}: {ours_low} {low}");
@@ -276,5 +286,24 @@ mod tests {
         assert!(judged.low < judged.hashrate && judged.hashrate < judged.high);
         assert_eq!(work.judge(200_000, minute, None).unwrap().verdict, Verdict::ClaimsMore);
         assert_eq!(work.judge(2_000, minute, None).unwrap().verdict, Verdict::ClaimsLess);
+    }
+
+    #[test]
+    fn easy_proofs_say_little_once_the_difficulty_has_risen() {
+        let mut work = ProvenWork::default();
+        for _ in 0..8 {
+            work.add(1e9);
+        }
+        work.add(100e9);
+        // Twice the hashes that the proofs stand for is a common start: one hard proof was found, two were due.
+        let judged = work.judge(216_000_000_000, Duration::from_secs(10), None).unwrap();
+        assert_eq!(judged.verdict, Verdict::TooEarly);
+        assert!(judged.high > 4.0 * judged.hashrate, "one telling proof makes a wide band");
+        assert!((judged.proofs_expected - 18.0).abs() < 0.1, "{}", judged.proofs_expected);
+        work.take_back(100e9);
+        assert_eq!(
+            work.judge(8_000_000_000, Duration::from_secs(10), None).unwrap().verdict,
+            Verdict::BornOut
+        );
     }
 }
