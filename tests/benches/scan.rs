@@ -34,8 +34,7 @@ fn main() {
 
     let mut bare = Command::new(std::env::current_exe().expect("a benchmark knows where it lies"));
     bare.arg("--dlopen").arg(folder);
-    let bare =
-        measure("a bare dlopen loop over the same 100", None, || bare.stdout(Stdio::null()).status());
+    let bare = measure("a bare dlopen loop over the same 100", None, || bare.stdout(Stdio::null()).status());
 
     let run = |arguments: &[&str]| {
         let mut command = ground.command(arguments);
