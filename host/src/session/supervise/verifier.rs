@@ -7,7 +7,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::mpsc as sync_mpsc;
 use std::time::{Duration, SystemTime};
 
-use pearl_pow::{CertificateVersion, Header, Target};
 use tokio::sync::mpsc;
 
 use crate::work::{FoundProof, HandOverError, ProofId, ProofSender, WorkJob};
@@ -110,16 +109,10 @@ fn judge(job: &WorkJob, proof: Vec<u8>, proofs: &ProofSender) -> Verdict {
 
 /// Checks `proof` against `job`; the failing stage and what does not fit otherwise.
 pub fn verify(job: &WorkJob, proof: &[u8]) -> Result<(), (&'static str, String)> {
-    let certificate = CertificateVersion::try_from(job.certificate_version)
-        .map_err(|err| ("certificate", err.to_string()))?;
-    let job = pearl_pow::Job {
-        header: Header::from_bytes(job.header),
-        target: Some(Target::from_le_bytes(job.target)),
-        certificate,
-        rank_penalty: job.rank_penalty,
-    };
-    // What the network takes is not refused for its form: the proof may be a block.
-    match pearl_pow::verify_bytes(&job, proof) {
+    let job = job.to_pow().map_err(|err| ("certificate", err.to_string()))?;
+    // The network tolerates other spellings of a proof. We send out none: each would pass as a new proof, so a provider
+    // could have one counted many times, and a gateway is not tried with what it may never have seen.
+    match pearl_pow::verify::verify_canonical(&job, proof) {
         Ok(_) => Ok(()),
         Err(err) => Err((err.stage().map_or("form", pearl_pow::Stage::name), err.to_string())),
     }
@@ -133,4 +126,39 @@ pub fn causes(err: &dyn std::error::Error) -> Vec<String> {
 /// An error and its causes on one line.
 pub fn chain(err: &dyn std::error::Error) -> String {
     causes(err).join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use pearl_pow::reference::{Product, test_matrix};
+    use pearl_pow::{CertificateVersion, Header, Matrix, MiningConfiguration, PeriodicPattern};
+
+    use super::*;
+
+    #[test]
+    fn a_proof_passes_in_its_canonical_spelling_only() {
+        let job = WorkJob {
+            header: [7; 76],
+            target: [0xff; 32],
+            certificate_version: 3,
+            rank_penalty: true,
+            height: None,
+            received: Instant::now(),
+        };
+        let tile = PeriodicPattern::contiguous(16).unwrap();
+        let config = MiningConfiguration::dense(2048, 128, tile, tile);
+        let [a, bt] = [1, 2].map(|seed| test_matrix(seed, 16 * 2048));
+        let [a, bt] = [&a, &bt].map(|entries| Matrix::new(entries, 2048).unwrap());
+        let rule = CertificateVersion::try_from(3).unwrap().seed_rule();
+        let product = Product::new(&Header::from_bytes(job.header), &config, rule, a, bt);
+        let proof = product.prove(&product.attempt(0, 0)).encode();
+        assert_eq!(verify(&job, &proof), Ok(()));
+
+        // The layout of certificate version 1 lacks the last byte; the network takes it.
+        let spelled_otherwise = &proof[..proof.len() - 1];
+        assert!(pearl_pow::verify_bytes(&job.to_pow().unwrap(), spelled_otherwise).is_ok());
+        assert_eq!(verify(&job, spelled_otherwise).unwrap_err().0, "form");
+    }
 }
