@@ -389,3 +389,16 @@ fn of_two_starts_at_once_one_wins_and_the_other_says_who_runs() {
         assert_eq!(bed.run(&["stop"]).code, 0);
     }
 }
+
+#[test]
+fn a_plugin_that_others_may_write_to_is_used_only_if_the_flag_says_so() {
+    let bed = Bed::new("");
+    let plugin =
+        std::path::Path::new(bed.plugins()).join(format!("odd_miner{}", std::env::consts::DLL_SUFFIX));
+    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let refused = bed.start();
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let taken = bed.run(&["start", "--devnet", "--relax-file-checks", "--plugin-dir", bed.plugins()]);
+    assert_eq!(taken.code, 0, "{taken:?}");
+    assert_eq!(bed.run(&["stop"]).code, 0);
+}

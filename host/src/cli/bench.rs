@@ -66,6 +66,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         devnet: false,
         provider: args.provider.clone(),
         plugin_dirs: args.plugins.dirs.clone(),
+        relax_file_checks: args.plugins.relax_file_checks,
     };
     let config = options.config().map_err(SuperviseError::Settings)?;
     let plan = Plan {

@@ -55,6 +55,7 @@ impl Args {
             devnet: self.devnet,
             provider: self.provider.clone(),
             plugin_dirs: self.plugins.dirs.clone(),
+            relax_file_checks: self.plugins.relax_file_checks,
         })
     }
 }
@@ -250,6 +251,7 @@ pub mod background {
             devnet: args.devnet,
             provider: args.provider.clone(),
             plugin_dirs: args.plugins.dirs.clone(),
+            relax_file_checks: args.plugins.relax_file_checks,
         };
         let failed = |err| Error::caused_by("failed to go into the background", err);
         let pipe = launch::detach().map_err(failed)?;

@@ -56,6 +56,9 @@ pub fn launch(options: &Options) -> Result<Launched, SuperviseError> {
     for dir in &options.plugin_dirs {
         command.arg("--plugin-dir").arg(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
     }
+    if options.relax_file_checks {
+        command.arg("--relax-file-checks");
+    }
     command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut child = tokio::process::Command::from(command).spawn().map_err(runtime)?;
     let pipe = child.stdout.take().expect("stdout was asked to be a pipe");

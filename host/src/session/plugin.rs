@@ -60,7 +60,7 @@ fn search_path(options: &Options, config: &Config) -> SearchPath {
 }
 
 fn look(options: &Options, config: &Config, probe: Option<ProbeOptions>) -> plugins::Survey {
-    let survey = plugins::Options { relaxed: config.plugins.relax_trust, probe };
+    let survey = plugins::Options { relaxed: options.relax_file_checks || config.plugins.relax_trust, probe };
     plugins::survey(&search_path(options, config), &survey)
 }
 

@@ -21,6 +21,8 @@ pub struct Options {
     pub provider: Option<String>,
     /// Folders to look for plugins in, instead of the search path.
     pub plugin_dirs: Vec<PathBuf>,
+    /// Use plugins whatever user owns them or may write to them, whatever the configuration says.
+    pub relax_file_checks: bool,
 }
 
 /// Why no session can be run with these options and this configuration.
