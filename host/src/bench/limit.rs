@@ -18,6 +18,9 @@
 //!
 //! Processors with none of these have no known limit here. Matrix units (AMX, SME) are not measured.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -39,26 +42,52 @@ impl Scheme {
         self.name
     }
 
-    /// Hashes (multiply-accumulates) per second of processor time, each the best of a few runs of this thread that
-    /// together take about `time`.
-    pub fn measure(&self, time: Duration) -> f64 {
-        // A first guess at how long a pass takes, then runs of a fifth of the time.
-        let mut passes = 10_000;
-        let mut best = 0.0f64;
-        let mut spent = Duration::ZERO;
-        while spent < time {
-            let before = thread_time();
-            (self.run)(passes);
-            let took = thread_time().saturating_sub(before).max(Duration::from_nanos(1));
-            spent += took;
-            // The guess is too short to count: the clock's own cost would show.
-            if took >= time / 20 {
-                best = best.max((passes * self.hashes) as f64 / took.as_secs_f64());
+    /// Looks at this thread's speed for about `time`, a fifth of it each.
+    fn looks(&self, time: Duration) -> Looks {
+        let length = time / 5;
+        let passes = self.passes(length);
+        Looks((0..5).map(|_| self.look(passes)).collect())
+    }
+
+    /// How many passes take about `time` of processor time.
+    fn passes(&self, time: Duration) -> u64 {
+        // Doubled until it counts: the clock's own cost would show in less.
+        let mut passes = 1000;
+        loop {
+            let took = self.time(passes);
+            if took >= time / 4 {
+                return ((passes as f64 * time.as_secs_f64() / took.as_secs_f64()) as u64).max(1);
             }
-            let wanted = time.as_secs_f64() / 5.0 / took.as_secs_f64();
-            passes = ((passes as f64 * wanted.clamp(0.1, 100.0)) as u64).max(1000);
+            passes *= 2;
         }
-        best
+    }
+
+    fn time(&self, passes: u64) -> Duration {
+        let before = thread_time();
+        (self.run)(passes);
+        thread_time().saturating_sub(before).max(Duration::from_nanos(1))
+    }
+
+    /// Hashes per second of processor time in `passes` passes.
+    fn look(&self, passes: u64) -> f64 {
+        (passes * self.hashes) as f64 / self.time(passes).as_secs_f64()
+    }
+}
+
+/// What was seen of a scheme's speed: hashes (multiply-accumulates) per second of one thread's processor time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Looks(Vec<f64>);
+
+impl Looks {
+    /// Takes all of `others` in.
+    pub fn with<'a>(mut self, others: impl IntoIterator<Item = &'a Self>) -> Self {
+        others.into_iter().for_each(|other| self.0.extend(&other.0));
+        self
+    }
+
+    /// Their median; none if nothing was seen.
+    pub fn median(&self) -> Option<f64> {
+        super::report::median(self.0.iter().copied())
     }
 }
 
@@ -76,15 +105,73 @@ pub fn scheme_for(kernel: Option<&str>) -> Option<&'static Scheme> {
     named.or_else(|| schemes().next())
 }
 
-/// Measures `scheme` on `threads` threads side by side, for about `time`; hashes per second of processor time, their
-/// mean. `None` where no thread could be started.
-pub fn measure(scheme: &'static Scheme, threads: usize, time: Duration) -> Option<f64> {
-    let rates: Vec<f64> = std::thread::scope(|scope| {
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, move || scheme.measure(time));
-        let handles: Vec<_> = (0..threads.max(1)).map(spawn).collect();
-        handles.into_iter().filter_map(|handle| handle.ok()?.join().ok()).collect()
-    });
-    (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64)
+/// Looks at `scheme` on `threads` threads side by side, for about `time`. Empty where no thread could be started.
+pub fn measure(scheme: &'static Scheme, threads: usize, time: Duration) -> Looks {
+    let handles = spawn(threads, move || scheme.looks(time));
+    join(handles)
+}
+
+/// Looks at a scheme for a moment now and then, beside something else that runs.
+///
+/// Clocks, and the neighbours of a virtual machine, change within a window. A few thousandths of the processor are
+/// enough to see it, and as nothing but registers is touched, the caches of what runs beside stay as they were.
+#[derive(Debug)]
+pub struct Beside {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Looks>>,
+}
+
+impl Beside {
+    /// How long each look takes.
+    const LOOK: Duration = Duration::from_micros(500);
+    /// How long a thread waits between two.
+    const PAUSE: Duration = Duration::from_millis(250);
+
+    /// Begins to look, on `threads` threads.
+    pub fn start(scheme: &'static Scheme, threads: usize) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        let looks = move || {
+            let passes = scheme.passes(Self::LOOK);
+            let mut looks = Looks::default();
+            loop {
+                std::thread::park_timeout(Self::PAUSE);
+                if ended.load(Ordering::Relaxed) {
+                    return looks;
+                }
+                looks.0.push(scheme.look(passes));
+            }
+        };
+        Self { over, threads: spawn(threads, looks) }
+    }
+
+    /// Ends it.
+    pub fn finish(mut self) -> Looks {
+        self.end();
+        join(std::mem::take(&mut self.threads))
+    }
+
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.threads.iter().for_each(|handle| handle.thread().unpark());
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// As many threads as can be had, at most `threads`: the looks of the others stand for one that cannot.
+fn spawn(threads: usize, looks: impl Fn() -> Looks + Clone + Send + 'static) -> Vec<JoinHandle<Looks>> {
+    let spawn = |_| std::thread::Builder::new().name("limit".into()).spawn(looks.clone()).ok();
+    (0..threads.max(1)).filter_map(spawn).collect()
+}
+
+fn join(threads: Vec<JoinHandle<Looks>>) -> Looks {
+    let looks: Vec<Looks> = threads.into_iter().filter_map(|handle| handle.join().ok()).collect();
+    Looks::default().with(&looks)
 }
 
 /// Processor time that this thread has used.
@@ -254,10 +341,22 @@ mod tests {
     #[test]
     fn every_scheme_of_this_machine_has_a_plausible_rate() {
         for scheme in schemes() {
-            let rate = measure(scheme, 2, Duration::from_millis(5)).expect("threads start");
+            let rate = measure(scheme, 2, Duration::from_millis(5)).median().expect("threads start");
             // From a tired virtual machine to what no core does yet.
             assert!((1e9..1e13).contains(&rate), "{}: {rate}", scheme.name());
             assert_eq!(scheme_for(Some(scheme.name())).map(Scheme::name), Some(scheme.name()));
+        }
+    }
+
+    #[test]
+    fn a_look_from_beside_sees_the_same_as_one_alone() {
+        for scheme in schemes() {
+            let beside = Beside::start(scheme, 1);
+            std::thread::sleep(Beside::PAUSE * 2);
+            let beside = beside.finish().median().expect("it looked");
+            let alone = measure(scheme, 1, Duration::from_millis(5)).median().expect("threads start");
+            // A busy machine moves both; what this would find is a factor of threads, passes or units.
+            assert!((0.3..3.0).contains(&(beside / alone)), "{}: {beside} and {alone}", scheme.name());
         }
     }
 

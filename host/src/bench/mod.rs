@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Each window is one job whose target nobody reaches, so that all of the work is done and none of it is handed in.
-//! Right before and right after it, while the provider idles, [`limit`] tells what the processor could do at most; the
-//! ratio of both is taken per second of processor time, which stays the same when a neighbour takes half the machine.
-//! The hashrate itself is by the wall clock, as in a session.
+//! Right before and right after it, while the provider idles, [`limit`] tells what the processor could do at most; and
+//! within it too, for two thousandths of the time, because clocks and a virtual machine's neighbours change. A window's
+//! limit is the median of all these looks. The ratio of both is taken per second of processor time, which stays the same
+//! when another program takes half the machine. The hashrate itself is by the wall clock, as in a session.
 //!
 //! With an easy target instead, the proofs that the provider finds are checked with the verifier that a session uses.
 //!
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use pearl_pow::{CertificateVersion, Header, Target, U256, verify};
 
+use self::limit::Looks;
 pub use self::report::{Proofs, Report, Window};
 use self::subject::{Lost, Subject};
 use crate::config::Config;
@@ -167,14 +169,16 @@ async fn measure(
     }
     let scheme = limit::scheme_for(details.get("kernel").and_then(serde_json::Value::as_str));
     let threads = report.threads;
-    let limit = || scheme.and_then(|scheme| limit::measure(scheme, threads, LIMIT_TIME));
+    let limit = || scheme.map(|scheme| limit::measure(scheme, threads, LIMIT_TIME)).unwrap_or_default();
     let mut windows = Vec::new();
     let before = subject.details(PATIENCE).await?;
-    let mut limit_before = if plan.windows > 0 { limit() } else { None };
+    let mut limit_before = if plan.windows > 0 { limit() } else { Looks::default() };
     for _ in 0..plan.windows {
+        let beside = scheme.map(|scheme| limit::Beside::start(scheme, threads));
         let window = one_window(&mut subject, &mut jobs, plan.window).await?;
+        let during = beside.map(limit::Beside::finish).unwrap_or_default();
         let limit_after = limit();
-        let window = Window { limit: mean(limit_before, limit_after), ..window };
+        let window = Window { limit: during.with([&limit_before, &limit_after]).median(), ..window };
         watch(Event::Window(&window));
         windows.push(window);
         limit_before = limit_after;
@@ -192,13 +196,6 @@ const UNREACHABLE: Target = Target(U256::ONE);
 /// The newest certificate version of those that can be verified here.
 fn best_certificate(versions: &[u32]) -> Option<CertificateVersion> {
     CertificateVersion::ALL.into_iter().rev().find(|known| versions.contains(&known.number()))
-}
-
-fn mean(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some((a + b) / 2.0),
-        (one, other) => one.or(other),
-    }
 }
 
 /// Makes jobs as the network of today would: rank penalty in force, another header each time.

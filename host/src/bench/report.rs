@@ -155,8 +155,7 @@ impl Report {
         let ratios = sorted(windows.iter().filter_map(Window::ratio));
         self.hashrate = quantile(&rates, 0.5);
         (self.hashrate_min, self.hashrate_max) = (rates.first().copied(), rates.last().copied());
-        self.peak = quantile(&sorted(windows.iter().filter_map(|window| window.limit)), 0.5)
-            .map(|peak| peak * threads);
+        self.peak = median(windows.iter().filter_map(|window| window.limit)).map(|peak| peak * threads);
         self.peak_scheme = self.peak.and(scheme).map(str::to_owned);
         self.peak_ratio = quantile(&ratios, 0.5);
         self.peak_ratio_quartiles = quantile(&ratios, 0.25).zip(quantile(&ratios, 0.75)).map(|(a, b)| [a, b]);
@@ -192,6 +191,11 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
+}
+
+/// The one in the middle; none of none.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    quantile(&sorted(values.into_iter()), 0.5)
 }
 
 /// The value below which `share` of the sorted values lie, between two neighbours where it falls between them.
