@@ -169,6 +169,39 @@ fn a_stale_job_is_dropped_at_once_and_nothing_goes_on() {
 }
 
 #[test]
+fn a_thread_spends_less_than_20_ms_on_a_job_that_has_become_stale() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // The shape that people mine with: large enough for every step of a round to be met.
+    let (provider, host) = start(json!({"threads": 2}));
+    // Processor time, so that other programs do not count; what a thread is at when the job ends is booked after it.
+    let spent = || {
+        let split = provider.stats().unwrap().details["split"].clone();
+        split.as_object().unwrap().values().filter_map(serde_json::Value::as_f64).sum::<f64>()
+    };
+    let mut most = 0.0f64;
+    for id in 1..=20 {
+        host.offer(id, 3, 200);
+        host.wait("the job to be taken", |state| state.taken == id);
+        // From the first step of a new B to the middle of the second product.
+        std::thread::sleep(Duration::from_millis(id * 7 % 100));
+        let before = spent();
+        host.current.store(0, Ordering::Relaxed);
+        let mut after = spent();
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(60));
+            let before = std::mem::replace(&mut after, spent());
+            if after <= before {
+                break;
+            }
+        }
+        most = most.max(after - before);
+    }
+    println!("at most {:.1} ms of both threads together", most * 1e3);
+    assert!(most < 2.0 * 0.020, "{:.1} ms were spent on a stale job", most * 1e3);
+    provider.stop().unwrap();
+}
+
+#[test]
 fn stop_leaves_no_thread_and_start_works_again() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for _ in 0..3 {
