@@ -325,6 +325,28 @@ fn the_configured_provider_is_held_to_account() {
 }
 
 #[test]
+fn what_is_configured_for_plugins_holds_for_every_command_that_asks_them() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new();
+    let slow = misbehave::put(&home.plugins(), "slow", "detect:sleep");
+    std::fs::set_permissions(&slow, std::fs::Permissions::from_mode(0o775)).unwrap();
+    let refused = home.json(&["plugins", "inspect", slow.to_str().unwrap(), "--json"]);
+    assert_eq!(refused["plugin"]["code"], "writable-by-others", "{refused:#}");
+
+    let config = "[plugins]\nprobe_timeout = \"300ms\"\nrelax_trust = true\n";
+    std::fs::write(home.path().join("config.toml"), config).unwrap();
+    for command in [&["doctor"][..], &["plugins", "inspect", slow.to_str().unwrap()]] {
+        let answer = home.json(&[command, &["--json"]].concat());
+        let plugin = answer.get("plugin").unwrap_or(&answer["plugins"][0]);
+        assert_eq!((&plugin["code"], &plugin["relaxed"]), (&"timed-out".into(), &true.into()), "{answer:#}");
+        assert!(plugin["reason"].as_str().unwrap().contains("within 300 ms"), "{plugin:#}");
+    }
+    let listed = home.run(&["plugins", "list"]);
+    assert!(text(&listed.stdout).contains("as you asked"), "{listed:?}");
+}
+
+#[test]
 fn plugin_dir_replaces_the_search_path() {
     let home = Home::new();
     misbehave::put(&home.plugins(), "at-home", "");

@@ -45,7 +45,7 @@ pub struct Args {
     #[command(flatten)]
     plugins: PluginDirs,
 
-    /// How long one plugin may take to answer, such as 500ms or 5s [default: 2s]
+    /// How long one plugin may take to answer, such as 500ms or 5s [default: as configured, else 2s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     probe_timeout: Option<Duration>,
 }

@@ -80,7 +80,7 @@ struct Inspect {
     #[command(flatten)]
     plugins: PluginDirs,
 
-    /// How long the plugin may take to answer, such as 500ms or 5s [default: 2s]
+    /// How long the plugin may take to answer, such as 500ms or 5s [default: as configured, else 2s]
     #[arg(long, value_name = "TIME", value_parser = super::doctor::parse_duration)]
     probe_timeout: Option<Duration>,
 }
@@ -94,15 +94,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
 }
 
 fn list(args: &List, context: &Context) -> Result<Exit, Error> {
-    let found = survey(
-        &args.plugins.search_path(context),
-        &Options { relaxed: args.plugins.relaxed(context), probe: None },
-    );
+    let relaxed = args.plugins.relaxed(context);
+    let found = survey(&args.plugins.search_path(context), &Options { relaxed, probe: None });
     if args.json {
         let plugins: Vec<Value> = found.entries.iter().map(entry_json).collect();
         context.print_json(&json!({ "schema": 1, "plugins": plugins }))?;
     } else {
-        context.print(&render_list(&found, args.plugins.relax_file_checks, context.width()))?;
+        context.print(&render_list(&found, relaxed, context.width()))?;
     }
     Ok(Exit::Ok)
 }
@@ -267,8 +265,12 @@ fn render_entry(out: &mut String, entry: &Entry, width: usize) {
 fn inspect(args: &Inspect, context: &Context) -> Result<Exit, Error> {
     let hardware = crate::hardware::inspect(&crate::hardware::Options::default()).info;
     let mut probe = ProbeOptions::new(hardware);
-    probe.timeout = args.probe_timeout.unwrap_or(ProbeOptions::TIMEOUT);
-    let options = Options { relaxed: args.plugins.relax_file_checks, probe: Some(probe) };
+    // As in `search_path`: a slip elsewhere in the configuration does not keep anyone from looking.
+    let configured = || context.config(&[]).ok().map(|config| config.plugins.probe_timeout);
+    if let Some(timeout) = args.probe_timeout.or_else(configured) {
+        probe.timeout = timeout;
+    }
+    let options = Options { relaxed: args.plugins.relaxed(context), probe: Some(probe) };
     let entry = match chosen(args, context)? {
         Chosen::File(path) => survey_file(&path, &options),
         // A duplicate keeps its reason: asked by itself it would seem usable.
