@@ -91,6 +91,8 @@ pub struct Seen {
     pub connections: u64,
     /// Calls of `getMiningInfo`.
     pub polls: u64,
+    /// The headers that were on offer, in order, and since when.
+    pub headers: Vec<(Instant, [u8; 76])>,
     /// Proofs handed over, those of full queues included.
     pub submissions: Vec<Submission>,
     /// Requests that break a rule of the protocol.
@@ -468,6 +470,10 @@ impl Shared {
             return Act::Reply(error(id, -32001, "mining_paused: no block template available"));
         }
         let template = self.template.lock().unwrap();
+        let headers = &mut self.seen.lock().unwrap().headers;
+        if headers.last().is_none_or(|(_, last)| *last != template.header) {
+            headers.push((Instant::now(), template.header));
+        }
         // Spaces as the original writes them; the target is a bare integer of many digits.
         let reply = |id: &Value| {
             format!(

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -49,7 +49,7 @@ struct Shared {
     network: Network,
     authorization: String,
     behaviour: Mutex<Behaviour>,
-    requests: Mutex<Vec<String>>,
+    requests: Mutex<Vec<(Instant, String)>>,
     stopping: AtomicBool,
 }
 
@@ -115,6 +115,11 @@ impl Node {
 
     /// The methods that were called so far.
     pub fn requests(&self) -> Vec<String> {
+        self.timeline().into_iter().map(|(_, method)| method).collect()
+    }
+
+    /// The same with the moment of each call.
+    pub fn timeline(&self) -> Vec<(Instant, String)> {
         self.shared.requests.lock().unwrap().clone()
     }
 }
@@ -194,7 +199,7 @@ impl Shared {
     fn answer(&self, body: &str) -> String {
         let request: Value = serde_json::from_str(body).unwrap_or_default();
         let method = request["method"].as_str().unwrap_or_default();
-        self.requests.lock().unwrap().push(method.to_owned());
+        self.requests.lock().unwrap().push((Instant::now(), method.to_owned()));
         let behaviour = self.behaviour.lock().unwrap().clone();
         let tip = self.network.tip();
         let result = match method {

@@ -5,10 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use pearl_pow::{CertificateVersion, Header, Job};
-use pearlbed_tests::gateway::{Gateway, Mishap, Submission};
+use pearlbed_tests::gateway::{Gateway, Mishap, Seen, Submission};
 use pearlbed_tests::network::Network;
 use pearlbed_tests::node::Node;
 use pearlbed_tests::session::Bed;
@@ -27,6 +28,8 @@ struct Solo {
     node: Node,
     bed: Bed,
     began: Instant,
+    /// Sessions that were started.
+    starts: Cell<usize>,
 }
 
 impl Solo {
@@ -41,11 +44,12 @@ impl Solo {
         );
         let mining = format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"");
         let bed = Bed::with(&extra, &mining);
-        Self { network, gateway, node, bed, began: Instant::now() }
+        Self { network, gateway, node, bed, began: Instant::now(), starts: Cell::new(0) }
     }
 
     fn start(&self) {
         let mut command = self.bed.command(&["start", "--plugin-dir", self.bed.plugins()]);
+        self.starts.set(self.starts.get() + 1);
         let output = command.env("MY_NODE_PASSWORD", PASSWORD).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
@@ -60,22 +64,67 @@ impl Solo {
 
     /// Every request kept to the protocol, and there were not many.
     fn assert_manners(&self) {
+        // First what must not be too much, then what it is measured by.
+        let timeline = self.node.timeline();
         let seen = self.gateway.seen();
         assert_eq!(seen.wrong, Vec::<String>::new());
         let seconds = self.began.elapsed().as_secs() + 2;
         // One a second, and one after each proof that was taken.
         let most = seconds + seen.connections + seen.submissions.len() as u64;
         assert!(seen.polls <= most, "{} polls in {seconds} s", seen.polls);
-        // A busy loop asks thousands of times. What each start and each new tip asks beside the rounds is in the first term.
-        let most = 40 + 4 * (seconds / 5 + 1) * (1 + seen.submissions.len() as u64).min(16);
-        assert!(
-            (self.node.requests().len() as u64) <= most,
-            "{} requests to the node",
-            self.node.requests().len()
-        );
+        let most = self.node_requests_max(&seen);
+        let told = || {
+            let moment = |(at, method): &(Instant, String)| {
+                format!("{:.2} {method}", at.duration_since(self.began).as_secs_f64())
+            };
+            timeline.iter().map(moment).collect::<Vec<_>>().join(", ")
+        };
+        assert!(timeline.len() <= most, "{} requests to the node for {most}: {}", timeline.len(), told());
+        let asked = ["getbestblockhash", "getblock", "getblocktemplate"];
+        assert!(timeline.iter().all(|(_, method)| asked.contains(&method.as_str())), "{}", told());
         for submission in &seen.submissions {
             assert_valid(submission);
         }
+    }
+
+    /// What the rules of the client allow it to ask of the node:
+    ///
+    /// - a round of questions when a session starts, every 5 s, and at each new header, because the block may be ours;
+    ///   a session's first header is a new one where an earlier session left proofs;
+    /// - in a round the newest block, the template if the job is old, and two questions for each header whose proof is
+    ///   not settled: a proof is followed from its job until its block is six deep or another block came first;
+    /// - two more where a block comes in the middle of a round: a header's second question becomes two, or the round that
+    ///   waits for this one meets a proof for the header that it is asked because of.
+    ///
+    /// Nothing else makes it ask: no lost connection, no refusal, no proof handed over again.
+    fn node_requests_max(&self, seen: &Seen) -> usize {
+        const ROUND: u64 = 5;
+        const CONFIRMED: usize = 6;
+        const OLD_JOB: u64 = 90;
+        let elapsed = self.began.elapsed().as_secs();
+        let rounds_in = |seconds: u64| usize::try_from(seconds / ROUND).unwrap();
+        let (starts, timed) = (self.starts.get(), rounds_in(elapsed));
+        let later_starts = starts - 1;
+        let new_headers = seen.headers.len().saturating_sub(1) + later_starts;
+        let rounds = starts + timed + new_headers;
+        let templates = if elapsed < OLD_JOB { 0 } else { rounds };
+        let followed = seen.headers.iter().enumerate().filter_map(|(index, (since, header))| {
+            let later = &seen.headers[index..];
+            // A gateway that came back has another header for the same block, which settles nothing; a proof for the
+            // one before may have found nobody to take it.
+            let is_same = |pair: &[(Instant, [u8; 76])]| pair[0].1[4..36] == pair[1].1[4..36];
+            let same_block = later.windows(2).filter(|pair| is_same(pair)).count();
+            let had_proof = seen.submissions.iter().any(|submission| submission.header == *header)
+                || later.windows(2).next().is_some_and(is_same);
+            if !had_proof {
+                return None;
+            }
+            let at_headers = (later.len() - 1).min(CONFIRMED + same_block);
+            let at_times = timed.min(rounds_in(since.elapsed().as_secs()) + 1);
+            Some(at_headers + at_times + 2 * later_starts)
+        });
+        let blocks = self.network.main_chain().len() - 1;
+        rounds + templates + 2 * followed.sum::<usize>() + 2 * blocks
     }
 }
 
