@@ -31,6 +31,8 @@ pub enum LoadError {
     Header(String),
     #[error("its layout of the entry is another: {0}")]
     Entry(String),
+    #[error("its header says nothing of how its entry is laid out")]
+    NoEntryLayout,
     #[error("it declines plugin API {}", list(VERSIONS))]
     Declined,
     #[error("it answers plugin API {version} without saying how its table is laid out")]
@@ -56,9 +58,11 @@ impl LoadError {
                 "run the command again",
             ),
             Self::Loader(why) => explain_loader(why),
-            Self::Header(_) | Self::Entry(_) | Self::Layout { .. } | Self::NoLayout { .. } => {
-                Reason::new("other-layout", words, REBUILD)
-            }
+            Self::Header(_)
+            | Self::Entry(_)
+            | Self::NoEntryLayout
+            | Self::Layout { .. }
+            | Self::NoLayout { .. } => Reason::new("other-layout", words, REBUILD),
             Self::Declined => Reason::new("declined", words, REBUILD),
             Self::Create(ProviderError::Panicked(_)) => Reason::new("panicked", words, REPORT),
             Self::Create(ProviderError::Contract(_)) => Reason::new("broken-table", words, REPORT),
@@ -133,6 +137,10 @@ pub unsafe fn open(path: &Path, identity: Option<&Identity>, id: Option<&str>) -
     check_identity(path, identity)?;
 
     let header = lib_header_from_path(path).map_err(|err| LoadError::Header(first_line(&err)))?;
+    // abi_stable compares the layouts only where the library brought one, and calls its entry all the same.
+    if header.layout().is_none() {
+        return Err(LoadError::NoEntryLayout);
+    }
     let entry = header.check_layout::<EntryRef>().map_err(|err| LoadError::Entry(first_line(&err)))?;
     for &version in VERSIONS.iter().rev() {
         let answer = (entry.table())(version);

@@ -10,12 +10,18 @@
     reason = "printing where it must not is one of the faults"
 )]
 
+mod attack;
+mod hijack;
+
+use std::cell::UnsafeCell;
 use std::ffi::{CString, c_void};
 use std::io::Write;
 use std::os::fd::FromRawFd;
 use std::time::Duration;
 
+use abi_stable::library::CheckTypeLayout;
 use pearlbed_plugin_api::__private::{self, Entry, LibHeader, RootModuleResult, Spec, TableAnswer, v1};
+use pearlbed_plugin_api::abi::EntryRef;
 use pearlbed_plugin_api::{
     HardwareInfo, Host, MiningCapabilities, MiningConfig, MiningProvider, MiningStats, ProviderError,
 };
@@ -60,7 +66,22 @@ static MANIFEST: [u8; SPEC.json_len()] = SPEC.json();
 static CONSTRUCTOR: extern "C" fn() = constructor;
 
 #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
-static HEADER: LibHeader = __private::header(entry);
+static HEADER: Changeable<LibHeader> = Changeable(UnsafeCell::new(__private::header(entry)));
+
+/// What a constructor may still change.
+#[repr(transparent)]
+struct Changeable<T>(UnsafeCell<T>);
+
+// SAFETY: the constructor changes it before anybody else can look.
+unsafe impl<T: Sync> Sync for Changeable<T> {}
+
+/// F34: the header of a library whose author switched the layout check off.
+fn forget_layout() {
+    // SAFETY: the constructor runs before anybody has the header, whose entry stays the same.
+    unsafe {
+        HEADER.0.get().write(LibHeader::from_constructor::<EntryRef>(entry, CheckTypeLayout::No));
+    }
+}
 
 static TABLE: v1::ProviderTable = {
     let mut table = __private::table::<Healthy>(manifest);
@@ -98,8 +119,9 @@ fn order() -> String {
 }
 
 extern "C" fn constructor() {
-    if let Some(what) = order().strip_prefix("ctor:") {
-        misbehave(what);
+    match order().as_str() {
+        "entry:no-layout" => forget_layout(),
+        order => order.strip_prefix("ctor:").map_or((), misbehave),
     }
 }
 
@@ -163,6 +185,9 @@ unsafe extern "C" fn detect(
 /// Does `what`, and returns if that is survivable.
 fn misbehave(what: &str) {
     let (what, argument) = what.split_once('=').unwrap_or((what, ""));
+    if attack::attack(what, argument) {
+        return;
+    }
     let c_argument = CString::new(argument).unwrap_or_default();
     // SAFETY: none is promised: each call below is a fault on purpose, in a process that is made to survive it.
     unsafe {
