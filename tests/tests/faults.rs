@@ -12,6 +12,7 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -184,6 +185,7 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
     std::fs::set_permissions(folder.join("f28-group.so"), PermissionsExt::from_mode(0o664)).unwrap();
     put_library(&folder, "f28-world", &good("f28"));
     std::fs::set_permissions(folder.join("f28-world.so"), PermissionsExt::from_mode(0o646)).unwrap();
+    put(&folder, "f34", "entry:no-layout");
     put_library(&folder, "f31-big-endian", &good("f31").big_endian());
     put_library(&folder, "f31-headers-outside", &good("f31").headers_outside());
     put_library(&folder, "f31-segment-too-long", &good("f31").segment_too_long());
@@ -258,6 +260,7 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
         ("f31-big-endian.so", "wrong-machine", "big-endian"),
         ("f31-headers-outside.so", "truncated", "cut off"),
         ("f31-segment-too-long.so", "truncated|broken", "the file is"),
+        ("f34.so", "other-layout", "its header says nothing of how its entry is laid out"),
     ];
     let (answer, took) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
     let plugins = by_name(&answer);
@@ -286,7 +289,7 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
     let listed = by_name(&list);
     assert_healthy(&listed, false);
     for (file, code, words) in expected {
-        if !matches!(code, SCRAMBLED | "missing-library" | "declined" | "other-id") {
+        if !matches!(code, SCRAMBLED | "missing-library" | "declined" | "other-id" | "other-layout") {
             assert_named(&listed, file, code, words, &mut wrong);
         }
     }
@@ -304,6 +307,15 @@ fn make_node(path: &Path, kind: libc::mode_t, device: libc::dev_t) -> bool {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: the path is a string that lives.
     unsafe { libc::mknod(path.as_ptr(), kind | 0o644, device) == 0 }
+}
+
+/// The flags of a file (`FS_IOC_GETFLAGS`), where its file system has any.
+fn file_flags(path: &Path) -> Option<libc::c_long> {
+    let file = File::open(path).unwrap();
+    let mut flags: libc::c_long = 0;
+    // SAFETY: the call writes one number, which lives.
+    let answer = unsafe { libc::ioctl(file.as_raw_fd(), 0x8008_6601, &raw mut flags) };
+    (answer == 0).then_some(flags)
 }
 
 /// Misbehaviour: the order, the codes that are true of it, and words of what is said; once in each place.
@@ -351,6 +363,45 @@ const MISBEHAVIOUR: &[(&str, &str, &str)] = &[
     ("self-mem", "usable", "tried to write a file: /proc/"),
     ("detach", "usable", "tried to change its confinement"),
     ("descriptors", "usable|closed-channel|load-failed|detect-failed", ""),
+    ("raw-pair=GROUND/letterbox", "usable", "tried to open a socket: a pair, Unix raw"),
+    ("other-pair", "usable", "tried to open a socket: a pair, IPv4 stream"),
+    ("file-flags=VICTIM", "usable", "tried to change a file: VICTIM"),
+    ("lease=VICTIM", "usable", "tried to keep others from a file: VICTIM"),
+    (
+        "owner-signal",
+        "usable",
+        "tried to signal a process: the process that started it, by a file that is ready",
+    ),
+    // A slow machine takes longer than the probe to fill so much.
+    ("shared-memory", "out-of-memory|timed-out", ""),
+    ("threads=3000", "usable", "tried to start too many threads: more than 512"),
+    ("run-memory", "usable", "tried to run a program: /memfd:x"),
+    ("run-memory-by-path", "usable", "tried to run a program: /proc/"),
+    ("netlink", "usable", "tried to open a socket: netlink raw"),
+    ("vsock", "usable", "tried to open a socket: address family 40"),
+    ("crypto-socket", "usable", "tried to open a socket: address family 38"),
+    ("abstract", "usable", "tried to connect to a Unix socket: @pearlbed-tests"),
+    ("abstract-bind", "usable", "tried to listen on a socket: @pearlbed-tests"),
+    ("sysv", "usable", "tried to use shared memory or keys: shmget"),
+    ("keys", "usable", "tried to use shared memory or keys: add_key"),
+    ("bpf", "usable", "tried to administer the system: bpf"),
+    ("userfaultfd", "usable", "tried to administer the system: userfaultfd"),
+    ("mount", "usable", "tried to administer the system: mount /mnt"),
+    ("chroot", "usable", "tried to administer the system: chroot /"),
+    ("setuid", "usable", "tried to administer the system: setuid"),
+    ("unshare", "usable", "tried to change its confinement: unshare"),
+    ("personality", "usable", "tried to administer the system: personality"),
+    ("clock", "usable", "tried to administer the system: clock_settime"),
+    ("parent-memory", "usable", "tried to trace a process: the process that started it"),
+    ("dumpable", "usable", "tried to change its confinement: prctl operation 4"),
+    ("affinity", "usable", "changed on which processors the process runs"),
+    #[cfg(target_arch = "x86_64")]
+    ("rounding", "usable", "changed how numbers are rounded"),
+    ("timer", "usable", "left an alarm running"),
+    ("handler", "usable", "changed the handling of signals"),
+    ("redirect", "usable", "put other files in the place of those that it found open"),
+    ("many-attempts", "usable", "tried 84 other things"),
+    ("flood-attempts", "timed-out", "tried to change its confinement: setsid"),
 ];
 
 /// What only an answer can do wrong.
@@ -377,7 +428,12 @@ fn misbehaving_plugins_are_named_and_reach_nobody() {
     let folder = ground.plugins();
     put_healthy(&folder);
     let victim = ground.victim().to_str().unwrap().to_owned();
-    let fill = |text: &str| text.replace("VICTIM", &victim);
+    let fill =
+        |text: &str| text.replace("VICTIM", &victim).replace("GROUND", ground.plugins().to_str().unwrap());
+    // A datagram reaches whoever listens, wherever it comes from.
+    let letterbox = UnixDatagram::bind(folder.join("letterbox")).unwrap();
+    letterbox.set_nonblocking(true).unwrap();
+    let flags_before = file_flags(&ground.victim());
     let mut expected = vec![];
     let mut number = 0;
     let mut add = |order: &str, code: &'static str, words: &str| {
@@ -417,7 +473,9 @@ fn misbehaving_plugins_are_named_and_reach_nobody() {
     }
     assert_none_wrong(&wrong);
     assert_healthy(&plugins, true);
-    // Eight of them hang; the bound is for a machine that is slow and busy.
+    assert!(letterbox.recv(&mut [0; 8]).is_err(), "a datagram came through");
+    assert_eq!(file_flags(&ground.victim()), flags_before, "the flags of the victim");
+    // Ten of them hang; the bound is for a machine that is slow and busy.
     assert!(took < Duration::from_secs(90), "it took {took:?}");
     println!("{} misbehaving plugins in {took:?}", expected.len());
     ground.assert_nothing_left();

@@ -8,8 +8,13 @@
 //! ```
 //!
 //! A packet is believed only with the nonce of the request that is being served; anything else is somebody else's.
-//! A crash in a child that has served others before is tried once more in a fresh one: what an earlier plugin left
-//! behind must not be laid on a later one.
+//! A crash or a failure in a child that has served others before is tried once more in a fresh one: what an earlier
+//! plugin left behind must not be laid on a later one.
+//!
+//! # Limitations
+//!
+//! - Plugins that are probed by the same child share its memory. A library that is written for it can answer in the place
+//!   of those that come after it, where it goes by unnoticed; `pearlbed plugins inspect` probes one alone.
 
 mod child;
 mod serve;
@@ -205,9 +210,10 @@ impl<'a> Pool<'a> {
             let was_fresh = serving.served == 0;
             let (probe, fate) = serving.probe(job, self.options, &mut on_slow);
             match fate {
+                // Not its fault, perhaps: once more, where nobody was before.
+                Fate::Serves if !was_fresh && probe.answer.is_err() => continue,
                 Fate::Serves if serving.served < SERVED_MAX => *child = Some(serving),
                 Fate::Serves | Fate::Retires => {}
-                // Not its fault, perhaps: once more, where nobody was before.
                 Fate::Died if !was_fresh => continue,
                 Fate::Died => {}
             }

@@ -135,6 +135,18 @@ fn set_limits(limits: &Limits) -> io::Result<()> {
     // One, not zero: a kernel that pipes core dumps to a program ignores zero and stops at one.
     set(Resource::Core, 1)?;
     set(Resource::Nofile, limits.open_files)?;
+    #[cfg(target_os = "linux")]
+    {
+        // What its user may have more of than others, or only once: priorities, queues, signals that wait.
+        set(Resource::Rtprio, 0)?;
+        set(Resource::Nice, 0)?;
+        set(Resource::Msgqueue, 0)?;
+        set(Resource::Sigpending, 4096)?;
+        if limits.dies_first {
+            // A container may forbid it, and then the system chooses.
+            let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+        }
+    }
     if let Some(bytes) = limits.memory_bytes {
         set(Resource::Data, bytes)?;
     }

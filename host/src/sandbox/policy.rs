@@ -64,6 +64,10 @@ pub struct Limits {
     pub file_bytes: Option<u64>,
     /// Open descriptors (`RLIMIT_NOFILE`).
     pub open_files: u64,
+    /// Threads at once, where the kernel lets the parent count them.
+    pub threads: Option<u32>,
+    /// The first to be ended when the system runs out of memory.
+    pub dies_first: bool,
     /// Processor time of all threads together (`RLIMIT_CPU`, whole seconds).
     pub cpu_time: Option<Duration>,
 }
@@ -75,6 +79,8 @@ impl Default for Limits {
             address_space_bytes: None,
             file_bytes: None,
             open_files: 1024,
+            threads: None,
+            dies_first: false,
             cpu_time: None,
         }
     }

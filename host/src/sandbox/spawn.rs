@@ -313,6 +313,14 @@ impl Confined {
         let _ = rustix::process::setpriority_process(Some(self.pid), 19);
     }
 
+    /// The memory that the child has in use now, shared memory and mapped files included, in bytes; 0 where the system
+    /// does not say.
+    pub fn memory_bytes(&self) -> u64 {
+        let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.pid()));
+        let pages = pages.ok().and_then(|pages| pages.split(' ').nth(1)?.parse::<u64>().ok());
+        pages.unwrap_or(0) * rustix::param::page_size() as u64
+    }
+
     /// Whether the child is stopped, as by `SIGSTOP`.
     pub fn is_stopped(&self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -348,12 +356,17 @@ impl Confined {
     /// Ends the child and its process group with `SIGKILL` and waits for it, at most a second: a process that sleeps in
     /// a driver or on a dead network disk goes when that lets go of it, and then the system collects it.
     pub fn kill(&mut self) -> Ending {
+        self.kill_within(KILL_LIMIT)
+    }
+
+    /// As [`Self::kill`], but waits at most `limit`, or a second where that is shorter.
+    pub fn kill_within(&mut self, limit: Duration) -> Ending {
         if self.ending.is_none() {
             // Before its `setsid` the group is not there yet, so the process itself is named, too.
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
             let _ = rustix::process::kill_process(self.pid, Signal::KILL);
         }
-        let deadline = Instant::now() + KILL_LIMIT;
+        let deadline = Instant::now() + limit.min(KILL_LIMIT);
         let mut pause = Duration::from_micros(50);
         loop {
             if let Some(ending) = self.try_wait() {

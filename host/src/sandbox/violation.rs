@@ -21,6 +21,8 @@ pub enum ViolationKind {
     RunProgram,
     /// `fork`, or `clone` without `CLONE_THREAD`.
     StartProcess,
+    /// One more thread than the limit allows.
+    StartThread,
     /// A connection or a datagram to a network address.
     Connect,
     /// A socket for a network, before any address is known.
@@ -41,6 +43,8 @@ pub enum ViolationKind {
     Remove,
     /// Changing a file's mode, owner, times or length.
     ChangeFile,
+    /// A lease on a file, which keeps others from it.
+    HoldFile,
     /// A signal to another process.
     Signal,
     /// A signal that would stop the process itself.
@@ -65,6 +69,7 @@ impl ViolationKind {
         match self {
             Self::RunProgram => "tried to run a program",
             Self::StartProcess => "tried to start a process",
+            Self::StartThread => "tried to start too many threads",
             Self::Connect => "tried to open a network connection",
             Self::OpenSocket => "tried to open a socket",
             Self::Listen => "tried to listen on a socket",
@@ -75,6 +80,7 @@ impl ViolationKind {
             Self::Rename => "tried to rename a file",
             Self::Remove => "tried to remove a file",
             Self::ChangeFile => "tried to change a file",
+            Self::HoldFile => "tried to keep others from a file",
             Self::Signal => "tried to signal a process",
             Self::StopItself => "tried to stop its own process",
             Self::Trace => "tried to trace a process",

@@ -10,15 +10,19 @@ use rustix::net::RecvFlags;
 use super::super::reason::Reason;
 use super::serve::{PRIORITY, plausible};
 use super::wire::{Event, Message, PACKET_BYTES_MAX, Request};
-use super::words::{MEMORY_BYTES, REPORT, check, count, cut, explain_ending, with_attempts};
+use super::words::{MEMORY_BYTES, REPORT, check, count, cut, explain_ending, overdrawn, with_attempts};
 use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes};
 use crate::sandbox::{self, Command, Confined, Ending, Limits, Policy, Reading};
 use crate::text;
 
 /// After so long a plugin is slow, and others no longer wait for it.
 const SLOW: Duration = Duration::from_millis(30);
+/// A child that was cut off is waited for so long, whatever the deadline is.
+const KILL_LEAST: Duration = Duration::from_millis(50);
 /// After so long a plugin gets only what others leave of the processor.
 const HOG: Duration = Duration::from_millis(300);
+/// How often the memory of a plugin that is slow is looked at.
+const MEMORY_LOOK: Duration = Duration::from_millis(20);
 /// The most lines on what one plugin tried.
 const IMPURITIES_MAX: usize = 16;
 /// How much of the output of one plugin is kept, in bytes.
@@ -52,6 +56,8 @@ struct Progress {
     forged: u64,
     /// It was slow for long, and its priority lowered.
     lowered: bool,
+    /// It used more memory than a probe may, past the limits that the kernel holds.
+    overdrawn: bool,
 }
 
 impl Progress {
@@ -118,9 +124,12 @@ impl Child {
         let ending = self.follow(&nonce, &mut progress, started, deadline, on_slow);
         let waited = started.elapsed();
         let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
-        let timed_out = ending.is_none() && progress.done.is_none();
-        if timed_out {
-            self.confined.kill();
+        let cut_off = ending.is_none() && progress.done.is_none();
+        if cut_off {
+            // Memory takes its time to be given back, and whoever asked has a deadline.
+            let left =
+                options.deadline.map_or(Duration::MAX, |all| all.saturating_duration_since(Instant::now()));
+            self.confined.kill_within(left.max(KILL_LEAST));
         }
         self.confined.stdout.drain();
         self.confined.stderr.drain();
@@ -139,6 +148,7 @@ impl Child {
         let answer = progress.answer.take().unwrap_or_else(|| {
             let reason = match ending {
                 Some(ending) => explain_ending(ending, phase, &stderr),
+                None if progress.overdrawn => overdrawn(phase),
                 None if is_stopped => {
                     Reason::new("stopped", format!("it stopped its own process {phase}"), REPORT)
                 }
@@ -172,12 +182,20 @@ impl Child {
         on_slow: &mut dyn FnMut(),
     ) -> Option<Ending> {
         let (slow_at, hog_at) = (started + SLOW, started + HOG);
+        let mut look_at_memory = started + MEMORY_LOOK;
         let mut is_slow = false;
         let mut channel_open = true;
         loop {
             let now = Instant::now();
             if now >= deadline {
                 return None;
+            }
+            if now >= look_at_memory {
+                look_at_memory = now + MEMORY_LOOK;
+                if self.confined.memory_bytes() > MEMORY_BYTES + MEMORY_BYTES / 4 {
+                    progress.overdrawn = true;
+                    return None;
+                }
             }
             if !is_slow && now >= slow_at {
                 is_slow = true;
@@ -188,7 +206,7 @@ impl Child {
                 self.confined.lower_priority();
             }
             // A death is seen on the channel; where a forked process keeps that open, by looking now and then.
-            let look_again = if channel_open { Duration::from_millis(50) } else { Duration::from_millis(2) };
+            let look_again = if channel_open { MEMORY_LOOK } else { Duration::from_millis(2) };
             let until = deadline.min(if is_slow { deadline } else { slow_at }).min(now + look_again);
             let timeout =
                 until.saturating_duration_since(now).try_into().expect("a deadline of seconds is a timespec");
@@ -259,6 +277,7 @@ impl Child {
     /// What the plugin in flight did that it must not do.
     fn impurities(&self, progress: &mut Progress, ending: Option<Ending>) -> Vec<Impurity> {
         let mut impurities: Vec<Impurity> = vec![];
+        let (_, left_out) = self.confined.violations().snapshot();
         for violation in self.confined.violations().take() {
             let kind = serde_json::to_value(violation.kind).ok();
             let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or("other").to_owned();
@@ -286,7 +305,12 @@ impl Child {
         if let (Some(ending), Some(_)) = (ending, &progress.answer) {
             note("died-later", format!("ended its process after it had answered: {ending}"));
         }
+        let more = impurities.len().saturating_sub(IMPURITIES_MAX) as u64 + left_out;
         impurities.truncate(IMPURITIES_MAX);
+        if more > 0 {
+            let finding = format!("tried {}", count(more, "other thing"));
+            impurities.push(Impurity { kind: "more".into(), finding });
+        }
         impurities
     }
 }
@@ -301,6 +325,9 @@ fn policy() -> Policy {
             address_space_bytes: Some(64 << 30),
             file_bytes: Some(64 << 20),
             open_files: 1024,
+            threads: Some(512),
+            // Memory that is shared counts for no limit above; what `follow` sees of it comes late where it grows fast.
+            dies_first: true,
             // A child is ended by its parent; this is for a parent that cannot.
             cpu_time: Some(Duration::from_secs(120)),
         },

@@ -3,7 +3,7 @@
 //! One child serves many plugins, one after the other, as long as none leaves a trace in it: a thread, a signal handler,
 //! a changed environment. A child with a trace says so and ends, so that nothing of one plugin reaches the next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -30,6 +30,9 @@ const DESCRIPTORS_LEFT_MAX: usize = 16;
 /// What is said where the priority was changed: the parent, which lowers that of slow children, knows it again.
 pub const PRIORITY: &str = "changed the priority of the process";
 
+/// What is said where the process is in no state to be looked at.
+const EXHAUSTED: &str = "left no memory or descriptor to look at its process with";
+
 /// The whole life of a probing child: confines itself and serves until its parent has no more for it.
 ///
 /// # Errors
@@ -46,7 +49,7 @@ fn serve(channel: &OwnedFd) -> ! {
     else {
         end(0)
     };
-    let mut before = Trace::take();
+    let Some(mut before) = Trace::take() else { end(0) };
     loop {
         let Some(request) = receive(channel).and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok())
         else {
@@ -54,7 +57,10 @@ fn serve(channel: &OwnedFd) -> ! {
         };
         let send = |event| send(channel, &Message { nonce: request.nonce.clone(), event });
         probe(&request, &hardware, send);
-        let after = Trace::take();
+        let Some(after) = Trace::take() else {
+            send(Event::Done { changes: vec![EXHAUSTED.into()], threads: 1 });
+            end(0);
+        };
         let changes = before.changes(&after);
         send(Event::Done { changes: changes.clone(), threads: after.threads });
         if !changes.is_empty() || after.threads > 1 {
@@ -152,20 +158,27 @@ fn end(status: i32) -> ! {
 struct Trace {
     threads: u32,
     signals: Vec<u64>,
+    handlers: Vec<usize>,
     umask: Option<String>,
     folder: Option<std::path::PathBuf>,
     environment: BTreeSet<Vec<u8>>,
     locale: Vec<u8>,
     nice: Option<i32>,
+    affinity: Option<String>,
+    rounding: u64,
     limits: Vec<(Option<u64>, Option<u64>)>,
-    descriptors: BTreeSet<i32>,
+    /// Each with the file that it leads to.
+    descriptors: BTreeMap<i32, (u64, u64)>,
     alarm: bool,
 }
 
 impl Trace {
-    fn take() -> Self {
+    /// `None` where the process has nothing left to look with.
+    fn take() -> Option<Self> {
         use rustix::process::{Resource, getrlimit};
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = std::fs::read_to_string("/proc/self/status");
+        // macOS has no such file.
+        let status = if cfg!(target_os = "linux") { status.ok()? } else { String::new() };
         let line = |name: &str| {
             status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
         };
@@ -183,7 +196,7 @@ impl Trace {
             let locale = libc::setlocale(libc::LC_ALL, std::ptr::null());
             if locale.is_null() { vec![] } else { CStr::from_ptr(locale).to_bytes().to_vec() }
         };
-        Self {
+        Some(Self {
             threads: line("Threads:").and_then(|count| count.parse().ok()).unwrap_or(1),
             signals: ["SigBlk:", "SigIgn:", "SigCgt:"]
                 .iter()
@@ -191,15 +204,18 @@ impl Trace {
                 // The C library takes the first two real-time signals for itself as the first thread starts.
                 .map(|set| set & !(0b11 << 31))
                 .collect(),
+            handlers: (1..32).map(handler).collect(),
             umask: line("Umask:"),
             folder: std::env::current_dir().ok(),
             environment: environment(),
             locale,
             nice: rustix::process::getpriority_process(None).ok(),
+            affinity: line("Cpus_allowed:"),
+            rounding: rounding(),
             limits: limits.map(getrlimit).iter().map(|limit| (limit.current, limit.maximum)).collect(),
-            descriptors: descriptors(),
+            descriptors: descriptors()?,
             alarm: alarm_is_set(),
-        }
+        })
     }
 
     /// What `after` has that this had not, in words: each the end of the sentence "it …".
@@ -210,16 +226,26 @@ impl Trace {
                 changes.push(what.to_owned());
             }
         };
-        note(self.signals != after.signals, "changed the handling of signals");
+        let signals = (&self.signals, &self.handlers) != (&after.signals, &after.handlers);
+        note(signals, "changed the handling of signals");
         note(self.umask != after.umask, "changed the mask of new files");
         note(self.folder != after.folder, "changed the working directory");
         note(self.environment != after.environment, "changed the environment");
         note(self.locale != after.locale, "changed the locale");
         note(self.nice != after.nice, PRIORITY);
+        note(self.affinity != after.affinity, "changed on which processors the process runs");
+        note(self.rounding != after.rounding, "changed how numbers are rounded");
         note(self.limits != after.limits, "changed resource limits");
         note(!self.alarm && after.alarm, "left an alarm running");
-        note(!self.descriptors.is_subset(&after.descriptors), "closed descriptors that it did not open");
-        let left = after.descriptors.difference(&self.descriptors).count();
+        let closed = self.descriptors.keys().any(|number| !after.descriptors.contains_key(number));
+        note(closed, "closed descriptors that it did not open");
+        let replaced =
+            |(number, file): (&i32, _)| after.descriptors.get(number).is_some_and(|now| now != file);
+        note(
+            self.descriptors.iter().any(replaced),
+            "put other files in the place of those that it found open",
+        );
+        let left = after.descriptors.keys().filter(|number| !self.descriptors.contains_key(number)).count();
         if left > DESCRIPTORS_LEFT_MAX {
             changes.push(format!("left {left} descriptors open"));
         }
@@ -245,27 +271,64 @@ fn environment() -> BTreeSet<Vec<u8>> {
     variables
 }
 
-/// The open descriptors from 0 on.
-fn descriptors() -> BTreeSet<i32> {
+/// The open descriptors from 0 on; `None` where none is left to look with.
+fn descriptors() -> Option<BTreeMap<i32, (u64, u64)>> {
     let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let mut open: BTreeSet<i32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
-    // The listing's own descriptor, which has the lowest free number, was in the list and is closed by now.
-    open.retain(|&descriptor| {
+    let names = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    let numbers: Vec<i32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    let file = |number: i32| {
+        // The listing's own descriptor was in the list and is closed by now.
         // SAFETY: a descriptor that is not open only makes the call fail; it is not kept.
-        rustix::io::fcntl_getfd(unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) }).is_ok()
-    });
-    open
+        let status = rustix::fs::fstat(unsafe { std::os::fd::BorrowedFd::borrow_raw(number) }).ok()?;
+        #[expect(clippy::useless_conversion, reason = "the widths are not the same everywhere")]
+        Some((number, (status.st_dev.try_into().unwrap_or(0), status.st_ino.into())))
+    };
+    Some(numbers.into_iter().filter_map(file).collect())
 }
 
+/// What is called on `signal`, as a number.
+fn handler(signal: i32) -> usize {
+    // SAFETY: the structure is plain numbers, and the call with a null pointer only answers.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action);
+        action.sa_sigaction
+    }
+}
+
+/// How the processor rounds, and whether it takes the smallest numbers for zero.
+fn rounding() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut word = 0_u32;
+        // SAFETY: the instruction writes four bytes, which live.
+        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &mut word, options(nostack)) };
+        // Without the flags of what has happened.
+        u64::from(word & !0x3f)
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let word: u64;
+        // SAFETY: the instruction reads a register that every process may read.
+        unsafe { std::arch::asm!("mrs {}, fpcr", out(reg) word, options(nomem, nostack)) };
+        word
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    0
+}
+
+/// Whether a timer runs that will signal the process.
 fn alarm_is_set() -> bool {
-    let mut timer = libc::itimerval {
-        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
-        it_value: libc::timeval { tv_sec: 0, tv_usec: 0 },
+    let interval = |which| {
+        let none = libc::timeval { tv_sec: 0, tv_usec: 0 };
+        let mut timer = libc::itimerval { it_interval: none, it_value: none };
+        // SAFETY: the call writes one structure, which lives.
+        let answer = unsafe { libc::getitimer(which, &mut timer) };
+        answer == 0 && (timer.it_value.tv_sec != 0 || timer.it_value.tv_usec != 0)
     };
-    // SAFETY: the call writes one structure, which lives.
-    let answer = unsafe { libc::getitimer(libc::ITIMER_REAL, &mut timer) };
-    answer == 0 && (timer.it_value.tv_sec != 0 || timer.it_value.tv_usec != 0)
+    [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF].into_iter().any(interval)
+        // Where the kernel lists the others.
+        || std::fs::read("/proc/self/timers").is_ok_and(|timers| !timers.is_empty())
 }
 
 /// How long serialised durations are taken seriously: what a child claims cannot exceed what was waited for.

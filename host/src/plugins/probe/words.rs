@@ -69,6 +69,12 @@ pub fn explain_ending(ending: Ending, phase: &str, stderr: &Captured) -> Reason 
     }
 }
 
+/// Memory of a kind that no limit of the kernel counts.
+pub fn overdrawn(phase: &str) -> Reason {
+    let limit = text::bytes(MEMORY_BYTES);
+    Reason::new("out-of-memory", format!("it used up its {limit} of memory {phase} and was ended"), REPORT)
+}
+
 /// The line of `stderr` that says most: a panic's message, else the last one.
 fn last_words(stderr: &str) -> Option<&str> {
     let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -1,22 +1,29 @@
 //! Judges a waiting system call: what it is, in words, and what it is answered.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::fs::{Mode, OFlags};
+
 use super::super::{Policy, Reading, ViolationKind as Kind, Violations};
 use super::connect::{self, Destination};
 use super::listener::{Desk, Notification};
 use super::memory::Waiting;
-use super::rules::{About, FILE_CHANGES, NEVER, SOCKET_TYPE, WRITING};
+use super::rules::{About, F_SETOWN_EX, FILE_CHANGES, NEVER, SIGNAL_OWNER, SOCKET_TYPE, WRITING};
 use crate::text::printable_path;
 
 /// The most connections that are being made at once for one child.
 const CONNECTING_MAX: usize = 32;
 /// The longest socket address, in bytes.
 const ADDRESS_BYTES_MAX: u64 = 128;
+
+/// How a signal is sent without a call that sends one.
+const BY_FILE: &str = "by a file that is ready";
 
 /// What a system call is answered.
 #[derive(Debug)]
@@ -69,6 +76,7 @@ impl Judge {
                 self.refuse(Kind::RunProgram, &shown(waiting.path(int(0), args[1])));
                 return Answer::Fail(libc::EACCES);
             }
+            libc::SYS_clone if args[0] & libc::CLONE_THREAD as u64 != 0 => return self.thread(waiting),
             // A process that waits for its child to run another program wants just that.
             libc::SYS_clone if args[0] & libc::CLONE_VFORK as u64 != 0 => {
                 return self.refuse(Kind::RunProgram, "");
@@ -90,7 +98,24 @@ impl Judge {
                 return self.refuse(Kind::Signal, &format!("signal {} by descriptor", int(1)));
             }
             libc::SYS_socket => return self.socket(int(0), args[1] as u32, int(2)),
-            libc::SYS_socketpair => return self.refuse(Kind::OpenSocket, "a pair of datagram sockets"),
+            libc::SYS_socketpair => {
+                let words = socket_words(int(0), args[1] as u32, int(2));
+                return self.refuse(Kind::OpenSocket, &format!("a pair, {words}"));
+            }
+            libc::SYS_ioctl if SIGNAL_OWNER.contains(&int(1)) => return self.refuse(Kind::Signal, BY_FILE),
+            libc::SYS_ioctl => {
+                let file = paths_of(About::Open(0), &args, waiting);
+                return self.change_files(Kind::ChangeFile, &file, still_waits);
+            }
+            libc::SYS_fcntl if int(1) == libc::F_SETLEASE => {
+                return self.refuse_file(Kind::HoldFile, waiting.open_file(int(0)));
+            }
+            libc::SYS_fcntl if int(1) == F_SETOWN_EX => return self.refuse(Kind::Signal, BY_FILE),
+            libc::SYS_fcntl if int(2) > 0 && waiting.is_sibling(int(2)) => return Answer::Go,
+            libc::SYS_fcntl => {
+                let whom = process(int(2), waiting);
+                return self.refuse(Kind::Signal, &format!("{whom}, {BY_FILE}"));
+            }
             libc::SYS_bind => {
                 let at = waiting.bytes(args[1], args[2].min(ADDRESS_BYTES_MAX) as usize);
                 return self
@@ -122,8 +147,8 @@ impl Judge {
         if let Some(&(_, kind, about)) = FILE_CHANGES.iter().find(|&&(number, ..)| number == call.number) {
             return self.change_files(kind, &paths_of(about, &args, waiting), still_waits);
         }
-        match NEVER.iter().find(|&&(number, ..)| number == call.number) {
-            Some(&(number, kind, about)) => {
+        match NEVER.iter().find(|&&(_, number, ..)| number == call.number) {
+            Some(&(name, _, kind, about)) => {
                 let mut what = match about {
                     About::Process(index) if args[index] as i32 != 0 => process(args[index] as i32, waiting),
                     about => paths_of(about, &args, waiting)
@@ -131,8 +156,8 @@ impl Judge {
                         .map(|path| printable_path(path))
                         .unwrap_or_default(),
                 };
-                if what.is_empty() && matches!(kind, Kind::Administer | Kind::Escape | Kind::SharedObject) {
-                    what = format!("system call {number}");
+                if matches!(kind, Kind::Administer | Kind::Escape | Kind::SharedObject) {
+                    what = if what.is_empty() { name.to_owned() } else { format!("{name} {what}") };
                 }
                 self.refuse(kind, &what)
             }
@@ -158,7 +183,17 @@ impl Judge {
 
     fn run(&self, path: Option<PathBuf>, still_waits: impl Fn() -> bool) -> Answer {
         match path {
-            Some(path) if is_below(&real(&path), &self.policy.programs) => self.go(still_waits),
+            Some(path) if is_below(&real(&path), &self.policy.programs) => match interpreter(&path) {
+                // Landlock would refuse it all the same, and nobody would know why.
+                Some(interpreter) if !is_below(&real(&interpreter), &self.policy.programs) => {
+                    let what = format!("{}, which runs {}", shown(Some(interpreter)), shown(Some(path)));
+                    self.violations.record(Kind::RunProgram, &what);
+                    Answer::Fail(libc::EACCES)
+                }
+                _ => self.go(still_waits),
+            },
+            // A program that is run by its name is looked for in one folder after the other.
+            Some(path) if !self.policy.programs.is_empty() && is_missing(&path) => Answer::Fail(libc::ENOENT),
             path => self.refuse_file(Kind::RunProgram, path),
         }
     }
@@ -182,7 +217,7 @@ impl Judge {
             return Answer::Fail(libc::ENOENT);
         }
         // Looking for a file that is not there is how programs find the one that is.
-        if !writing && std::fs::metadata(&path).is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound) {
+        if !writing && is_missing(&path) {
             return Answer::Fail(libc::ENOENT);
         }
         self.refuse_file(kind, Some(path))
@@ -215,12 +250,26 @@ impl Judge {
         if waiting.is_sibling(process_id) && process_id > 0 && signal == libc::SIGSTOP {
             return self.refuse(Kind::StopItself, "");
         }
+        // What it was granted to run may be signalled: all of it stays in one session, and in one group.
+        if !self.policy.programs.is_empty() && waiting.is_of_its_session(process_id) {
+            return Answer::Go;
+        }
         // Signal 0 only asks whether somebody is there.
         if signal == 0 {
             return Answer::Fail(libc::EPERM);
         }
         let whom = process(process_id, waiting);
         self.refuse(Kind::Signal, &format!("signal {signal} to {whom}"))
+    }
+
+    /// Threads are counted where a limit is set: nothing else keeps one process from using up the system's numbers.
+    fn thread(&self, waiting: &Waiting) -> Answer {
+        let Some(most) = self.policy.limits.threads else { return Answer::Go };
+        if waiting.threads() < most {
+            return Answer::Go;
+        }
+        self.violations.record(Kind::StartThread, &format!("more than {most}"));
+        Answer::Fail(libc::EAGAIN)
     }
 
     fn schedule(&self, thread: i32, waiting: &Waiting) -> Answer {
@@ -232,26 +281,7 @@ impl Judge {
 
     /// Hands out a socket that leads nowhere, so that the address that it is to be connected to will be known.
     fn socket(&self, family: i32, kind: u32, protocol: i32) -> Answer {
-        let family_name = match family {
-            libc::AF_UNIX => "Unix",
-            libc::AF_INET => "IPv4",
-            libc::AF_INET6 => "IPv6",
-            libc::AF_NETLINK => "netlink",
-            libc::AF_PACKET => "packet",
-            _ => "",
-        };
-        let kind_name = match (kind & SOCKET_TYPE) as i32 {
-            libc::SOCK_STREAM => "stream",
-            libc::SOCK_DGRAM => "datagram",
-            libc::SOCK_RAW => "raw",
-            libc::SOCK_SEQPACKET => "packet",
-            _ => "other",
-        };
-        let what = match family_name {
-            "" => format!("address family {family}"),
-            name if protocol != 0 => format!("{name} {kind_name}, protocol {protocol}"),
-            name => format!("{name} {kind_name}"),
-        };
+        let what = socket_words(family, kind, protocol);
         self.violations.record(Kind::OpenSocket, &what);
         match UnixStream::pair() {
             Ok((decoy, _)) if matches!(family, libc::AF_UNIX | libc::AF_INET | libc::AF_INET6) => {
@@ -330,6 +360,30 @@ fn paths_of(about: About, args: &[u64; 6], waiting: &Waiting) -> Vec<PathBuf> {
     found.into_iter().flatten().collect()
 }
 
+/// A kind of socket in words.
+fn socket_words(family: i32, kind: u32, protocol: i32) -> String {
+    let family_name = match family {
+        libc::AF_UNIX => "Unix",
+        libc::AF_INET => "IPv4",
+        libc::AF_INET6 => "IPv6",
+        libc::AF_NETLINK => "netlink",
+        libc::AF_PACKET => "packet",
+        _ => "",
+    };
+    let kind_name = match (kind & SOCKET_TYPE) as i32 {
+        libc::SOCK_STREAM => "stream",
+        libc::SOCK_DGRAM => "datagram",
+        libc::SOCK_RAW => "raw",
+        libc::SOCK_SEQPACKET => "packet",
+        _ => "other",
+    };
+    match family_name {
+        "" => format!("address family {family}"),
+        name if protocol != 0 => format!("{name} {kind_name}, protocol {protocol}"),
+        name => format!("{name} {kind_name}"),
+    }
+}
+
 /// A process in words.
 fn process(id: i32, waiting: &Waiting) -> String {
     match id {
@@ -344,6 +398,22 @@ fn process(id: i32, waiting: &Waiting) -> String {
 
 fn shown(path: Option<PathBuf>) -> String {
     path.map_or_else(|| "a path that cannot be read".into(), |path| printable_path(&path))
+}
+
+/// The program that runs the script at `path`, if it is one.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    use std::io::Read;
+    let mut line = [0; 256];
+    let file =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok()?;
+    let count = std::fs::File::from(file).read(&mut line).ok()?;
+    let line = line[..count].strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    let words = line.trim_ascii_start().split(u8::is_ascii_whitespace).next()?;
+    Some(PathBuf::from(OsStr::from_bytes(words)))
+}
+
+fn is_missing(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// `path` with its links followed as far as it exists.

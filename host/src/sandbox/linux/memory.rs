@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::process::Pid;
+
 /// The longest path that Linux takes, in bytes, with its end.
 const PATH_MAX: usize = 4096;
 
@@ -90,5 +92,23 @@ impl Waiting {
     /// Whether `thread` is a thread of the same process.
     pub fn is_sibling(&self, thread: i32) -> bool {
         thread == 0 || (thread > 0 && Path::new(&format!("/proc/{}/task/{thread}", self.thread)).exists())
+    }
+
+    /// How many threads the process has.
+    pub fn threads(&self) -> u32 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.thread)).unwrap_or_default();
+        let count = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether the process `id`, or the group `-id`, is of the session of this one. Such a session has one group.
+    pub fn is_of_its_session(&self, id: i32) -> bool {
+        let session = |id: i32| Pid::from_raw(id).and_then(|id| rustix::process::getsid(Some(id)).ok());
+        let Some(own) = i32::try_from(self.thread).ok().and_then(session) else { return false };
+        match id {
+            0 => true,
+            id if id > 0 => session(id) == Some(own),
+            id => id.checked_neg() == Some(own.as_raw_nonzero().get()),
+        }
     }
 }

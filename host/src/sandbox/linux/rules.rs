@@ -18,10 +18,20 @@ pub const WRITING: u32 =
     (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | (libc::O_TMPFILE & !libc::O_DIRECTORY))
         as u32;
 
-/// Flags of `clone` that make a namespace.
-const NAMESPACES: u32 = 0x7e02_0000;
+/// Flags of `clone` that make a namespace, and `CLONE_PARENT`, which makes a child of our process and not of the
+/// child's.
+const ESCAPES: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
 /// `MSG_FASTOPEN`, which connects by sending.
 const FASTOPEN: u32 = 0x2000_0000;
+/// `F_SETOWN_EX`, whose argument lies in memory.
+pub const F_SETOWN_EX: i32 = 15;
+/// `FIOSETOWN` and `SIOCSPGRP`, which are `F_SETOWN` for sockets.
+pub const SIGNAL_OWNER: [i32; 2] = [0x8901, 0x8902];
+/// The kinds of `ioctl` that act on files and folders: `f` and `X` of every file system, `v` of ext, and btrfs.
+const FILE_CONTROLS: [u32; 4] = [b'f' as u32, b'X' as u32, b'v' as u32, 0x94];
+/// Those of them that only ask: `FS_IOC_GETFLAGS`, `FS_IOC_FIEMAP`, `FS_IOC_FSGETXATTR`, `FS_IOC_GETVERSION`.
+const FILE_QUESTIONS: [i32; 4] =
+    [0x8008_6601_u32 as i32, 0xc020_660b_u32 as i32, 0x801c_581f_u32 as i32, 0x8008_7601_u32 as i32];
 /// The bits of a socket's type that are not flags.
 pub const SOCKET_TYPE: u32 = 0xf;
 
@@ -104,97 +114,99 @@ pub const FILE_CHANGES: &[(i64, Kind, About)] = &[
     (469, Kind::ChangeFile, About::At(0)),
 ];
 
-/// Calls that are refused whatever was granted.
-pub const NEVER: &[(i64, Kind, About)] = &[
-    (libc::SYS_bind, Kind::Listen, About::Nothing),
-    (libc::SYS_listen, Kind::Listen, About::Nothing),
-    (libc::SYS_ptrace, Kind::Trace, About::Process(1)),
-    (libc::SYS_process_vm_readv, Kind::Trace, About::Process(0)),
-    (libc::SYS_process_vm_writev, Kind::Trace, About::Process(0)),
-    (libc::SYS_kcmp, Kind::Trace, About::Process(0)),
-    (libc::SYS_pidfd_getfd, Kind::Trace, About::Nothing),
-    (libc::SYS_process_madvise, Kind::Trace, About::Nothing),
-    (libc::SYS_process_mrelease, Kind::Trace, About::Nothing),
-    (libc::SYS_perf_event_open, Kind::Trace, About::Nothing),
-    (libc::SYS_io_uring_setup, Kind::IoUring, About::Nothing),
-    (libc::SYS_io_uring_enter, Kind::IoUring, About::Nothing),
-    (libc::SYS_io_uring_register, Kind::IoUring, About::Nothing),
-    (libc::SYS_setsid, Kind::Escape, About::Nothing),
-    (libc::SYS_setpgid, Kind::Escape, About::Nothing),
-    (libc::SYS_setrlimit, Kind::Escape, About::Nothing),
-    (libc::SYS_seccomp, Kind::Escape, About::Nothing),
-    (libc::SYS_unshare, Kind::Escape, About::Nothing),
-    (libc::SYS_setns, Kind::Escape, About::Nothing),
-    (libc::SYS_shmget, Kind::SharedObject, About::Nothing),
-    (libc::SYS_shmat, Kind::SharedObject, About::Nothing),
-    (libc::SYS_shmctl, Kind::SharedObject, About::Nothing),
-    (libc::SYS_semget, Kind::SharedObject, About::Nothing),
-    (libc::SYS_semctl, Kind::SharedObject, About::Nothing),
-    (libc::SYS_semop, Kind::SharedObject, About::Nothing),
-    (libc::SYS_semtimedop, Kind::SharedObject, About::Nothing),
-    (libc::SYS_msgget, Kind::SharedObject, About::Nothing),
-    (libc::SYS_msgctl, Kind::SharedObject, About::Nothing),
-    (libc::SYS_msgsnd, Kind::SharedObject, About::Nothing),
-    (libc::SYS_msgrcv, Kind::SharedObject, About::Nothing),
-    (libc::SYS_mq_open, Kind::SharedObject, About::Nothing),
-    (libc::SYS_mq_unlink, Kind::SharedObject, About::Nothing),
-    (libc::SYS_add_key, Kind::SharedObject, About::Nothing),
-    (libc::SYS_request_key, Kind::SharedObject, About::Nothing),
-    (libc::SYS_keyctl, Kind::SharedObject, About::Nothing),
-    (libc::SYS_setuid, Kind::Administer, About::Nothing),
-    (libc::SYS_setgid, Kind::Administer, About::Nothing),
-    (libc::SYS_setreuid, Kind::Administer, About::Nothing),
-    (libc::SYS_setregid, Kind::Administer, About::Nothing),
-    (libc::SYS_setresuid, Kind::Administer, About::Nothing),
-    (libc::SYS_setresgid, Kind::Administer, About::Nothing),
-    (libc::SYS_setfsuid, Kind::Administer, About::Nothing),
-    (libc::SYS_setfsgid, Kind::Administer, About::Nothing),
-    (libc::SYS_setgroups, Kind::Administer, About::Nothing),
-    (libc::SYS_capset, Kind::Administer, About::Nothing),
-    (libc::SYS_chroot, Kind::Administer, About::Path(0)),
-    (libc::SYS_pivot_root, Kind::Administer, About::Path(0)),
-    (libc::SYS_mount, Kind::Administer, About::Path(1)),
-    (libc::SYS_umount2, Kind::Administer, About::Path(0)),
-    (libc::SYS_move_mount, Kind::Administer, About::Nothing),
-    (libc::SYS_open_tree, Kind::Administer, About::Nothing),
-    (libc::SYS_fsopen, Kind::Administer, About::Nothing),
-    (libc::SYS_fsconfig, Kind::Administer, About::Nothing),
-    (libc::SYS_fsmount, Kind::Administer, About::Nothing),
-    (libc::SYS_fspick, Kind::Administer, About::Nothing),
-    (libc::SYS_mount_setattr, Kind::Administer, About::Nothing),
-    // open_tree_attr: too new for every libc.
-    (467, Kind::Administer, About::Nothing),
-    (libc::SYS_open_by_handle_at, Kind::Administer, About::Nothing),
-    (libc::SYS_fanotify_init, Kind::Administer, About::Nothing),
-    (libc::SYS_fanotify_mark, Kind::Administer, About::Nothing),
-    (libc::SYS_quotactl, Kind::Administer, About::Nothing),
-    (libc::SYS_quotactl_fd, Kind::Administer, About::Nothing),
-    (libc::SYS_swapon, Kind::Administer, About::Path(0)),
-    (libc::SYS_swapoff, Kind::Administer, About::Path(0)),
-    (libc::SYS_acct, Kind::Administer, About::Path(0)),
-    (libc::SYS_reboot, Kind::Administer, About::Nothing),
-    (libc::SYS_sethostname, Kind::Administer, About::Nothing),
-    (libc::SYS_setdomainname, Kind::Administer, About::Nothing),
-    (libc::SYS_init_module, Kind::Administer, About::Nothing),
-    (libc::SYS_finit_module, Kind::Administer, About::Nothing),
-    (libc::SYS_delete_module, Kind::Administer, About::Nothing),
-    (libc::SYS_kexec_load, Kind::Administer, About::Nothing),
-    (libc::SYS_kexec_file_load, Kind::Administer, About::Nothing),
-    (libc::SYS_syslog, Kind::Administer, About::Nothing),
-    (libc::SYS_vhangup, Kind::Administer, About::Nothing),
-    (libc::SYS_settimeofday, Kind::Administer, About::Nothing),
-    (libc::SYS_clock_settime, Kind::Administer, About::Nothing),
-    (libc::SYS_adjtimex, Kind::Administer, About::Nothing),
-    (libc::SYS_clock_adjtime, Kind::Administer, About::Nothing),
-    (libc::SYS_bpf, Kind::Administer, About::Nothing),
-    (libc::SYS_userfaultfd, Kind::Administer, About::Nothing),
-    (libc::SYS_lookup_dcookie, Kind::Administer, About::Nothing),
+/// Calls that are refused whatever was granted, with their names.
+pub const NEVER: &[(&str, i64, Kind, About)] = &[
+    ("bind", libc::SYS_bind, Kind::Listen, About::Nothing),
+    ("listen", libc::SYS_listen, Kind::Listen, About::Nothing),
+    ("ptrace", libc::SYS_ptrace, Kind::Trace, About::Process(1)),
+    ("process_vm_readv", libc::SYS_process_vm_readv, Kind::Trace, About::Process(0)),
+    ("process_vm_writev", libc::SYS_process_vm_writev, Kind::Trace, About::Process(0)),
+    ("kcmp", libc::SYS_kcmp, Kind::Trace, About::Process(0)),
+    ("pidfd_getfd", libc::SYS_pidfd_getfd, Kind::Trace, About::Nothing),
+    ("process_madvise", libc::SYS_process_madvise, Kind::Trace, About::Nothing),
+    ("process_mrelease", libc::SYS_process_mrelease, Kind::Trace, About::Nothing),
+    ("perf_event_open", libc::SYS_perf_event_open, Kind::Trace, About::Nothing),
+    ("io_uring_setup", libc::SYS_io_uring_setup, Kind::IoUring, About::Nothing),
+    ("io_uring_enter", libc::SYS_io_uring_enter, Kind::IoUring, About::Nothing),
+    ("io_uring_register", libc::SYS_io_uring_register, Kind::IoUring, About::Nothing),
+    ("setsid", libc::SYS_setsid, Kind::Escape, About::Nothing),
+    ("setpgid", libc::SYS_setpgid, Kind::Escape, About::Nothing),
+    ("setrlimit", libc::SYS_setrlimit, Kind::Escape, About::Nothing),
+    // Too new for every libc.
+    ("lsm_set_self_attr", 460, Kind::Escape, About::Nothing),
+    ("seccomp", libc::SYS_seccomp, Kind::Escape, About::Nothing),
+    ("unshare", libc::SYS_unshare, Kind::Escape, About::Nothing),
+    ("setns", libc::SYS_setns, Kind::Escape, About::Nothing),
+    ("shmget", libc::SYS_shmget, Kind::SharedObject, About::Nothing),
+    ("shmat", libc::SYS_shmat, Kind::SharedObject, About::Nothing),
+    ("shmctl", libc::SYS_shmctl, Kind::SharedObject, About::Nothing),
+    ("semget", libc::SYS_semget, Kind::SharedObject, About::Nothing),
+    ("semctl", libc::SYS_semctl, Kind::SharedObject, About::Nothing),
+    ("semop", libc::SYS_semop, Kind::SharedObject, About::Nothing),
+    ("semtimedop", libc::SYS_semtimedop, Kind::SharedObject, About::Nothing),
+    ("msgget", libc::SYS_msgget, Kind::SharedObject, About::Nothing),
+    ("msgctl", libc::SYS_msgctl, Kind::SharedObject, About::Nothing),
+    ("msgsnd", libc::SYS_msgsnd, Kind::SharedObject, About::Nothing),
+    ("msgrcv", libc::SYS_msgrcv, Kind::SharedObject, About::Nothing),
+    ("mq_open", libc::SYS_mq_open, Kind::SharedObject, About::Nothing),
+    ("mq_unlink", libc::SYS_mq_unlink, Kind::SharedObject, About::Nothing),
+    ("add_key", libc::SYS_add_key, Kind::SharedObject, About::Nothing),
+    ("request_key", libc::SYS_request_key, Kind::SharedObject, About::Nothing),
+    ("keyctl", libc::SYS_keyctl, Kind::SharedObject, About::Nothing),
+    ("setuid", libc::SYS_setuid, Kind::Administer, About::Nothing),
+    ("setgid", libc::SYS_setgid, Kind::Administer, About::Nothing),
+    ("setreuid", libc::SYS_setreuid, Kind::Administer, About::Nothing),
+    ("setregid", libc::SYS_setregid, Kind::Administer, About::Nothing),
+    ("setresuid", libc::SYS_setresuid, Kind::Administer, About::Nothing),
+    ("setresgid", libc::SYS_setresgid, Kind::Administer, About::Nothing),
+    ("setfsuid", libc::SYS_setfsuid, Kind::Administer, About::Nothing),
+    ("setfsgid", libc::SYS_setfsgid, Kind::Administer, About::Nothing),
+    ("setgroups", libc::SYS_setgroups, Kind::Administer, About::Nothing),
+    ("capset", libc::SYS_capset, Kind::Administer, About::Nothing),
+    ("chroot", libc::SYS_chroot, Kind::Administer, About::Path(0)),
+    ("pivot_root", libc::SYS_pivot_root, Kind::Administer, About::Path(0)),
+    ("mount", libc::SYS_mount, Kind::Administer, About::Path(1)),
+    ("umount2", libc::SYS_umount2, Kind::Administer, About::Path(0)),
+    ("move_mount", libc::SYS_move_mount, Kind::Administer, About::Nothing),
+    ("open_tree", libc::SYS_open_tree, Kind::Administer, About::Nothing),
+    ("fsopen", libc::SYS_fsopen, Kind::Administer, About::Nothing),
+    ("fsconfig", libc::SYS_fsconfig, Kind::Administer, About::Nothing),
+    ("fsmount", libc::SYS_fsmount, Kind::Administer, About::Nothing),
+    ("fspick", libc::SYS_fspick, Kind::Administer, About::Nothing),
+    ("mount_setattr", libc::SYS_mount_setattr, Kind::Administer, About::Nothing),
+    // Too new for every libc.
+    ("open_tree_attr", 467, Kind::Administer, About::Nothing),
+    ("open_by_handle_at", libc::SYS_open_by_handle_at, Kind::Administer, About::Nothing),
+    ("fanotify_init", libc::SYS_fanotify_init, Kind::Administer, About::Nothing),
+    ("fanotify_mark", libc::SYS_fanotify_mark, Kind::Administer, About::Nothing),
+    ("quotactl", libc::SYS_quotactl, Kind::Administer, About::Nothing),
+    ("quotactl_fd", libc::SYS_quotactl_fd, Kind::Administer, About::Nothing),
+    ("swapon", libc::SYS_swapon, Kind::Administer, About::Path(0)),
+    ("swapoff", libc::SYS_swapoff, Kind::Administer, About::Path(0)),
+    ("acct", libc::SYS_acct, Kind::Administer, About::Path(0)),
+    ("reboot", libc::SYS_reboot, Kind::Administer, About::Nothing),
+    ("sethostname", libc::SYS_sethostname, Kind::Administer, About::Nothing),
+    ("setdomainname", libc::SYS_setdomainname, Kind::Administer, About::Nothing),
+    ("init_module", libc::SYS_init_module, Kind::Administer, About::Nothing),
+    ("finit_module", libc::SYS_finit_module, Kind::Administer, About::Nothing),
+    ("delete_module", libc::SYS_delete_module, Kind::Administer, About::Nothing),
+    ("kexec_load", libc::SYS_kexec_load, Kind::Administer, About::Nothing),
+    ("kexec_file_load", libc::SYS_kexec_file_load, Kind::Administer, About::Nothing),
+    ("syslog", libc::SYS_syslog, Kind::Administer, About::Nothing),
+    ("vhangup", libc::SYS_vhangup, Kind::Administer, About::Nothing),
+    ("settimeofday", libc::SYS_settimeofday, Kind::Administer, About::Nothing),
+    ("clock_settime", libc::SYS_clock_settime, Kind::Administer, About::Nothing),
+    ("adjtimex", libc::SYS_adjtimex, Kind::Administer, About::Nothing),
+    ("clock_adjtime", libc::SYS_clock_adjtime, Kind::Administer, About::Nothing),
+    ("bpf", libc::SYS_bpf, Kind::Administer, About::Nothing),
+    ("userfaultfd", libc::SYS_userfaultfd, Kind::Administer, About::Nothing),
+    ("lookup_dcookie", libc::SYS_lookup_dcookie, Kind::Administer, About::Nothing),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_iopl, Kind::Administer, About::Nothing),
+    ("iopl", libc::SYS_iopl, Kind::Administer, About::Nothing),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_ioperm, Kind::Administer, About::Nothing),
+    ("ioperm", libc::SYS_ioperm, Kind::Administer, About::Nothing),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_uselib, Kind::Administer, About::Path(0)),
+    ("uselib", libc::SYS_uselib, Kind::Administer, About::Path(0)),
 ];
 
 /// `prctl` operations that would undo the confinement or blind the parent.
@@ -218,7 +230,7 @@ pub fn program(policy: &Policy, notify: bool) -> Vec<sock_filter> {
     rules.extend(process_rules(policy, notify));
     rules.extend(network_rules(policy, notify));
     let refuse = refusal(notify);
-    rules.extend(NEVER.iter().map(|&(number, ..)| Rule { number, lines: vec![always(refuse)] }));
+    rules.extend(NEVER.iter().map(|&(_, number, ..)| Rule { number, lines: vec![always(refuse)] }));
     assemble(&rules, FIRST_UNKNOWN, refuse)
 }
 
@@ -259,18 +271,42 @@ fn file_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     rules.push(open(libc::SYS_openat, 2));
     // Its flags lie in memory, which a filter cannot read. Every libc falls back to `openat`.
     rules.push(Rule { number: libc::SYS_openat2, lines: vec![always(Action::Errno(libc::ENOSYS))] });
+    rules.push(control_rule(writing, refusal(notify)));
+    rules
+}
+
+/// `ioctl`: what devices understand is for Landlock, which knows the devices; this is about what all files understand.
+fn control_rule(writing: Action, refuse: Action) -> Rule {
     // Typing into somebody's terminal.
     let terminal = [libc::TIOCSTI as i32, libc::TIOCLINUX as i32];
-    rules.push(Rule {
-        number: libc::SYS_ioctl,
-        lines: terminal.map(|request| when(&[int(1, request)], Action::Errno(libc::EPERM))).to_vec(),
-    });
-    rules
+    let mut lines = terminal.map(|request| when(&[int(1, request)], Action::Errno(libc::EPERM))).to_vec();
+    lines.extend(SIGNAL_OWNER.map(|request| when(&[int(1, request)], refuse)));
+    // A file's owner may change its flags, make it unchangeable for ever or copy folders beside it through a
+    // descriptor that is open for reading alone.
+    lines.extend(FILE_QUESTIONS.map(|request| when(&[int(1, request)], Action::Allow)));
+    lines.extend(FILE_CONTROLS.map(|kind| when(&[Test::Masked(1, 0xff00, kind << 8)], writing)));
+    Rule { number: libc::SYS_ioctl, lines }
+}
+
+/// `fcntl`: signals to others when a file is ready, and leases that keep others waiting.
+fn descriptor_rule(refuse: Action) -> Rule {
+    let me = std::process::id() as i32;
+    let lines = vec![
+        when(&[int(1, libc::F_SETOWN), int(2, 0)], Action::Allow),
+        when(&[int(1, libc::F_SETOWN), int(2, me)], Action::Allow),
+        when(&[int(1, libc::F_SETOWN)], refuse),
+        when(&[int(1, F_SETOWN_EX)], refuse),
+        when(&[int(1, libc::F_SETLEASE), int(2, libc::F_UNLCK)], Action::Allow),
+        when(&[int(1, libc::F_SETLEASE)], refuse),
+    ];
+    Rule { number: libc::SYS_fcntl, lines }
 }
 
 fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     let refuse = refusal(notify);
     let runs_programs = !policy.programs.is_empty();
+    // Scopes for signals came with version 6 of Landlock.
+    let signals_are_scoped = super::files::abi() >= Some(6);
     let starting = if runs_programs { Action::Allow } else { refuse };
     let running = match (runs_programs, notify) {
         (true, false) => Action::Allow,
@@ -283,7 +319,7 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         let mut lines =
             vec![when(&[int(0, me), int(signal, libc::SIGSTOP)], refuse), when(&[int(0, me)], Action::Allow)];
         // What it runs has numbers of its own, and Landlock keeps its signals inside.
-        lines.push(always(if runs_programs { Action::Allow } else { refuse }));
+        lines.push(always(if runs_programs && signals_are_scoped { Action::Allow } else { refuse }));
         Rule { number, lines }
     };
     let of_thread = |number, who: usize, also: &[Test]| {
@@ -291,7 +327,9 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         own.extend_from_slice(also);
         Rule { number, lines: vec![when(&own, Action::Allow), always(ask)] }
     };
+    let thread = if policy.limits.threads.is_some() { ask } else { Action::Allow };
     let mut rules = vec![
+        descriptor_rule(refuse),
         Rule { number: libc::SYS_execve, lines: vec![always(running)] },
         Rule { number: libc::SYS_execveat, lines: vec![always(refuse)] },
         #[cfg(target_arch = "x86_64")]
@@ -301,8 +339,8 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         Rule {
             number: libc::SYS_clone,
             lines: vec![
-                when(&[Test::AnyBit(0, NAMESPACES)], refuse),
-                when(&[Test::AnyBit(0, libc::CLONE_THREAD as u32)], Action::Allow),
+                when(&[Test::AnyBit(0, ESCAPES)], refuse),
+                when(&[Test::AnyBit(0, libc::CLONE_THREAD as u32)], thread),
                 always(starting),
             ],
         },
@@ -361,8 +399,15 @@ fn network_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         Rule { number: libc::SYS_socket, lines: sockets },
         Rule {
             number: libc::SYS_socketpair,
-            // A datagram socket can send to any address, even one of a pair.
-            lines: vec![when(&[Test::Masked(1, SOCKET_TYPE, libc::SOCK_DGRAM as u32)], refuse)],
+            // Others can send to any address, even one of a pair: datagrams, and raw ones, which are the same here.
+            lines: [libc::SOCK_STREAM, libc::SOCK_SEQPACKET]
+                .map(|kind| {
+                    let kind = Test::Masked(1, SOCKET_TYPE, kind as u32);
+                    when(&[int(0, libc::AF_UNIX), kind], Action::Allow)
+                })
+                .into_iter()
+                .chain([always(refuse)])
+                .collect(),
         },
         Rule { number: libc::SYS_connect, lines: vec![always(refuse)] },
         Rule { number: libc::SYS_sendto, lines: vec![when(&[Test::NotZero(4)], refuse)] },

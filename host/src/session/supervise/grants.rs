@@ -6,6 +6,9 @@ use pearlbed_plugin_api::Permission;
 
 use crate::sandbox::{HostPort, Policy, Reading};
 
+/// More threads than any miner has, and fewer than the system has numbers for.
+const THREADS_MAX: u32 = 8192;
+
 /// Wanted and granted, compared.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
@@ -45,6 +48,7 @@ impl Grants {
             }
         }
         policy.reading = Reading::System(read);
+        policy.limits.threads = Some(THREADS_MAX);
         policy
     }
 
