@@ -52,6 +52,8 @@ use crate::provider::{MiningConfig, MiningProvider, ProviderError, SubmitTarget}
 /// # fn main() {}
 /// ```
 ///
+/// What could not be read back stops the compilation: an id, a permission or a text that is none.
+///
 /// Beside the library's symbol and its manifest, the macro makes a static `PEARLBED_PROVIDER`, from which
 /// [`Provider::of_static`](crate::host_side::Provider::of_static) makes the provider without loading anything.
 ///
@@ -116,6 +118,66 @@ macro_rules! export_provider {
             unsafe { $crate::host_side::StaticProvider::new(&TABLE) }
         };
     };
+}
+
+/// What the macro does not compile: the same crate, each time with another mistake. The first has none, so that a
+/// mistake of the scaffold does not pass for one of these.
+#[cfg(doctest)]
+mod misuse {
+    macro_rules! crates {
+        ($($name:ident $kind:literal id: $id:literal, certificates: $certificates:literal, engines: $engines:literal,
+            permissions: $permissions:literal;)*) => {$(
+            #[doc = concat!("```", $kind, "
+                use pearlbed_plugin_api::*;
+
+                #[derive(Default)]
+                struct Idle;
+
+                impl MiningProvider for Idle {
+                    fn detect(&self, _: &HardwareInfo, _: &str, _: &str) -> MiningCapabilities {
+                        MiningCapabilities::supported()
+                    }
+                    fn start(&self, _: &MiningConfig, _: Host) -> Result<(), ProviderError> {
+                        Ok(())
+                    }
+                    fn stop(&self) -> Result<(), ProviderError> {
+                        Ok(())
+                    }
+                    fn is_running(&self) -> bool {
+                        false
+                    }
+                    fn stats(&self) -> MiningStats {
+                        MiningStats::default()
+                    }
+                }
+
+                export_provider! {
+                    provider: Idle, id: \"", $id, "\", vendor: \"\", license: \"\", homepage: \"\", summary: \"\",
+                    certificate_versions: [", $certificates, "], engines: [", $engines, "], permissions: [", $permissions, "],
+                }
+                fn main() {}
+            \n```")]
+            pub struct $name;
+        )*};
+    }
+
+    crates! {
+        Right "" id: "a", certificates: "1", engines: "\"b\"", permissions:
+            "\"device:/dev/nvidia*\", \"network:*:*\", \"network:[::1]:80\", \"read:/é\", \"threads-hint:4\"";
+        Id "compile_fail,E0080" id: "A", certificates: "1", engines: "", permissions: "";
+        NoCertificate "compile_fail,E0080" id: "a", certificates: "", engines: "", permissions: "";
+        EngineEscape "compile_fail,E0080" id: "a", certificates: "1", engines: "\"\\u{1b}[2J\"", permissions: "";
+        EngineC1 "compile_fail,E0080" id: "a", certificates: "1", engines: "\"\\u{9b}2J\"", permissions: "";
+        Kind "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"camera:/dev/video0\"";
+        Relative "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"read:models\"";
+        Climbing "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"write:/var/../etc\"";
+        NoDevice "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"device:/etc/passwd\"";
+        WildFolder "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"device:/dev/*/x\"";
+        NoPort "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"network:pool.example\"";
+        PortZero "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"network:pool.example:0\"";
+        Hint "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"memory-hint:8GiB\"";
+        Control "compile_fail,E0080" id: "a", certificates: "1", engines: "", permissions: "\"program:/bin/\\n\"";
+    }
 }
 
 /// The table of the provider `P`.

@@ -199,29 +199,17 @@ impl Spec {
         assert!(self.certificate_versions.len() <= MAX_LIST, "certificate_versions: at most 64");
         assert!(self.engines.len() <= MAX_LIST, "engines: at most 64");
         assert!(self.permissions.len() <= MAX_LIST, "permissions: at most 64");
-        let texts = [self.version, self.vendor, self.license, self.homepage, self.summary];
-        let mut i = 0;
-        while i < texts.len() {
-            assert!(texts[i].len() <= MAX_TEXT_BYTES, "a text of the manifest is longer than 512 bytes");
-            let bytes = texts[i].as_bytes();
-            let mut j = 0;
-            while j < bytes.len() {
-                assert!(
-                    bytes[j] >= 0x20 && bytes[j] != 0x7f,
-                    "a text of the manifest holds control characters"
-                );
-                j += 1;
-            }
-            i += 1;
-        }
+        check_texts(&[self.version, self.vendor, self.license, self.homepage, self.summary]);
+        check_texts(self.engines);
+        check_texts(self.permissions);
+        assert!(!self.version.is_empty(), "version: the crate has none");
         let mut i = 0;
         while i < self.permissions.len() {
-            assert!(
-                permission::has_known_kind(self.permissions[i]),
-                "permissions: each begins with device:, network:, unix-socket:, program:, read:, write:, threads-hint: or memory-hint:"
-            );
+            let mistake = permission::mistake(self.permissions[i]);
+            assert!(mistake.is_empty(), "{}", mistake);
             i += 1;
         }
+        assert!(self.json_len() <= MAX_BYTES, "the manifest is longer than 64 KiB");
     }
 
     /// How many bytes [`Self::json`] needs.
@@ -262,6 +250,17 @@ impl Spec {
         json.texts(self.permissions);
         json.raw("}");
         json
+    }
+}
+
+/// Stops the compilation where a text is none that can be read back.
+const fn check_texts(texts: &[&str]) {
+    let mut i = 0;
+    while i < texts.len() {
+        assert!(texts[i].len() <= MAX_TEXT_BYTES, "a text of the manifest is longer than 512 bytes");
+        let controls = permission::has_control_characters(texts[i].as_bytes());
+        assert!(!controls, "a text of the manifest holds control characters");
+        i += 1;
     }
 }
 

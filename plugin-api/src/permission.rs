@@ -157,17 +157,117 @@ impl TryFrom<String> for Permission {
     }
 }
 
-/// Whether `text` begins with a known kind; what [`export_provider!`](crate::export_provider) can check while it
-/// compiles.
-pub(crate) const fn has_known_kind(text: &str) -> bool {
+/// What is wrong with `text` as a permission, by the rules of [`Permission`]'s `FromStr`, while the plugin compiles;
+/// empty where it is one.
+pub(crate) const fn mistake(text: &str) -> &'static str {
+    let text = text.as_bytes();
+    if has_control_characters(text) {
+        return "control characters are not allowed";
+    }
+    let mut kind = 0;
+    while kind < KINDS.len() && !starts_with(text, KINDS[kind].as_bytes()) {
+        kind += 1;
+    }
+    if kind == KINDS.len() {
+        return "each begins with device:, network:, unix-socket:, program:, read:, write:, threads-hint: or memory-hint:";
+    }
+    let (_, value) = text.split_at(KINDS[kind].len());
+    match kind {
+        0 => device_mistake(value),
+        1 => network_mistake(value),
+        2..=5 => path_mistake(value),
+        6 if !is_number(value, u32::MAX as u64) => "a threads-hint is a number of threads",
+        7 if !is_number(value, u64::MAX) => "a memory-hint is a number of bytes",
+        _ => "",
+    }
+}
+
+/// As `char::is_control` sees them: the C1 controls are two bytes each in UTF-8.
+pub(crate) const fn has_control_characters(text: &[u8]) -> bool {
     let mut i = 0;
-    while i < KINDS.len() {
-        if starts_with(text.as_bytes(), KINDS[i].as_bytes()) {
+    while i < text.len() {
+        let is_c1 = text[i] == 0xc2 && i + 1 < text.len() && text[i + 1] < 0xa0;
+        if text[i] < 0x20 || text[i] == 0x7f || is_c1 {
             return true;
         }
         i += 1;
     }
     false
+}
+
+const fn device_mistake(path: &[u8]) -> &'static str {
+    let mistake = path_mistake(path);
+    if !mistake.is_empty() {
+        return mistake;
+    }
+    if !starts_with(path, b"/dev/") {
+        return "device nodes are below /dev";
+    }
+    let mut is_above = false;
+    let mut i = path.len();
+    while i > 0 {
+        i -= 1;
+        if path[i] == b'/' {
+            is_above = true;
+        } else if path[i] == b'*' && is_above {
+            return "`*` may stand in the last component only";
+        }
+    }
+    ""
+}
+
+const fn path_mistake(path: &[u8]) -> &'static str {
+    const RULE: &str = "a path must be absolute and without `..`";
+    if path.is_empty() || path[0] != b'/' {
+        return RULE;
+    }
+    let mut i = 0;
+    while i + 2 < path.len() {
+        let ends = i + 3 == path.len() || path[i + 3] == b'/';
+        if path[i] == b'/' && path[i + 1] == b'.' && path[i + 2] == b'.' && ends {
+            return RULE;
+        }
+        i += 1;
+    }
+    ""
+}
+
+const fn network_mistake(value: &[u8]) -> &'static str {
+    let mut colon = value.len();
+    while colon > 0 && value[colon - 1] != b':' {
+        colon -= 1;
+    }
+    if colon == 0 {
+        return "network: is followed by host:port";
+    }
+    if colon == 1 {
+        return "the host is missing after network:; `*` stands for any";
+    }
+    let (_, port) = value.split_at(colon);
+    let any = port.len() == 1 && port[0] == b'*';
+    if any || (is_number(port, 65535) && !is_number(port, 0)) {
+        return "";
+    }
+    "the port is a number from 1 to 65535, or `*`"
+}
+
+/// Whether `text` is a number of at most `most`, as `str::parse` reads it.
+const fn is_number(text: &[u8], most: u64) -> bool {
+    let mut i = if !text.is_empty() && text[0] == b'+' { 1 } else { 0 };
+    if i == text.len() {
+        return false;
+    }
+    let mut number = 0_u64;
+    while i < text.len() {
+        if !text[i].is_ascii_digit() {
+            return false;
+        }
+        let Some(tens) = number.checked_mul(10) else { return false };
+        let Some(sum) = tens.checked_add((text[i] - b'0') as u64) else { return false };
+        number = sum;
+        i += 1;
+    }
+    number <= most
 }
 
 const fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
@@ -203,7 +303,7 @@ mod tests {
             "memory-hint:8589934592",
         ] {
             assert_eq!(text.parse::<Permission>().unwrap().to_string(), text);
-            assert!(has_known_kind(text));
+            assert_eq!(mistake(text), "");
         }
     }
 
@@ -227,6 +327,56 @@ mod tests {
             "memory-hint:8GiB",
         ] {
             assert!(text.parse::<Permission>().is_err(), "{text}");
+            assert_ne!(mistake(text), "", "{text}");
+        }
+    }
+
+    #[test]
+    fn the_compiler_and_the_reader_agree() {
+        let hosts = ["", "*", "a", "[::1]", "a:b"];
+        let ports =
+            ["", "*", "0", "00", "1", "+1", "65535", "65536", "-1", "1x", "99999999999999999999999", "+"];
+        let networks =
+            hosts.iter().flat_map(|host| ports.iter().map(move |port| format!("network:{host}:{port}")));
+        let paths = [
+            "", "/", "x", "/..", "/../x", "/x/..", "/x/...", "/..x", "/x..", "/a*", "/*/a", "/dev", "/dev/",
+            "/dev/a*",
+        ];
+        let kinds = ["device", "unix-socket", "program", "read", "write", "Read", ""];
+        let places = kinds.iter().flat_map(|kind| {
+            let at = |path: &&str| [format!("{kind}:{path}"), format!("{kind}:/dev{path}")];
+            paths.iter().flat_map(at).collect::<Vec<_>>()
+        });
+        let numbers = [
+            "",
+            "0",
+            "4294967295",
+            "4294967296",
+            "18446744073709551615",
+            "18446744073709551616",
+            "-0",
+            "+7",
+            "7 ",
+        ];
+        let hints = numbers.iter().flat_map(|n| [format!("threads-hint:{n}"), format!("memory-hint:{n}")]);
+        let controls = [
+            "read:/\u{7f}",
+            "read:/\n",
+            "read:/\u{80}",
+            "read:/\u{9f}",
+            "read:/\u{a0}",
+            "read:/é",
+            "read:/\u{202e}",
+        ];
+        let controls = controls.iter().map(|text| (*text).to_owned());
+        for text in networks.chain(places).chain(hints).chain(controls) {
+            let read = text.parse::<Permission>();
+            assert_eq!(
+                mistake(&text).is_empty(),
+                read.is_ok(),
+                "{text:?}: {:?} and {read:?}",
+                mistake(&text)
+            );
         }
     }
 }
