@@ -20,8 +20,11 @@
 //! | `boast` | claims a million times the work it does |
 //! | `ignore-stop` | never returns from `stop` |
 //! | `reach-out` | tries the network, a file, a program and to stop its process, then mines on |
+//! | `try` | tries everything in the list `tries` (such as `open:/dev/full`), logs what came of it, then mines on |
 //! | `flood-log`, `flood-print`, `flood-progress` | writes without end, and mines |
 //! | `rubbish-on-pipe` | writes rubbish to every socket that it finds open |
+
+mod attempt;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -71,9 +74,18 @@ impl MiningProvider for Odd {
             sleep_for_ever();
         }
         self.ignores_stop.store(order.what == "ignore-stop", Ordering::Relaxed);
+        let tries = match config.extra.get("tries") {
+            Some(serde_json::Value::Array(tries)) if order.is("try") => tries.clone(),
+            _ => vec![],
+        };
         let (stopping, gave_up) = (Arc::clone(&self.stopping), Arc::clone(&self.gave_up));
         let mine = move || {
             let mut last = None;
+            for attempt in tries.iter().filter_map(serde_json::Value::as_str) {
+                let outcome =
+                    attempt::attempt(attempt).map_or_else(|err| err.to_string(), |()| "done".to_owned());
+                host.log(LogLevel::Info, &format!("tried {attempt}: {outcome}"));
+            }
             while !stopping.load(Ordering::Relaxed) {
                 if order.is("give-up") {
                     gave_up.store(true, Ordering::Relaxed);
