@@ -9,7 +9,6 @@
 //! same road, in `Session::run`.
 
 pub mod child;
-mod describe;
 pub mod grants;
 mod session;
 pub mod settings;

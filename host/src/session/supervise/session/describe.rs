@@ -1,15 +1,22 @@
 //! The session in numbers and words, from its state at one moment.
+//!
+//! Owns whether the session earns, and why not. It only looks: asking changes nothing.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::session::{REFUSED_MAX, Session, TAKING_TIME};
-use super::unix_seconds;
+use super::Session;
 use crate::session::ledger::hashes_per_proof;
 use crate::session::report::{
     ConfinementReport, EndpointReport, Expected, FloodReport, JobReport, PluginReport, RateReport, Report,
     SCHEMA, Windows, WorkReport,
 };
 use crate::session::state::{self, LiveFacts};
+use crate::session::supervise::unix_seconds;
+
+/// Refused proofs in a row after which the session is not called earning.
+const REFUSED_MAX: u64 = 3;
+/// How long a job may be on offer before a provider that took the one before is not called earning.
+const TAKING_TIME: Duration = Duration::from_secs(5);
 
 /// Whether the session earns, and why not.
 struct Standing {
@@ -187,7 +194,10 @@ impl Session {
                 withheld: self.setup.grants.withheld_text(),
                 denied: self.denied.clone(),
             },
-            flood: FloodReport { log_lines_dropped: self.log_lines_dropped, pipe_throttled: self.throttled },
+            flood: FloodReport {
+                log_lines_dropped: self.flood.lines_dropped,
+                pipe_throttled: self.flood.throttled,
+            },
             endpoints,
             provider_stats: self.provider_stats.clone(),
             log: self.setup.log.recent().map(str::to_owned).collect(),
