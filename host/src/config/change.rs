@@ -60,7 +60,7 @@ impl Change {
             let parsed: Toml = text
                 .parse()
                 .map_err(|_| wrong("is not a list".to_owned(), "write a TOML list: [\"one\", \"two\"]"))?;
-            super::read::raw_value(&parsed)
+            super::raw::raw_value(&parsed)
         } else {
             Raw::Word(text.to_owned())
         };

@@ -16,9 +16,11 @@
 //!
 //! The first mistake is reported, not all of them. Writing is the work of `init`.
 
+mod build;
 mod change;
 mod error;
 pub mod keys;
+mod raw;
 mod read;
 mod suggest;
 mod types;

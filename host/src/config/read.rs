@@ -1,4 +1,7 @@
-//! Gathers the settings from the file, the environment and the flags, and builds the [`Config`].
+//! Gathers the settings from the file, the environment and the flags, the stronger over the weaker.
+//!
+//! Owns where each value came from, and what is refused on the way: an unknown key, a value of the wrong kind, a secret in
+//! the place of a name. What a single value may be is `value`'s; what the values make together is `build`'s.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -6,13 +9,15 @@ use std::ops::Range;
 use std::path::Path;
 
 use pearlbed_plugin_api::Permission;
-use toml_edit::{Document, Item, Table, TableLike};
+use toml_edit::{Document, Item, TableLike};
 
 use crate::home::Env;
 
+use super::build::build;
 use super::keys::{self, KEYS, Key, OPEN_TABLES};
-use super::types::*;
-use super::value::{self, Raw, Refusal, expand};
+use super::raw::{raw, raw_value};
+use super::types::Config;
+use super::value::{self, Raw, Refusal};
 use super::{ConfigError, Origin, Place, Setting, Value, nearest};
 
 /// Sections of the file that are ours. All others belong to other programs.
@@ -74,7 +79,7 @@ impl Config {
         configured |= reader.environment(sources.env)?;
         configured |= reader.flags(sources.flags)?;
         reader.defaults();
-        let config = reader.build(configured);
+        let config = build(reader.file, reader.settings, reader.grants, configured);
         config.check_payout()?;
         Ok(config)
     }
@@ -311,85 +316,6 @@ impl Reader<'_> {
         }
     }
 
-    fn build(self, configured: bool) -> Config {
-        let get = |path: &str| self.settings.get(path).map(|setting| &setting.value);
-        let text = |path: &str| match get(path) {
-            Some(Value::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
-        let number = |path: &str| match get(path) {
-            Some(Value::Integer(number) | Value::Bytes(number)) => Some(*number),
-            _ => None,
-        };
-        let list = |path: &str| match get(path) {
-            Some(Value::List(items)) => Some(items.clone()),
-            _ => None,
-        };
-        let duration = |path: &str| match get(path) {
-            Some(Value::Duration(duration)) => *duration,
-            _ => unreachable!("every duration has a default"),
-        };
-        let port = |path: &str| number(path).map(|port| u16::try_from(port).expect("a port was checked"));
-
-        let endpoint = match text("mining.gateway.socket") {
-            Some(socket) => GatewayEndpoint::Unix(expand(&socket)),
-            None => GatewayEndpoint::Tcp {
-                host: text("mining.extra.gateway_host").unwrap_or_default(),
-                port: port("mining.extra.gateway_port").unwrap_or_default(),
-            },
-        };
-        let node = text("mining.extra.pearld_rpc_url").map(|url| NodeSection {
-            url,
-            user: text("mining.extra.pearld_rpc_user").unwrap_or_default(),
-            password_env: text("mining.extra.pearld_rpc_password_env").unwrap_or_default(),
-            certificate: text("mining.node.certificate").map(|path| expand(&path)),
-        });
-        let metrics_port = port("mining.extra.metrics_port").or(port("mining.extra.gateway_metrics_port"));
-        let metrics_listen = text("mining.session.metrics_listen")
-            .map(|address| address.parse().expect("an address was checked"))
-            .or(metrics_port.map(|port| ([127, 0, 0, 1], port).into()));
-        let extra = self
-            .settings
-            .iter()
-            .filter_map(|(path, setting)| {
-                Some((path.strip_prefix("mining.extra.")?.to_owned(), setting.value.to_json()))
-            })
-            .collect();
-
-        Config {
-            path: self.file.to_owned(),
-            configured,
-            mining: MiningSection {
-                provider: text("mining.provider"),
-                wallet_address: text("mining.wallet_address"),
-                submit_target: SubmitTarget::from_checked(&text("mining.submit_target").unwrap_or_default()),
-                fee_bps: 0,
-                fee_payout_address: text("mining.fee_payout_address"),
-                model: text("mining.extra.model"),
-                extra,
-                grants: self.grants,
-                gateway: GatewaySection { endpoint, command: list("mining.gateway.command") },
-                node,
-                pool: PoolSection {
-                    worker: text("mining.pool.worker"),
-                    password_env: text("mining.pool.password_env"),
-                },
-                session: SessionSection {
-                    stop_grace: duration("mining.session.stop_grace"),
-                    stall_after: duration("mining.session.stall_after"),
-                    metrics_listen,
-                    log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
-                },
-            },
-            plugins: PluginsSection {
-                dirs: list("plugins.dirs").unwrap_or_default().iter().map(|dir| expand(dir)).collect(),
-                probe_timeout: duration("plugins.probe_timeout"),
-                relax_trust: matches!(get("plugins.relax_trust"), Some(Value::Flag(true))),
-            },
-            settings: self.settings,
-        }
-    }
-
     fn section_type(&self, section: &str, item: &Item, line: usize) -> ConfigError {
         ConfigError::Invalid {
             key: section.to_owned(),
@@ -436,113 +362,5 @@ fn is_table_of_keys(path: &str) -> bool {
     OPEN_TABLES.contains(&path) || KEYS.iter().any(|key| key.table() == path)
 }
 
-fn raw(item: &Item) -> Raw {
-    match item {
-        Item::Value(value) => raw_value(value),
-        Item::Table(table) => raw_table(table),
-        Item::ArrayOfTables(tables) => Raw::List(tables.iter().map(raw_table).collect()),
-        Item::None => Raw::Table(Vec::new()),
-    }
-}
-
-fn raw_table(table: &Table) -> Raw {
-    Raw::Table(table.iter().map(|(key, item)| (key.to_owned(), raw(item))).collect())
-}
-
-pub(super) fn raw_value(value: &toml_edit::Value) -> Raw {
-    match value {
-        toml_edit::Value::String(text) => Raw::Text(text.value().clone()),
-        toml_edit::Value::Integer(number) => Raw::Integer(*number.value()),
-        toml_edit::Value::Float(number) => Raw::Float(*number.value()),
-        toml_edit::Value::Boolean(flag) => Raw::Flag(*flag.value()),
-        toml_edit::Value::Datetime(date) => Raw::Date(date.to_string()),
-        toml_edit::Value::Array(items) => Raw::List(items.iter().map(raw_value).collect()),
-        toml_edit::Value::InlineTable(table) => {
-            Raw::Table(table.iter().map(|(key, value)| (key.to_owned(), raw_value(value))).collect())
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::explain::Explain;
-
-    fn load(text: &str) -> Result<Config, ConfigError> {
-        Config::load(&Sources {
-            file: Path::new("config.toml"),
-            text: Some(text),
-            env: &Env::default(),
-            flags: &[],
-        })
-    }
-
-    #[test]
-    fn an_empty_file_gives_the_defaults_and_is_not_configured() {
-        let config = load("").unwrap();
-        assert!(!config.configured);
-        assert_eq!(config.mining.submit_target, SubmitTarget::Solo);
-        assert_eq!(config.mining.gateway.endpoint.to_string(), "127.0.0.1:8337");
-        assert_eq!(config.mining.node, None);
-        assert_eq!(config.mining.session.log_bytes_max, 16 << 20);
-        assert_eq!(config, Config::defaults(Path::new("config.toml")));
-    }
-
-    #[test]
-    fn every_default_passes_its_own_check_and_reads_back_as_written() {
-        for key in KEYS {
-            let Some(text) = key.default else { continue };
-            let value = value::check(key.kind, &raw_value(&text.parse().unwrap())).unwrap().unwrap();
-            assert_eq!(value.to_toml(), text, "{}", key.path);
-        }
-    }
-
-    #[test]
-    fn flags_win_over_the_environment_and_that_over_the_file() {
-        let file = "[mining]\nprovider = \"from-file\"\n";
-        let (none, env) = (Env::default(), Env::of([("PEARLBED_MINING_PROVIDER", "from-env")]));
-        let flags = [Override::new("mining.provider", "from-flag", "--provider")];
-        let path = Path::new("config.toml");
-        let with = |env: &Env, flags: &[_]| {
-            let config = Config::load(&Sources { file: path, text: Some(file), env, flags }).unwrap();
-            let origin = config.setting("mining.provider").unwrap().origin.clone();
-            (config.mining.provider.unwrap(), origin)
-        };
-        assert_eq!(with(&none, &[]), ("from-file".to_owned(), Origin::File { line: 2 }));
-        assert_eq!(
-            with(&env, &[]),
-            ("from-env".to_owned(), Origin::Environment("PEARLBED_MINING_PROVIDER".to_owned()))
-        );
-        assert_eq!(with(&env, &flags), ("from-flag".to_owned(), Origin::Flag("--provider".to_owned())));
-    }
-
-    #[test]
-    fn other_programs_sections_are_not_judged() {
-        let config = load("[engine]\ndefault = 3\n[server]\nport = \"x\"\n[memory]\nbackend = 1\n").unwrap();
-        assert!(!config.configured);
-    }
-
-    #[test]
-    fn a_slip_in_a_section_name_is_not_taken_for_another_program() {
-        let err = load("[minning]\nprovider = \"x\"\n").unwrap_err();
-        assert_eq!(err.to_string(), "unknown section [minning] (config.toml line 1)");
-        assert_eq!(err.hint().as_deref(), Some("did you mean [mining]?"));
-    }
-
-    #[test]
-    fn a_providers_own_keys_reach_it_and_a_slip_in_ours_does_not() {
-        let config = load("[mining.extra]\nm = 256\nvllm_args = [\"--x\"]\n").unwrap();
-        assert_eq!(config.mining.extra["m"], 256);
-        assert_eq!(config.mining.extra["vllm_args"][0], "--x");
-        assert_eq!(config.mining.extra["gateway_port"], 8337);
-        let err = load("[mining.extra]\npearld_rpc_ulr = \"http://x\"\n").unwrap_err();
-        assert_eq!(err.hint().as_deref(), Some("did you mean `pearld_rpc_url`?"));
-    }
-
-    #[test]
-    fn a_secret_in_the_place_of_a_name_is_never_repeated() {
-        let err = load("[mining.extra]\npearld_rpc_password_env = \"hunter2!\"\n").unwrap_err();
-        let said = format!("{err} {}", err.hint().unwrap());
-        assert!(!said.contains("hunter2"), "{said}");
-    }
-}
+mod tests;

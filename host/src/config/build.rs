@@ -1,0 +1,97 @@
+//! Settings into a [`Config`]: where each one goes, and what follows from several of them together.
+//!
+//! Nothing is read or refused here: every value has passed the check of its row in
+//! [`KEYS`](super::keys::KEYS), and every row with a default has a value.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pearlbed_plugin_api::Permission;
+
+use super::types::*;
+use super::value::expand;
+use super::{Setting, Value};
+
+/// The configuration that `settings` make, each of them checked and every default among them.
+pub(super) fn build(
+    file: &Path,
+    settings: BTreeMap<String, Setting>,
+    grants: BTreeMap<String, Vec<Permission>>,
+    configured: bool,
+) -> Config {
+    let get = |path: &str| settings.get(path).map(|setting| &setting.value);
+    let text = |path: &str| match get(path) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let number = |path: &str| match get(path) {
+        Some(Value::Integer(number) | Value::Bytes(number)) => Some(*number),
+        _ => None,
+    };
+    let list = |path: &str| match get(path) {
+        Some(Value::List(items)) => Some(items.clone()),
+        _ => None,
+    };
+    let duration = |path: &str| match get(path) {
+        Some(Value::Duration(duration)) => *duration,
+        _ => unreachable!("every duration has a default"),
+    };
+    let port = |path: &str| number(path).map(|port| u16::try_from(port).expect("a port was checked"));
+
+    let endpoint = match text("mining.gateway.socket") {
+        Some(socket) => GatewayEndpoint::Unix(expand(&socket)),
+        None => GatewayEndpoint::Tcp {
+            host: text("mining.extra.gateway_host").unwrap_or_default(),
+            port: port("mining.extra.gateway_port").unwrap_or_default(),
+        },
+    };
+    let node = text("mining.extra.pearld_rpc_url").map(|url| NodeSection {
+        url,
+        user: text("mining.extra.pearld_rpc_user").unwrap_or_default(),
+        password_env: text("mining.extra.pearld_rpc_password_env").unwrap_or_default(),
+        certificate: text("mining.node.certificate").map(|path| expand(&path)),
+    });
+    let metrics_port = port("mining.extra.metrics_port").or(port("mining.extra.gateway_metrics_port"));
+    let metrics_listen = text("mining.session.metrics_listen")
+        .map(|address| address.parse().expect("an address was checked"))
+        .or(metrics_port.map(|port| ([127, 0, 0, 1], port).into()));
+    let extra = settings
+        .iter()
+        .filter_map(|(path, setting)| {
+            Some((path.strip_prefix("mining.extra.")?.to_owned(), setting.value.to_json()))
+        })
+        .collect();
+
+    Config {
+        path: file.to_owned(),
+        configured,
+        mining: MiningSection {
+            provider: text("mining.provider"),
+            wallet_address: text("mining.wallet_address"),
+            submit_target: SubmitTarget::from_checked(&text("mining.submit_target").unwrap_or_default()),
+            fee_bps: 0,
+            fee_payout_address: text("mining.fee_payout_address"),
+            model: text("mining.extra.model"),
+            extra,
+            grants,
+            gateway: GatewaySection { endpoint, command: list("mining.gateway.command") },
+            node,
+            pool: PoolSection {
+                worker: text("mining.pool.worker"),
+                password_env: text("mining.pool.password_env"),
+            },
+            session: SessionSection {
+                stop_grace: duration("mining.session.stop_grace"),
+                stall_after: duration("mining.session.stall_after"),
+                metrics_listen,
+                log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
+            },
+        },
+        plugins: PluginsSection {
+            dirs: list("plugins.dirs").unwrap_or_default().iter().map(|dir| expand(dir)).collect(),
+            probe_timeout: duration("plugins.probe_timeout"),
+            relax_trust: matches!(get("plugins.relax_trust"), Some(Value::Flag(true))),
+        },
+        settings,
+    }
+}

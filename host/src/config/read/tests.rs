@@ -1,0 +1,83 @@
+//! Which layer wins, what is not judged, and what is never repeated.
+
+use super::*;
+use crate::config::SubmitTarget;
+use crate::explain::Explain;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    Config::load(&Sources {
+        file: Path::new("config.toml"),
+        text: Some(text),
+        env: &Env::default(),
+        flags: &[],
+    })
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults_and_is_not_configured() {
+    let config = load("").unwrap();
+    assert!(!config.configured);
+    assert_eq!(config.mining.submit_target, SubmitTarget::Solo);
+    assert_eq!(config.mining.gateway.endpoint.to_string(), "127.0.0.1:8337");
+    assert_eq!(config.mining.node, None);
+    assert_eq!(config.mining.session.log_bytes_max, 16 << 20);
+    assert_eq!(config, Config::defaults(Path::new("config.toml")));
+}
+
+#[test]
+fn every_default_passes_its_own_check_and_reads_back_as_written() {
+    for key in KEYS {
+        let Some(text) = key.default else { continue };
+        let value = value::check(key.kind, &raw_value(&text.parse().unwrap())).unwrap().unwrap();
+        assert_eq!(value.to_toml(), text, "{}", key.path);
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let file = "[mining]\nprovider = \"from-file\"\n";
+    let (none, env) = (Env::default(), Env::of([("PEARLBED_MINING_PROVIDER", "from-env")]));
+    let flags = [Override::new("mining.provider", "from-flag", "--provider")];
+    let path = Path::new("config.toml");
+    let with = |env: &Env, flags: &[_]| {
+        let config = Config::load(&Sources { file: path, text: Some(file), env, flags }).unwrap();
+        let origin = config.setting("mining.provider").unwrap().origin.clone();
+        (config.mining.provider.unwrap(), origin)
+    };
+    assert_eq!(with(&none, &[]), ("from-file".to_owned(), Origin::File { line: 2 }));
+    assert_eq!(
+        with(&env, &[]),
+        ("from-env".to_owned(), Origin::Environment("PEARLBED_MINING_PROVIDER".to_owned()))
+    );
+    assert_eq!(with(&env, &flags), ("from-flag".to_owned(), Origin::Flag("--provider".to_owned())));
+}
+
+#[test]
+fn other_programs_sections_are_not_judged() {
+    let config = load("[engine]\ndefault = 3\n[server]\nport = \"x\"\n[memory]\nbackend = 1\n").unwrap();
+    assert!(!config.configured);
+}
+
+#[test]
+fn a_slip_in_a_section_name_is_not_taken_for_another_program() {
+    let err = load("[minning]\nprovider = \"x\"\n").unwrap_err();
+    assert_eq!(err.to_string(), "unknown section [minning] (config.toml line 1)");
+    assert_eq!(err.hint().as_deref(), Some("did you mean [mining]?"));
+}
+
+#[test]
+fn a_providers_own_keys_reach_it_and_a_slip_in_ours_does_not() {
+    let config = load("[mining.extra]\nm = 256\nvllm_args = [\"--x\"]\n").unwrap();
+    assert_eq!(config.mining.extra["m"], 256);
+    assert_eq!(config.mining.extra["vllm_args"][0], "--x");
+    assert_eq!(config.mining.extra["gateway_port"], 8337);
+    let err = load("[mining.extra]\npearld_rpc_ulr = \"http://x\"\n").unwrap_err();
+    assert_eq!(err.hint().as_deref(), Some("did you mean `pearld_rpc_url`?"));
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_name_is_never_repeated() {
+    let err = load("[mining.extra]\npearld_rpc_password_env = \"hunter2!\"\n").unwrap_err();
+    let said = format!("{err} {}", err.hint().unwrap());
+    assert!(!said.contains("hunter2"), "{said}");
+}
