@@ -1,3 +1,7 @@
+//! The devnet as a work source: from a proof to a confirmed block, and what outlives the process.
+//!
+//! Proofs are real and mined here, at easy targets.
+
 use std::sync::Arc;
 
 use super::*;

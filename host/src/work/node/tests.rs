@@ -1,3 +1,6 @@
+//! What the client makes of a node's addresses and answers, without a node. Whole exchanges with a stand-in, over TLS too,
+//! are tried in the workspace's `tests`.
+
 use super::*;
 
 fn section(url: &str) -> NodeSection {

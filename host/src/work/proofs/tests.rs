@@ -1,3 +1,5 @@
+//! What the store keeps on disk, over the end of a process, damage to its files and a folder that cannot be used.
+
 use super::*;
 
 fn found(seed: u8) -> FoundProof {

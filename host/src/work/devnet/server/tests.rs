@@ -1,3 +1,5 @@
+//! The devnet's server as other miners meet it: lines over a socket, in the codes and framing of a gateway.
+
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 

@@ -1,3 +1,7 @@
+//! The desk's rules, each told as a short story: what is seen at which moment, and what must follow.
+//!
+//! Nothing waits and nothing is sent; the clock moves when a test says so.
+
 use std::time::SystemTime;
 
 use super::*;
