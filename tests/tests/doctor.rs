@@ -275,6 +275,51 @@ fn a_broken_plugin_is_a_row_and_takes_nothing_from_a_healthy_one() {
 }
 
 #[test]
+fn a_broken_plugin_makes_way_for_a_healthy_one_with_its_id() {
+    let home = Home::new();
+    let plugins = home.plugins();
+    for (file, order) in [("a", "ctor:segv"), ("b", "detect:panic"), ("c", ""), ("d", "")] {
+        misbehave::put_library(&plugins, file, &misbehave::library("twice", order));
+    }
+    let answer = home.json(&["doctor", "--json"]);
+    let codes: Vec<_> = answer["plugins"].as_array().unwrap().iter().map(|plugin| &plugin["code"]).collect();
+    assert_eq!(
+        codes,
+        [&Value::from("crashed"), &"panicked".into(), &Value::Null, &"same-id".into()],
+        "{answer:#}"
+    );
+    let last = answer["plugins"][3]["reason"].as_str().unwrap();
+    assert!(last.contains("c.so"), "it is the one in use that stands in its way: {last}");
+    assert_eq!((&answer["ok"], &check(&answer, "choice")["state"]), (&true.into(), &"ok".into()));
+}
+
+#[test]
+fn healthy_plugins_have_their_turn_whatever_number_hangs() {
+    let home = Home::new();
+    let plugins = home.plugins();
+    for index in 0..80 {
+        let name = format!("hangs-{index:02}");
+        misbehave::put_library(&plugins, &name, &misbehave::library(&name, "detect:sleep"));
+    }
+    // The last in the order of the search.
+    misbehave::put(&plugins, "zealous", "");
+    let plugins = plugins.to_str().unwrap().to_owned();
+    // Enough time for a machine that has much else to do to start a hundred processes.
+    let answer = home.json(&["doctor", "--json", "--plugin-dir", &plugins, "--probe-timeout", "10s"]);
+    let of = |name: &str| {
+        let mut found = answer["plugins"].as_array().unwrap().iter();
+        found.find(|plugin| plugin["path"].as_str().unwrap().ends_with(name)).unwrap()
+    };
+    assert_eq!(of("zealous.so")["state"], "usable", "{:#}", of("zealous.so"));
+    // Each that hangs is named for it, or for the want of time: never for what it did not do.
+    for index in 0..80 {
+        let plugin = of(&format!("hangs-{index:02}.so"));
+        let code = plugin["code"].as_str().unwrap();
+        assert!(["timed-out", "not-probed"].contains(&code), "{plugin:#}");
+    }
+}
+
+#[test]
 fn plugins_that_hang_cost_their_time_out_together() {
     let home = Home::new();
     let plugins = home.plugins();

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use pearlbed_tests::misbehave;
 use pearlbed_tests::session::{Bed, children, wait_until};
+use pearlbed_tests::surgery::Library;
 use serde_json::json;
 
 /// Long enough for the slowest machine; nothing waits for its end unless something is wrong.
@@ -388,6 +390,19 @@ fn of_two_starts_at_once_one_wins_and_the_other_says_who_runs() {
         assert_eq!(supervisors, 1, "race {race}");
         assert_eq!(bed.run(&["stop"]).code, 0);
     }
+}
+
+#[test]
+fn a_broken_file_with_the_providers_id_makes_way_for_the_one_that_works() {
+    let bed = Bed::new("");
+    let folder = std::path::Path::new(bed.plugins());
+    let works = folder.join(format!("odd_miner{}", std::env::consts::DLL_SUFFIX));
+    let broken = Library::new(std::fs::read(&works).unwrap()).code_scrambled();
+    misbehave::put_library(folder, "broken", &broken);
+    let started = bed.start();
+    assert_eq!(started.code, 0, "{started:?}");
+    assert_eq!(bed.status()["plugin"]["path"], works.to_str().unwrap(), "{:#}", bed.status());
+    assert_eq!(bed.run(&["stop"]).code, 0);
 }
 
 #[test]

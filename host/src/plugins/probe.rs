@@ -4,7 +4,8 @@
 //! jobs ──> worker thread ──request, nonce──> child: load, detect
 //!             │        <──loaded──answered──done──
 //!             ├─ the child died, or was left with traces: a new one goes on with the next job
-//!             └─ slow: another worker is started, so that the others do not wait
+//!             └─ slow: another worker is started, so that the others do not wait; where there are
+//!                enough of them, the plugin is put aside until all others have had their turn
 //! ```
 //!
 //! A packet is believed only with the nonce of the request that is being served; anything else is somebody else's.
@@ -31,16 +32,17 @@ use std::time::{Duration, Instant};
 use pearlbed_plugin_api::{HardwareInfo, MiningCapabilities};
 use serde::Serialize;
 
-use self::child::{Child, Fate};
+use self::child::{Child, Fate, OnSlow};
 pub use self::serve::run as run_probe_child;
+use self::words::MEMORY_BYTES;
 use super::look::Identity;
 use super::reason::Reason;
 use crate::sandbox::{Captured, Report};
 
 /// The most children side by side that are not slow.
 const WORKERS_MAX: usize = 4;
-/// The most children side by side in all.
-const CHILDREN_MAX: usize = 16;
+/// The most children side by side in all, those that wait for a slow plugin among them.
+const CHILDREN_MAX: usize = 64;
 /// After so many plugins a child has earned its rest.
 const SERVED_MAX: usize = 200;
 
@@ -128,9 +130,15 @@ pub(super) fn probe(jobs: Vec<Job>, options: &ProbeOptions) -> Vec<Probe> {
     let count = jobs.len();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = cores.min(WORKERS_MAX).min(count);
+    // Each may come to the limit of its memory before it is stopped.
+    let memory = options.hardware.details.get("memory_available_bytes").and_then(serde_json::Value::as_u64);
+    let room = memory.map_or(CHILDREN_MAX, |bytes| (bytes / MEMORY_BYTES) as usize);
+    let queue = jobs.into_iter().enumerate().map(|(index, job)| Waiting { index, job, again: false });
     let pool = Pool {
         options,
-        queue: Mutex::new(jobs.into_iter().enumerate().collect()),
+        begun: Instant::now(),
+        children_max: room.clamp(workers + 1, CHILDREN_MAX),
+        queue: Mutex::new(queue.collect()),
         done: Mutex::new((0..count).map(|_| None).collect()),
         children: AtomicUsize::new(0),
     };
@@ -150,66 +158,82 @@ pub(super) fn probe(jobs: Vec<Job>, options: &ProbeOptions) -> Vec<Probe> {
     done.into_iter().map(|probe| probe.unwrap_or_else(lost)).collect()
 }
 
+/// A job that is not done.
+struct Waiting {
+    index: usize,
+    job: Job,
+    /// It was put aside once, and now takes the time that it takes.
+    again: bool,
+}
+
 struct Pool<'a> {
     options: &'a ProbeOptions,
-    queue: Mutex<VecDeque<(usize, Job)>>,
+    begun: Instant,
+    children_max: usize,
+    queue: Mutex<VecDeque<Waiting>>,
     done: Mutex<Vec<Option<Probe>>>,
     children: AtomicUsize,
 }
 
 impl<'a> Pool<'a> {
-    /// Starts one more worker, unless there are enough. Each lives on the thread that starts its children: they die
-    /// with it.
-    fn start_worker<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
-        if self.children.fetch_add(1, Ordering::Relaxed) >= CHILDREN_MAX
-            || std::thread::Builder::new()
+    /// Starts one more worker, unless there are enough; returns whether it did. Each lives on the thread that starts its
+    /// children: they die with it.
+    fn start_worker<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> bool {
+        let started = self.children.fetch_add(1, Ordering::Relaxed) < self.children_max
+            && std::thread::Builder::new()
                 .name("probe".into())
                 .spawn_scoped(scope, move || self.work(scope))
-                .is_err()
-        {
+                .is_ok();
+        if !started {
             self.children.fetch_sub(1, Ordering::Relaxed);
         }
+        started
     }
 
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut child: Option<Child> = None;
         loop {
             let next = lock(&self.queue).pop_front();
-            let Some((index, job)) = next else { break };
+            let Some(Waiting { index, job, again }) = next else { break };
             let probe = self.serve(&job, &mut child, || {
-                if !lock(&self.queue).is_empty() {
-                    self.start_worker(scope);
-                }
+                let (others, untried) = {
+                    let queue = lock(&self.queue);
+                    (!queue.is_empty(), queue.iter().any(|waiting| !waiting.again))
+                };
+                let helped = !others || self.start_worker(scope);
+                if helped || again || !untried { OnSlow::GoOn } else { OnSlow::PutAside }
             });
-            lock(&self.done)[index] = Some(probe);
+            match probe {
+                Some(probe) => lock(&self.done)[index] = Some(probe),
+                None => lock(&self.queue).push_back(Waiting { index, job, again: true }),
+            }
         }
         drop(child);
         self.children.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Probes one plugin, in `child` where there is one.
-    fn serve(&self, job: &Job, child: &mut Option<Child>, mut on_slow: impl FnMut()) -> Probe {
-        let out_of_time = || {
-            Probe::failed(Reason::new(
-                "not-probed",
-                "there was no time left to probe it: others took too long",
-                "`pearlbed plugins inspect` on it alone says more",
-            ))
-        };
+    /// Probes one plugin, in `child` where there is one. `None` where it was put aside.
+    fn serve(
+        &self,
+        job: &Job,
+        child: &mut Option<Child>,
+        mut on_slow: impl FnMut() -> OnSlow,
+    ) -> Option<Probe> {
         loop {
             if self.options.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return out_of_time();
+                return Some(Probe::failed(no_time_left()));
             }
             let mut serving = match child.take() {
                 Some(serving) => serving,
                 None => match Child::start(self.options) {
                     Ok(started) => started,
-                    Err(reason) => return Probe::failed(reason),
+                    Err(reason) => return Some(Probe::failed(reason)),
                 },
             };
             let was_fresh = serving.served == 0;
-            let (probe, fate) = serving.probe(job, self.options, &mut on_slow);
+            let (probe, fate) = serving.probe(job, self.options, self.begun, &mut on_slow);
             match fate {
+                Fate::PutAside => return None,
                 // Not its fault, perhaps: once more, where nobody was before.
                 Fate::Serves if !was_fresh && probe.answer.is_err() => continue,
                 Fate::Serves if serving.served < SERVED_MAX => *child = Some(serving),
@@ -217,9 +241,18 @@ impl<'a> Pool<'a> {
                 Fate::Died if !was_fresh => continue,
                 Fate::Died => {}
             }
-            return probe;
+            return Some(probe);
         }
     }
+}
+
+/// Why there is no answer of a plugin that had no time, or not its share of it.
+fn no_time_left() -> Reason {
+    Reason::new(
+        "not-probed",
+        "there was no time left to probe it: others took too long",
+        "`pearlbed plugins inspect` on it alone says more",
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

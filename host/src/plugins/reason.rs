@@ -78,6 +78,11 @@ impl Reason {
         let printable = |text: &str| crate::text::printable(text).into_owned();
         Self { code, reason: printable(reason.as_ref()), fix: printable(fix.as_ref()) }
     }
+
+    /// Whether it says nothing of the plugin: there was no time or no memory to ask it.
+    pub fn is_unasked(&self) -> bool {
+        matches!(self.code, "not-probed" | "no-probe")
+    }
 }
 
 impl std::fmt::Display for Reason {

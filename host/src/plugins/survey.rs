@@ -1,6 +1,6 @@
 //! Every plugin there is, usable or not, each with its reason.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,11 @@ impl Survey {
     /// The entries that can be used.
     pub fn usable(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.is_usable())
+    }
+
+    /// Whether more than one file carries the provider `id`, so that it takes a probe to tell which of them is used.
+    pub fn is_contested(&self, id: &str) -> bool {
+        self.entries.iter().any(|entry| entry.id() == Some(id) && entry.is_second())
     }
 
     /// The usable entry of the provider `id`, else the first skipped one that calls itself so.
@@ -92,6 +97,11 @@ impl Entry {
         }
     }
 
+    /// Whether all that speaks against it is that another file with its id comes first.
+    fn is_second(&self) -> bool {
+        self.skipped().is_some_and(|reason| reason.code == SAME_ID)
+    }
+
     /// What `detect` answered, where it was probed and answered.
     pub fn capabilities(&self) -> Option<&MiningCapabilities> {
         self.probe.as_ref()?.answer.as_ref().ok()
@@ -110,7 +120,12 @@ impl Entry {
     }
 }
 
+/// The code of a file whose provider another file carries as well.
+const SAME_ID: &str = "same-id";
+
 /// Looks at every file on `path`, and probes what passes if `options` say so.
+///
+/// Of several files with one id the first is used that can be: one that fails its probe makes way for the next.
 ///
 /// Never fails and loses no file. Takes microseconds for each file, and for probes at most the time-out of the slowest,
 /// or until their common deadline.
@@ -131,6 +146,9 @@ pub fn survey(path: &SearchPath, options: &Options) -> Survey {
     entries.extend(files.into_iter().map(|file| Entry::of_file(file, options.relaxed)));
     skip_duplicates(&mut entries);
     probe_entries(&mut entries, options);
+    while options.probe.is_some() && make_way(&mut entries) {
+        probe_entries(&mut entries, options);
+    }
     Survey { folders, entries }
 }
 
@@ -141,6 +159,38 @@ pub fn survey_file(path: &Path, options: &Options) -> Entry {
     probe_entries(&mut entries, options);
     let [entry] = entries;
     entry
+}
+
+/// Lets the next file with the same id take the place of each that failed. Returns whether there was one.
+fn make_way(entries: &mut [Entry]) -> bool {
+    let failed = |entry: &&Entry| {
+        let blamed = |reason: &Reason| !reason.is_unasked();
+        entry.probe.is_some() && entry.skipped().is_some_and(blamed)
+    };
+    let ids: HashSet<String> =
+        entries.iter().filter(failed).filter_map(Entry::id).map(str::to_owned).collect();
+    let mut made = false;
+    for id in ids {
+        let mut of_id = entries.iter().filter(|entry| entry.id() == Some(&id));
+        if of_id.any(Entry::is_usable) {
+            continue;
+        }
+        let mut seconds = entries.iter_mut().filter(|entry| entry.id() == Some(&id) && entry.is_second());
+        let Some(next) = seconds.next() else { continue };
+        next.state = State::Usable;
+        seconds.for_each(|entry| entry.state = State::Skipped(second(&id, &next.path)));
+        made = true;
+    }
+    made
+}
+
+/// Why a file is skipped whose provider `first` carries as well.
+fn second(id: &str, first: &Path) -> Reason {
+    Reason::new(
+        SAME_ID,
+        format!("it has the same id as {}, `{id}`, which comes first", printable_path(first)),
+        "remove this one, or the other if this one is meant",
+    )
 }
 
 /// Skips what is there twice: under two names, or under one id. The first usable one wins.
@@ -165,13 +215,14 @@ fn skip_duplicates(entries: &mut [Entry]) {
         let Some(id) = entry.id().map(str::to_owned) else { continue };
         if let Some((first, seen)) = ids.get(&id) {
             let copy = seen.len == identity.len && has_same_contents(first, &entry.path);
-            let (code, what) =
-                if copy { ("same-contents", "is a copy of") } else { ("same-id", "has the same id as") };
-            let reason = match copy {
-                true => format!("it {what} {}, which comes first", printable_path(first)),
-                false => format!("it {what} {}, `{id}`, which comes first", printable_path(first)),
-            };
-            entry.state = State::Skipped(Reason::new(code, reason, "remove one of the two"));
+            entry.state = State::Skipped(match copy {
+                true => Reason::new(
+                    "same-contents",
+                    format!("it is a copy of {}, which comes first", printable_path(first)),
+                    "remove one of the two",
+                ),
+                false => second(&id, first),
+            });
             continue;
         }
         ids.insert(id, (entry.path.clone(), identity));
@@ -202,7 +253,7 @@ fn probe_entries(entries: &mut [Entry], options: &Options) {
     let mut indices = vec![];
     let mut jobs = vec![];
     for (index, entry) in entries.iter().enumerate() {
-        let (true, Some(look)) = (entry.is_usable(), &entry.look) else { continue };
+        let (true, None, Some(look)) = (entry.is_usable(), &entry.probe, &entry.look) else { continue };
         let (Some(identity), Some(manifest)) = (look.identity, &look.manifest) else { continue };
         indices.push(index);
         jobs.push(Job { path: look.real_path.clone(), identity, id: manifest.id.clone() });

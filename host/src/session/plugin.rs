@@ -80,7 +80,16 @@ fn chosen(entry: &Entry) -> Option<Chosen> {
 ///
 /// [`ChooseError`].
 pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError> {
-    let survey = look(options, config, None);
+    let listed = look(options, config, None);
+    let usable: Vec<&str> = listed.usable().filter_map(Entry::id).collect();
+    // One file needs no question. Of two with one id, the first may be broken.
+    let ask = match (&config.mining.provider, &usable[..]) {
+        (Some(id), _) => listed.is_contested(id),
+        (None, []) => return Err(ChooseError::None),
+        (None, [only]) => listed.is_contested(only),
+        (None, _) => true,
+    };
+    let survey = if ask { look(options, config, Some(probe_options(config))) } else { listed };
     if let Some(id) = &config.mining.provider {
         let Some(entry) = survey.find(id) else {
             let known = survey.usable().filter_map(Entry::id).map(|id| format!("`{id}`")).collect();
@@ -95,23 +104,12 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
             None => chosen(entry).ok_or(ChooseError::None),
         };
     }
-    let usable: Vec<&Entry> = survey.usable().collect();
-    if let [only] = usable.as_slice() {
-        return chosen(only).ok_or(ChooseError::None);
+    if !ask {
+        return survey.usable().find_map(chosen).ok_or(ChooseError::None);
     }
-    if usable.is_empty() {
-        return Err(ChooseError::None);
-    }
-    let machine = hardware::Options { drivers: hardware::Drivers::Skip, ..hardware::Options::default() };
-    let probe = ProbeOptions {
-        timeout: config.plugins.probe_timeout,
-        model: config.mining.model.clone().unwrap_or_default(),
-        ..ProbeOptions::new(hardware::inspect(&machine).info)
-    };
-    let probed = look(options, config, Some(probe));
     let mut best: Option<(f64, &Entry)> = None;
     let mut reasons = Vec::new();
-    for entry in probed.usable() {
+    for entry in survey.usable() {
         let Some(capabilities) = entry.capabilities() else { continue };
         if !capabilities.supported {
             let why = capabilities.reason.as_deref().unwrap_or("it gives no reason");
@@ -127,6 +125,15 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
     match best {
         Some((_, entry)) => chosen(entry).ok_or(ChooseError::None),
         None => Err(ChooseError::Unsupported { reasons }),
+    }
+}
+
+fn probe_options(config: &Config) -> ProbeOptions {
+    let machine = hardware::Options { drivers: hardware::Drivers::Skip, ..hardware::Options::default() };
+    ProbeOptions {
+        timeout: config.plugins.probe_timeout,
+        model: config.mining.model.clone().unwrap_or_default(),
+        ..ProbeOptions::new(hardware::inspect(&machine).info)
     }
 }
 

@@ -6,7 +6,7 @@ use pearlbed_plugin_api::Permission;
 
 use super::super::{Facts, Verdict};
 use crate::config::nearest;
-use crate::plugins::{Entry, FolderState, Survey};
+use crate::plugins::{Entry, FolderState, Reason, Survey};
 use crate::text::{duration, hashrate, printable, printable_os, printable_path};
 
 /// The folders of the search path.
@@ -219,7 +219,15 @@ pub fn choice(facts: &Facts) -> Vec<Verdict> {
     vec![match facts.chosen_provider() {
         Some(chosen) => the_chosen_one(survey, chosen, &able),
         None if able.is_empty() => {
-            let fix = if survey.usable().next().is_some() {
+            let unasked =
+                survey.entries.iter().filter(|entry| entry.skipped().is_some_and(Reason::is_unasked)).count();
+            if unasked > 0 {
+                return vec![Verdict::warn(
+                    format!("whether a provider can mine here is not known: {unasked} could not be asked"),
+                    "`pearlbed plugins inspect` asks one alone; take away the plugins that hang",
+                )];
+            }
+            let fix = if survey.entries.iter().any(|entry| entry.look.is_some()) {
                 "do what one of the reasons above asks for, or put a plugin for this machine into the folder"
                     .into()
             } else {
@@ -244,6 +252,10 @@ fn the_chosen_one(survey: &Survey, chosen: &str, able: &[&str]) -> Verdict {
         Some(entry) if entry.is_usable() => Verdict::fail(
             format!("the configured provider `{shown}` cannot mine here"),
             format!("do what its reason asks for{instead}"),
+        ),
+        Some(entry) if entry.skipped().is_some_and(Reason::is_unasked) => Verdict::warn(
+            format!("the configured provider `{shown}` could not be asked"),
+            format!("`pearlbed plugins inspect {shown}` asks it alone; take away the plugins that hang"),
         ),
         Some(_) => Verdict::fail(
             format!("the plugin of the configured provider `{shown}` is skipped"),

@@ -10,8 +10,10 @@ use rustix::net::RecvFlags;
 use super::super::reason::Reason;
 use super::serve::{PRIORITY, plausible};
 use super::wire::{Event, Message, PACKET_BYTES_MAX, Request};
-use super::words::{MEMORY_BYTES, REPORT, check, count, cut, explain_ending, overdrawn, with_attempts};
-use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes};
+use super::words::{
+    MEMORY_BYTES, REPORT, check, count, cut, explain_ending, overdrawn, timed_out, with_attempts,
+};
+use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes, no_time_left};
 use crate::sandbox::{self, Command, Confined, Ending, Limits, Policy, Reading};
 use crate::text;
 
@@ -37,6 +39,17 @@ pub enum Fate {
     Retires,
     /// It died.
     Died,
+    /// It is replaced, and its plugin tried again when the others have had their turn.
+    PutAside,
+}
+
+/// What to do about a plugin that is slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSlow {
+    /// Wait for it.
+    GoOn,
+    /// Let others have their turn first.
+    PutAside,
 }
 
 /// A running child.
@@ -58,6 +71,8 @@ struct Progress {
     lowered: bool,
     /// It used more memory than a probe may, past the limits that the kernel holds.
     overdrawn: bool,
+    /// It was slow while others had not had their turn.
+    put_aside: bool,
 }
 
 impl Progress {
@@ -102,12 +117,21 @@ impl Child {
         Ok(Self { confined, served: 0 })
     }
 
-    /// Asks it about one plugin. `on_slow` is called once, if the plugin is slow.
-    pub fn probe(&mut self, job: &Job, options: &ProbeOptions, on_slow: &mut dyn FnMut()) -> (Probe, Fate) {
+    /// Asks it about one plugin. `on_slow` is called once, if the plugin is slow; all plugins have had their chance since
+    /// `begun`.
+    pub fn probe(
+        &mut self,
+        job: &Job,
+        options: &ProbeOptions,
+        begun: Instant,
+        on_slow: &mut dyn FnMut() -> OnSlow,
+    ) -> (Probe, Fate) {
         self.served += 1;
         let started = Instant::now();
         let own_deadline = started + options.timeout;
         let deadline = options.deadline.map_or(own_deadline, |all| all.min(own_deadline));
+        // What it can be held to: a plugin that comes late, because others were slow, has less than that.
+        let share = deadline.saturating_duration_since(begun).min(options.timeout);
         let nonce = nonce();
         let request = Request {
             nonce: nonce.clone(),
@@ -122,6 +146,7 @@ impl Child {
         // A child that has gone already is described by its ending.
         let _ = self.confined.send(&request);
         let ending = self.follow(&nonce, &mut progress, started, deadline, on_slow);
+        let memory = self.confined.memory_bytes();
         let waited = started.elapsed();
         let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
         let cut_off = ending.is_none() && progress.done.is_none();
@@ -136,6 +161,7 @@ impl Child {
         let (stdout, stderr) = (self.confined.stdout.take(), self.confined.stderr.take());
         let impurities = self.impurities(&mut progress, ending);
         let fate = match (&progress.done, ending) {
+            _ if progress.put_aside => Fate::PutAside,
             (Some((changes, threads)), None)
                 if changes.is_empty() && *threads <= 1 && progress.forged == 0 && !progress.lowered =>
             {
@@ -152,14 +178,8 @@ impl Child {
                 None if is_stopped => {
                     Reason::new("stopped", format!("it stopped its own process {phase}"), REPORT)
                 }
-                None => Reason::new(
-                    "timed-out",
-                    format!(
-                        "it did not answer within {} {phase}",
-                        text::duration(waited.min(options.timeout))
-                    ),
-                    "report it to its author; `--probe-timeout` gives it longer",
-                ),
+                None if waited < share * 3 / 4 => no_time_left(),
+                None => timed_out(waited.min(options.timeout), phase, memory),
             };
             Err(with_attempts(reason, &impurities))
         });
@@ -179,7 +199,7 @@ impl Child {
         progress: &mut Progress,
         started: Instant,
         deadline: Instant,
-        on_slow: &mut dyn FnMut(),
+        on_slow: &mut dyn FnMut() -> OnSlow,
     ) -> Option<Ending> {
         let (slow_at, hog_at) = (started + SLOW, started + HOG);
         let mut look_at_memory = started + MEMORY_LOOK;
@@ -199,7 +219,10 @@ impl Child {
             }
             if !is_slow && now >= slow_at {
                 is_slow = true;
-                on_slow();
+                if on_slow() == OnSlow::PutAside {
+                    progress.put_aside = true;
+                    return None;
+                }
             }
             if !progress.lowered && now >= hog_at {
                 progress.lowered = true;

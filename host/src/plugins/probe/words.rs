@@ -1,5 +1,7 @@
 //! Answers and ends in words: what is no answer, and why there is none.
 
+use std::time::Duration;
+
 use pearlbed_plugin_api::MiningCapabilities;
 
 use super::super::reason::Reason;
@@ -67,6 +69,21 @@ pub fn explain_ending(ending: Ending, phase: &str, stderr: &Captured) -> Reason 
         }
         _ => Reason::new("crashed", format!("it crashed {phase}: {ending}{said}"), REPORT),
     }
+}
+
+/// No answer in the time that it had; `memory` is what it had taken by then.
+pub fn timed_out(time: Duration, phase: &str, memory: u64) -> Reason {
+    let time = text::duration(time);
+    let hoard = match memory {
+        // Filling the memory takes its time, too, on a machine that has much to do.
+        hoard if hoard > MEMORY_BYTES / 4 => format!(", and had taken {} of memory", text::bytes(hoard)),
+        _ => String::new(),
+    };
+    Reason::new(
+        "timed-out",
+        format!("it did not answer within {time} {phase}{hoard}"),
+        "report it to its author; `--probe-timeout` gives it longer",
+    )
 }
 
 /// Memory of a kind that no limit of the kernel counts.
