@@ -91,7 +91,7 @@ pub enum BenchError {
     Provider(String),
     #[error("the provider `{id}` speaks no certificate version that this build can verify")]
     Certificate { id: String },
-    #[error("the provider did no work in {} s", .0.as_secs_f32())]
+    #[error("the provider did no work in {}", crate::text::duration(*.0))]
     NoWork(Duration),
     #[error("the provider found {found} of {wanted} proofs and then none for {} s", patience.as_secs())]
     NoProofs { found: u64, wanted: u64, patience: Duration },
@@ -103,7 +103,11 @@ impl Explain for BenchError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Choose(err) => err.hint(),
-            Self::Provider(_) => Some("`pearlbed plugins inspect <id>` shows what it can do here".into()),
+            Self::Provider(_) => Some(
+                "its documentation says which `--extra` it takes; `pearlbed plugins inspect` asks it what it can do here"
+                    .into(),
+            ),
+            Self::NoWork(_) => Some("give it longer with `--seconds`, or a smaller shape".into()),
             _ => None,
         }
     }

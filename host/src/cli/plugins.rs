@@ -289,7 +289,7 @@ enum Chosen {
     Skipped(Box<Entry>),
 }
 
-/// The file that the argument means: an id of the search path, else a path.
+/// The file that the argument means: an id of the search path, else a path, else a file's name there.
 fn chosen(args: &Inspect, context: &Context) -> Result<Chosen, Error> {
     let wanted = &args.plugin;
     let is_path = wanted.components().count() > 1 || wanted.extension().is_some() || wanted.is_absolute();
@@ -300,7 +300,18 @@ fn chosen(args: &Inspect, context: &Context) -> Result<Chosen, Error> {
     if let Some(entry) = wanted.to_str().filter(|_| !is_path).and_then(|id| found.find(id)) {
         return Ok(Chosen::File(entry.path.clone()));
     }
-    if is_path || wanted.symlink_metadata().is_ok() {
+    // The name that lists show a file by, where there is none of that name here.
+    let is_here = wanted.symlink_metadata().is_ok();
+    if !is_here && wanted.components().count() == 1 {
+        let named = |entry: &&Entry| entry.path.file_name() == Some(wanted.as_os_str());
+        if let Some(entry) = found.entries.iter().find(named) {
+            return Ok(match entry.skipped() {
+                Some(reason) if reason.code.starts_with("same-") => Chosen::Skipped(Box::new(entry.clone())),
+                _ => Chosen::File(entry.path.clone()),
+            });
+        }
+    }
+    if is_path || is_here {
         let absolute = std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone());
         let known = found.entries.into_iter().find(|entry| entry.path == absolute);
         return Ok(match known {
