@@ -6,10 +6,10 @@
 //! ```
 //!
 //! Each window is one job whose target nobody reaches, so that all of the work is done and none of it is handed in.
-//! Right before and right after it, while the provider idles, [`limit`] tells what the processor could do at most; and
-//! within it too, for two thousandths of the time, because clocks and a virtual machine's neighbours change. A window's
-//! limit is the median of all these looks. The ratio of both is taken per second of processor time, which stays the same
-//! when another program takes half the machine. The hashrate itself is by the wall clock, as in a session.
+//! Right before and right after it, while the provider idles, [`limit`] tells what the processor could do at most; the
+//! ratio of both is taken per second of processor time, which stays the same when another program takes half the machine.
+//! Clocks change within a window, and a virtual machine's neighbours come and go: for two thousandths of the time the same
+//! is measured within it, beside the provider, and told apart. The hashrate itself is by the wall clock, as in a session.
 //!
 //! With an easy target instead, the proofs that the provider finds are checked with the verifier that a session uses.
 //!
@@ -172,7 +172,7 @@ async fn measure(
         report.proofs = Some(verify_proofs(&mut subject, &mut jobs, wanted, watch).await?);
     }
     let scheme = limit::scheme_for(details.get("kernel").and_then(serde_json::Value::as_str));
-    let threads = report.threads;
+    let threads = report.threads_at_once();
     let limit = || scheme.map(|scheme| limit::measure(scheme, threads, LIMIT_TIME)).unwrap_or_default();
     let mut windows = Vec::new();
     let before = subject.details(PATIENCE).await?;
@@ -182,7 +182,8 @@ async fn measure(
         let window = one_window(&mut subject, &mut jobs, plan.window).await?;
         let during = beside.map(limit::Beside::finish).unwrap_or_default();
         let limit_after = limit();
-        let window = Window { limit: during.with([&limit_before, &limit_after]).median(), ..window };
+        let around = Looks::default().with([&limit_before, &limit_after]);
+        let window = Window { limit: around.median(), limit_within: during.median(), ..window };
         watch(Event::Window(&window));
         windows.push(window);
         limit_before = limit_after;
@@ -239,7 +240,7 @@ async fn one_window(subject: &mut Subject, jobs: &mut Jobs, length: Duration) ->
     if hashes == 0 {
         return Err(BenchError::NoWork(took));
     }
-    Ok(Window { hashes, took, processor, limit: None })
+    Ok(Window { hashes, took, processor, limit: None, limit_within: None })
 }
 
 /// Finds `wanted` proofs and checks each.

@@ -18,8 +18,10 @@ pub struct Window {
     pub took: Duration,
     /// Processor time of the provider's process, where the system tells.
     pub processor: Option<Duration>,
-    /// The limit around it, in hashes per second of one thread's processor time.
+    /// The limit right before and after it, in hashes per second of one thread's processor time.
     pub limit: Option<f64>,
+    /// The limit as it was within the window, beside the provider.
+    pub limit_within: Option<f64>,
 }
 
 impl Window {
@@ -37,6 +39,11 @@ impl Window {
     /// What it reached of the limit.
     pub fn ratio(&self) -> Option<f64> {
         Some(self.processor_rate()? / self.limit?)
+    }
+
+    /// What it reached of the limit within it.
+    pub fn ratio_within(&self) -> Option<f64> {
+        Some(self.processor_rate()? / self.limit_within?)
     }
 }
 
@@ -83,7 +90,8 @@ pub struct Report {
     pub hashrate_max: Option<f64>,
     /// Each window in order.
     pub windows: Vec<WindowReport>,
-    /// What `threads` threads could do at most: median over the windows; null where no limit is known.
+    /// What `threads` threads, or as many as the machine has processors for, could do at most, as measured before and
+    /// after each window: the median; null where no limit is known.
     pub peak: Option<f64>,
     /// The instruction scheme of the limit.
     pub peak_scheme: Option<String>,
@@ -91,6 +99,12 @@ pub struct Report {
     pub peak_ratio: Option<f64>,
     /// Lower and upper quartile of the windows' ratios.
     pub peak_ratio_quartiles: Option<[f64; 2]>,
+    /// The same limit as measured within the windows, beside the provider.
+    pub peak_within: Option<f64>,
+    /// Median of the windows' ratios to it.
+    pub peak_within_ratio: Option<f64>,
+    /// Lower and upper quartile of these.
+    pub peak_within_ratio_quartiles: Option<[f64; 2]>,
     /// Share of the provider's time that went to each part, as it tells them; null where it does not.
     pub split: Option<BTreeMap<String, f64>>,
     /// Memory of the provider's process at the end of the last window.
@@ -108,10 +122,14 @@ pub struct WindowReport {
     pub hashrate: f64,
     /// Processor seconds of the provider's process.
     pub processor_seconds: Option<f64>,
-    /// The limit of all threads around it.
+    /// The limit of all threads before and after it.
     pub peak: Option<f64>,
-    /// What it reached of the limit.
+    /// What it reached of that limit.
     pub ratio: Option<f64>,
+    /// The limit of all threads within it.
+    pub peak_within: Option<f64>,
+    /// What it reached of that limit.
+    pub ratio_within: Option<f64>,
 }
 
 impl Report {
@@ -136,10 +154,18 @@ impl Report {
             peak_scheme: None,
             peak_ratio: None,
             peak_ratio_quartiles: None,
+            peak_within: None,
+            peak_within_ratio: None,
+            peak_within_ratio_quartiles: None,
             split: None,
             memory_bytes: None,
             proofs: None,
         }
+    }
+
+    /// Threads that can run at once.
+    pub(super) fn threads_at_once(&self) -> usize {
+        self.threads.min(std::thread::available_parallelism().map_or(usize::MAX, std::num::NonZero::get))
     }
 
     /// Adds what the windows gave; `before` and `after` are the provider's details around them.
@@ -150,15 +176,20 @@ impl Report {
         before: &Value,
         after: &Value,
     ) {
-        let threads = self.threads as f64;
+        let threads = self.threads_at_once() as f64;
         let rates = sorted(windows.iter().map(Window::hashrate));
         let ratios = sorted(windows.iter().filter_map(Window::ratio));
+        let within = sorted(windows.iter().filter_map(Window::ratio_within));
         self.hashrate = quantile(&rates, 0.5);
         (self.hashrate_min, self.hashrate_max) = (rates.first().copied(), rates.last().copied());
         self.peak = median(windows.iter().filter_map(|window| window.limit)).map(|peak| peak * threads);
         self.peak_scheme = self.peak.and(scheme).map(str::to_owned);
         self.peak_ratio = quantile(&ratios, 0.5);
-        self.peak_ratio_quartiles = quantile(&ratios, 0.25).zip(quantile(&ratios, 0.75)).map(|(a, b)| [a, b]);
+        self.peak_ratio_quartiles = quartiles(&ratios);
+        self.peak_within =
+            median(windows.iter().filter_map(|window| window.limit_within)).map(|peak| peak * threads);
+        self.peak_within_ratio = quantile(&within, 0.5);
+        self.peak_within_ratio_quartiles = quartiles(&within);
         self.windows = windows
             .iter()
             .map(|window| WindowReport {
@@ -167,6 +198,8 @@ impl Report {
                 processor_seconds: window.processor.map(|time| time.as_secs_f64()),
                 peak: window.limit.map(|limit| limit * threads),
                 ratio: window.ratio(),
+                peak_within: window.limit_within.map(|limit| limit * threads),
+                ratio_within: window.ratio_within(),
             })
             .collect();
         self.split = if windows.is_empty() { None } else { split(before, after) };
@@ -198,6 +231,10 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     quantile(&sorted(values.into_iter()), 0.5)
 }
 
+fn quartiles(sorted: &[f64]) -> Option<[f64; 2]> {
+    quantile(sorted, 0.25).zip(quantile(sorted, 0.75)).map(|(low, high)| [low, high])
+}
+
 /// The value below which `share` of the sorted values lie, between two neighbours where it falls between them.
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let at = sorted.len().checked_sub(1)? as f64 * share;
@@ -226,8 +263,9 @@ mod tests {
             took: Duration::from_secs(4),
             processor: Some(Duration::from_secs(2)),
             limit: Some(500.0),
+            limit_within: Some(400.0),
         };
-        assert_eq!((window.hashrate(), window.ratio()), (200.0, Some(0.8)));
+        assert_eq!((window.hashrate(), window.ratio(), window.ratio_within()), (200.0, Some(0.8), Some(1.0)));
         assert_eq!(Window { processor: None, ..window.clone() }.ratio(), None);
         assert_eq!(Window { limit: None, ..window }.ratio(), None);
     }

@@ -14,8 +14,8 @@ use crate::text;
 /// Measure a provider on work that cannot be solved, against the limit of the processor
 ///
 /// The provider runs confined, as in a session. Windows of up to ten seconds alternate with a loop that touches nothing
-/// but registers, run while the provider idles: what it reaches of that is the ratio, by processor time. Nothing is
-/// handed in anywhere.
+/// but registers, run while the provider idles: what it reaches of that is the ratio, by processor time. For moments the
+/// loop runs within the windows, too, since clocks and neighbours change. Nothing is handed in anywhere.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -133,10 +133,17 @@ fn answer(report: &Report, width: usize) -> String {
         line("limit", &format!("{} ({scheme} on registers alone, {threads})", text::hashrate(peak)));
     }
     if let Some(ratio) = report.peak_ratio {
-        let quartiles = report.peak_ratio_quartiles.map_or(String::new(), |[low, high]| {
-            format!(" (quartiles {:.1} to {:.1})", low * 100.0, high * 100.0)
-        });
-        line("ratio", &format!("{} of the limit, by processor time{quartiles}", percent(ratio)));
+        let quartiles = |quartiles: Option<[f64; 2]>| {
+            quartiles.map_or(String::new(), |[low, high]| {
+                format!(" (quartiles {:.1} to {:.1})", low * 100.0, high * 100.0)
+            })
+        };
+        let of_windows = quartiles(report.peak_ratio_quartiles);
+        line("ratio", &format!("{} of the limit, by processor time{of_windows}", percent(ratio)));
+        if let Some(ratio) = report.peak_within_ratio {
+            let of_windows = quartiles(report.peak_within_ratio_quartiles);
+            line("", &format!("{} of the limit as it was meanwhile{of_windows}", percent(ratio)));
+        }
     }
     if let Some(split) = &report.split {
         let mut parts: Vec<_> = split.iter().collect();
