@@ -65,17 +65,29 @@ impl MiningProvider for CpuPearl {
         host.log(
             LogLevel::Info,
             &format!(
-                "kernel {}, {workers} threads, shape {shape}, {} MiB of memory",
+                "kernel {}, {workers} thread{}, shape {shape}, {} MiB for matrices",
                 shape.kernel.name(),
+                if workers == 1 { "" } else { "s" },
                 shape.memory_bytes().div_ceil(1 << 20),
             ),
         );
-        let session = Arc::new(Session::new(shape, workers, settings.cpu_percent.unwrap_or(100), host));
         let pin = match settings.pin {
             Pin::Free => Vec::new(),
             Pin::InOrder => worker::processors(),
-            Pin::To(processors) => processors,
+            Pin::To(processors) => {
+                let usable = worker::processors();
+                if let Some(other) = processors.iter().find(|cpu| !usable.contains(cpu)) {
+                    let usable: Vec<_> = usable.iter().map(usize::to_string).collect();
+                    return Err(format!(
+                        "[mining.extra] pin: processor {other} is none of this process's: {}",
+                        usable.join(", ")
+                    )
+                    .into());
+                }
+                processors
+            }
         };
+        let session = Arc::new(Session::new(shape, workers, settings.cpu_percent.unwrap_or(100), host));
         let threads =
             worker::spawn(&session, &pin).map_err(|err| format!("a thread could not be started: {err}"))?;
         *running = Some(Running { session, threads, fold_share });

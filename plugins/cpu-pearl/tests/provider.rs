@@ -136,7 +136,7 @@ fn jobs_of_every_certificate_are_mined_and_every_proof_holds_across_changes() {
         };
         verify::verify_canonical(&job, proof).unwrap_or_else(|err| panic!("job {id}: {err}"));
     }
-    assert!(state.log[0].contains("MiB of memory"), "{:?}", state.log);
+    assert!(state.log[0].contains("MiB for matrices"), "{:?}", state.log);
 }
 
 #[test]
@@ -169,35 +169,43 @@ fn a_stale_job_is_dropped_at_once_and_nothing_goes_on() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_thread_spends_less_than_20_ms_on_a_job_that_has_become_stale() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     // The shape that people mine with: large enough for every step of a round to be met.
     let (provider, host) = start(json!({"threads": 2}));
-    // Processor time, so that other programs do not count; what a thread is at when the job ends is booked after it.
-    let spent = || {
-        let split = provider.stats().unwrap().details["split"].clone();
-        split.as_object().unwrap().values().filter_map(serde_json::Value::as_f64).sum::<f64>()
+    // Processor time, so that other programs do not count: that of each thread, from the system.
+    let spent = || -> Vec<Duration> {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap();
+        let paths = threads.map(|thread| thread.unwrap().path());
+        let own = |path: &std::path::PathBuf| {
+            std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with("pearl-cpu-"))
+        };
+        let mut paths: Vec<_> = paths.filter(own).collect();
+        paths.sort();
+        let on_processor = |path: &std::path::PathBuf| {
+            let schedstat = std::fs::read_to_string(path.join("schedstat")).unwrap();
+            Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
+        };
+        paths.iter().map(on_processor).collect()
     };
-    let mut most = 0.0f64;
+    let mut most = Duration::ZERO;
     for id in 1..=20 {
         host.offer(id, 3, 200);
         host.wait("the job to be taken", |state| state.taken == id);
         // From the first step of a new B to the middle of the second product.
         std::thread::sleep(Duration::from_millis(id * 7 % 100));
-        let before = spent();
         host.current.store(0, Ordering::Relaxed);
-        let mut after = spent();
-        for _ in 0..20 {
-            std::thread::sleep(Duration::from_millis(60));
-            let before = std::mem::replace(&mut after, spent());
-            if after <= before {
-                break;
-            }
+        let before = spent();
+        // On a busy machine a thread may not have had its turn for long.
+        std::thread::sleep(Duration::from_millis(300));
+        for (before, after) in before.iter().zip(spent()) {
+            most = most.max(after - *before);
         }
-        most = most.max(after - before);
     }
-    println!("at most {:.1} ms of both threads together", most * 1e3);
-    assert!(most < 2.0 * 0.020, "{:.1} ms were spent on a stale job", most * 1e3);
+    println!("at most {most:?} of a thread");
+    assert!(spent().iter().all(|time| !time.is_zero()), "this system tells no processor time of threads");
+    assert!(most < Duration::from_millis(20), "a thread spent {most:?} on a stale job");
     provider.stop().unwrap();
 }
 
@@ -283,6 +291,7 @@ fn settings_that_break_a_rule_are_refused_with_its_name() {
         (json!({"threads": -1}), "threads = -1"),
         (json!({"cpu_percent": 0}), "cpu_percent = 0"),
         (json!({"pin": "all"}), "pin"),
+        (json!({"pin": [1023]}), "processor 1023 is none of this process's: "),
         (json!({"kernel": "abacus"}), "`abacus` does not exist"),
         (json!({"colour": "red"}), "no setting `colour`; there are m, n, k"),
     ] {
