@@ -234,6 +234,17 @@ fn a_wrong_command_line_is_told_on_stderr_with_status_2() {
         assert_eq!(text(&output.stdout), "");
         assert!(text(&output.stderr).starts_with("error: "), "{output:?}");
     }
+    // What a value must be is folded, and no parser's own words.
+    for (arguments, wanted) in [
+        (&["doctor", "--probe-timeout", "banana"][..], "500ms"),
+        (&["plugins", "inspect", "x", "--probe-timeout", "-5"], "500ms"),
+        (&["bench", "--seconds", "-1"], "write a whole number"),
+    ] {
+        let output = Home::new().run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains(wanted), "{output:?}");
+        assert!(text(&output.stderr).lines().all(|line| line.chars().count() <= 80), "{output:?}");
+    }
 }
 
 #[test]

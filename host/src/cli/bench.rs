@@ -29,11 +29,13 @@ pub struct Args {
     provider: Option<String>,
 
     /// Measure so long in all, in windows of ten seconds
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86400))]
+    #[arg(long, value_name = "N", default_value_t = 30, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u64).range(0..=86400))]
     seconds: u64,
 
     /// Find N proofs at an easy target and check each with the verifier, before anything is measured
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     verify: Option<u64>,
 
     /// A setting of the provider's, over [mining.extra] of the configuration (repeatable)

@@ -46,7 +46,7 @@ pub struct Args {
     plugins: PluginDirs,
 
     /// How long one plugin may take to answer, such as 500ms or 5s [default: as configured, else 2s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, allow_negative_numbers = true, value_name = "TIME", value_parser = parse_duration)]
     probe_timeout: Option<Duration>,
 }
 

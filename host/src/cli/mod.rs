@@ -166,7 +166,13 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args: Vec<_> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(err) => return answer_without_command(&err, args.len()),
+        Err(err) => {
+            if let Some(err) = wrong_value(&err) {
+                Context::of_process(&Global::default()).report(&err);
+                return err.exit();
+            }
+            return answer_without_command(&err, args.len());
+        }
     };
     let context = Context::of_process(&cli.global);
     crate::panic::install(cli.command.name(), context.home().ok().map(|home| home.runtime_dir()));
@@ -177,6 +183,25 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             err.exit()
         }
     }
+}
+
+/// A value that its option does not take, in a sentence that is folded like any other; `None` for any other error.
+fn wrong_value(err: &clap::Error) -> Option<Error> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if err.kind() != ErrorKind::ValueValidation {
+        return None;
+    }
+    let text = |kind| match err.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (option, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+    let why = std::error::Error::source(err)?;
+    let why = match why.is::<std::num::ParseIntError>() {
+        true => "write a whole number".to_owned(),
+        false => why.to_string(),
+    };
+    Some(Error::usage(format!("`{value}` is no value for `{option}`: {why}")))
 }
 
 /// Prints what clap has to say: help and version on stdout, a wrong command line on stderr.

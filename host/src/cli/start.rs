@@ -40,7 +40,8 @@ pub struct Args {
     foreground: bool,
 
     /// Wait at most this long for the first job; the session goes on trying
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, conflicts_with = "foreground")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, conflicts_with = "foreground",
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait: u64,
 
     #[command(flatten)]
