@@ -248,4 +248,121 @@ mod tests {
         }
         assert_eq!(ledger.unclaimed.len(), UNCLAIMED_MAX);
     }
+
+    #[test]
+    fn what_the_verifier_refuses_is_counted_by_stage_and_never_submitted() {
+        let mut ledger = Ledger::default();
+        for stage in ["shape", "difficulty", "shape"] {
+            ledger.found();
+            ledger.refused(stage);
+        }
+        assert_eq!(ledger.refused_in_a_row(), 3);
+        ledger.found();
+        ledger.verified(id(1), 10.0);
+        assert_eq!(ledger.refused_in_a_row(), 0, "one that passes ends the row");
+        ledger.found();
+        ledger.refused("difficulty");
+        let report = ledger.report(1);
+        assert_eq!((ledger.refused_in_a_row(), report.refused), (1, 4));
+        assert_eq!(
+            report.refused_by,
+            BTreeMap::from([("shape".to_owned(), 2), ("difficulty".to_owned(), 2)])
+        );
+        assert_eq!((report.found, report.verified, report.submitted, report.pending), (5, 1, 0, 1));
+    }
+
+    #[test]
+    fn stale_before_leaving_and_stale_after_are_one_number_and_only_the_latter_was_submitted() {
+        let mut ledger = Ledger::default();
+        ledger.stale_before_leaving();
+        ledger.verified(id(1), 10.0);
+        ledger.verified(id(2), 10.0);
+        let stale = ProofState::Stale { reason: String::new() };
+        // The first was with the gateway, the second never left.
+        ledger.moved(&id(1), &ProofState::HandedOver { attempt: 1 });
+        ledger.moved(&id(1), &stale);
+        ledger.moved(&id(2), &stale);
+        let report = ledger.report(0);
+        assert_eq!((report.stale, report.submitted, report.accepted), (3, 1, 0));
+    }
+
+    #[test]
+    fn a_proof_that_nobody_can_follow_is_untraced_and_the_verifier_has_the_last_word() {
+        let mut ledger = Ledger::default();
+        ledger.verified(id(1), 10.0);
+        ledger.moved(&id(1), &ProofState::HandedOver { attempt: 1 });
+        assert!(ledger.is_traced());
+        ledger.moved(&id(1), &ProofState::Untraced { reason: String::new() });
+        assert!(!ledger.is_traced());
+        let report = ledger.report(0);
+        assert_eq!((report.untraced, report.submitted, report.accepted, report.rejected), (1, 1, 0, 0));
+    }
+
+    #[test]
+    fn work_counts_as_accepted_while_its_block_stands_and_once_however_often_that_is_told() {
+        let mut ledger = Ledger::default();
+        ledger.verified(id(1), 10.0);
+        ledger.verified(id(2), 5.0);
+        for _ in 0..3 {
+            ledger.moved(&id(1), &in_block());
+        }
+        ledger.moved(&id(2), &in_block());
+        assert_eq!((ledger.accepted_work().hashes(), ledger.accepted_work().proofs()), (15.0, 2));
+        // A reorganisation takes the first block away; the gateway tries the proof again, and it is a block again.
+        ledger.moved(&id(1), &ProofState::HandedOver { attempt: 2 });
+        assert_eq!((ledger.accepted_work().hashes(), ledger.report(0).accepted), (5.0, 1));
+        ledger.moved(&id(1), &in_block());
+        assert_eq!((ledger.accepted_work().hashes(), ledger.report(0).accepted), (15.0, 2));
+        assert_eq!((ledger.verified_work().hashes(), ledger.report(0).submitted), (15.0, 2));
+    }
+
+    #[test]
+    fn a_settled_proof_is_followed_no_longer_and_later_news_of_it_changes_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.verified(id(1), 10.0);
+        let confirmed = ProofState::Confirmed { hash: "aa".into(), height: 7, confirmations: 6 };
+        assert!(ledger.moved(&id(1), &confirmed));
+        let before = ledger.report(0);
+        assert!(!ledger.moved(&id(1), &ProofState::Rejected { reason: String::new() }));
+        assert_eq!(ledger.report(0), before);
+        assert!(ledger.followed.is_empty());
+    }
+
+    #[test]
+    fn proofs_in_young_blocks_make_room_for_new_ones_and_stay_counted() {
+        let mut ledger = Ledger::default();
+        let many = |number: usize| {
+            let mut found = FoundProof {
+                job: WorkJob {
+                    header: [0; 76],
+                    target: [1; 32],
+                    certificate_version: 3,
+                    rank_penalty: true,
+                    height: None,
+                    received: Instant::now(),
+                },
+                proof: number.to_le_bytes().to_vec(),
+                found: SystemTime::UNIX_EPOCH,
+            };
+            found.job.header[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            ProofId::of(&found)
+        };
+        for number in 0..=FOLLOWED_MAX {
+            ledger.verified(many(number), 1.0);
+            ledger.moved(&many(number), &in_block());
+        }
+        assert!(ledger.followed.len() <= FOLLOWED_MAX, "{}", ledger.followed.len());
+        assert_eq!(ledger.report(0).accepted, FOLLOWED_MAX as u64 + 1);
+    }
+
+    #[test]
+    fn hashes_per_proof_follow_the_target_and_none_are_claimed_for_no_target() {
+        let mut target = [0; 32];
+        assert_eq!(hashes_per_proof(&target), None);
+        target[31] = 0x80;
+        assert_eq!(hashes_per_proof(&target), Some(2.0));
+        target = [0; 32];
+        target[0] = 1;
+        assert_eq!(hashes_per_proof(&target), Some(2.0_f64.powi(256)));
+    }
 }
