@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pearlbed::config::{GatewayEndpoint, NodeSection};
 use pearlbed::work::{
     Condition, FoundProof, GatewayConfig, GatewayTiming, ProofId, ProofState, ProofStore, SourceConfig,
-    WorkEvent, WorkHandle, WorkJob, spawn,
+    Trouble, WorkEvent, WorkHandle, WorkJob, spawn,
 };
 use pearlbed_tests::gateway::{Gateway, Mishap};
 use pearlbed_tests::network::Network;
@@ -140,6 +140,19 @@ impl Session {
         let deadline = tokio::time::Instant::now() + time;
         while let Ok(event) = tokio::time::timeout_at(deadline, self.handle.events.recv()).await {
             self.events.push(event.expect("the source runs"));
+        }
+    }
+
+    /// Waits, listening, until the trouble with the node is as wanted.
+    async fn node_trouble(&mut self, wanted: impl Fn(Option<&Trouble>) -> bool) -> Option<Trouble> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let trouble = self.handle.status.borrow().endpoints[1].trouble.clone();
+            if wanted(trouble.as_ref()) {
+                return trouble;
+            }
+            assert!(Instant::now() < deadline, "waited in vain: {trouble:?}");
+            self.pause(Duration::from_millis(20)).await;
         }
     }
 
@@ -562,6 +575,33 @@ fn a_node_that_comes_and_goes_is_a_line_each_time_and_loses_no_proof() {
         node.behave(|behaviour| behaviour.unavailable = false);
         session.state(&id, "in-block").await;
         assert_eq!(kept(home.path()), 0);
+    });
+}
+
+#[test]
+fn a_node_without_templates_or_without_new_blocks_is_in_trouble_though_it_answers() {
+    run(|home| async move {
+        let network = network();
+        let (gateway, node) = (Gateway::tcp(&network), node(&network));
+        node.behave(|behaviour| behaviour.no_template = true);
+        let frozen = Duration::from_millis(900);
+        let timing = GatewayTiming { frozen, ..timing() };
+        let config = GatewayConfig { timing, ..config(&gateway, Some(&node)) };
+        let mut session = Session::start(home.path(), config);
+        session.job().await;
+        let told =
+            |trouble: Option<&Trouble>, what| trouble.is_some_and(|trouble| trouble.text.contains(what));
+        let refused = session.node_trouble(|trouble| told(trouble, "not connected")).await.unwrap();
+        assert!(refused.text.contains("getblocktemplate"), "{refused:?}");
+        assert!(refused.hint.is_some_and(|hint| hint.contains("peers")));
+        assert_eq!(session.handle.status.borrow().endpoints[1].reachable, Some(true));
+        session.pause(frozen * 2).await;
+        // It gives out templates again, and still knows of no new block.
+        node.behave(|behaviour| behaviour.no_template = false);
+        let stale = session.node_trouble(|trouble| told(trouble, "has not seen a new block")).await.unwrap();
+        assert_eq!(stale.since, refused.since, "there was trouble all the time");
+        network.mine_elsewhere(1);
+        session.node_trouble(|trouble| trouble.is_none()).await;
     });
 }
 

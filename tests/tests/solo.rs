@@ -128,6 +128,12 @@ impl Solo {
     }
 }
 
+/// The trouble that the status shows with the address for `purpose`; `null` where there is none.
+fn trouble<'a>(status: &'a Value, purpose: &str) -> &'a Value {
+    let endpoints = status["endpoints"].as_array().unwrap();
+    &endpoints.iter().find(|endpoint| endpoint["purpose"] == purpose).unwrap()["trouble"]
+}
+
 /// Only what would pass the network's own verifier ever leaves the host.
 fn assert_valid(submission: &Submission) {
     assert_eq!(submission.certificate_version, Some(3));
@@ -275,5 +281,73 @@ fn a_fork_stops_the_provider_with_a_sentence_and_mining_resumes_by_itself() {
     solo.network.mine_elsewhere(1);
     let status = solo.accepted(before + 1);
     assert_eq!(status["earning"], true);
+    solo.assert_manners();
+}
+
+#[test]
+fn a_gateway_and_a_node_that_are_not_there_are_in_the_status_with_since_when_and_what_to_do() {
+    // Nothing listens on port 1 of a test machine.
+    let extra = "gateway_port = 1\npearld_rpc_url = \"http://127.0.0.1:1\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"";
+    let bed =
+        Bed::with(extra, &format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\""));
+    let mut command = bed.command(&["start", "--wait", "2", "--plugin-dir", bed.plugins()]);
+    let output = command.env("MY_NODE_PASSWORD", PASSWORD).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let lasting = |status: &Value, purpose| trouble(status, purpose)["since_seconds"].as_f64() >= Some(1.0);
+    let status = bed.wait_for(PATIENCE, |status| lasting(status, "gateway") && lasting(status, "node"));
+    for (purpose, text, hint) in [
+        ("gateway", "cannot be reached: Connection refused", "is the gateway running"),
+        ("node", "failed to reach the node at http://127.0.0.1:1: Connection refused", "is pearld running"),
+    ] {
+        let trouble = trouble(&status, purpose);
+        assert!(trouble["text"].as_str().unwrap().starts_with(text), "{trouble:#}");
+        assert!(trouble["hint"].as_str().unwrap().starts_with(hint), "{trouble:#}");
+        assert!(trouble["since"].as_u64() >= status["started_at"].as_u64(), "{status:#}");
+    }
+    assert_eq!(status["earning"], false);
+    let answer = bed.run(&["status"]);
+    assert_eq!(answer.code, 4);
+    for line in answer.stdout.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    // The log has its own words for it.
+    let (page, _) = answer.stdout.split_once("\nlog ").unwrap();
+    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("trouble gateway, for ") && words.contains("node, for "), "{words}");
+    assert_eq!(words.matches("is the gateway running").count(), 1, "advice is given once: {words}");
+    assert_eq!(words.matches("is pearld running").count(), 1, "{words}");
+}
+
+#[test]
+fn trouble_with_the_node_or_the_gateway_is_shown_while_it_lasts_and_no_longer() {
+    let mut solo = Solo::new();
+    solo.start();
+    let status = solo.accepted(1);
+    assert_eq!((trouble(&status, "gateway"), trouble(&status, "node")), (&Value::Null, &Value::Null));
+
+    // Mining goes on without the node, and says so.
+    solo.node.behave(|behaviour| behaviour.down = true);
+    let status = solo.wait(|status| trouble(status, "node")["since_seconds"].as_f64() >= Some(2.0));
+    assert_eq!((&status["earning"], &status["condition"]), (&true.into(), &"earning".into()), "{status:#}");
+    let answer = solo.bed.run(&["status"]);
+    assert_eq!(answer.code, 0);
+    assert!(answer.stdout.lines().any(|line| line.starts_with("trouble    node, for ")), "{}", answer.stdout);
+    let lasted = trouble(&status, "node")["since_seconds"].as_f64();
+
+    // It comes back and refuses: that is the same trouble in another form.
+    solo.node.behave(|behaviour| (behaviour.down, behaviour.unavailable) = (false, true));
+    let status = solo.wait(|status| trouble(status, "node")["text"].to_string().contains("503"));
+    assert!(trouble(&status, "node")["since_seconds"].as_f64() > lasted, "{status:#}");
+    solo.node.behave(|behaviour| behaviour.unavailable = false);
+    solo.wait(|status| trouble(status, "node").is_null());
+
+    solo.gateway.stop();
+    let status = solo.wait(|status| !trouble(status, "gateway").is_null());
+    assert_eq!(status["earning"], false, "{status:#}");
+    assert!(trouble(&status, "gateway")["hint"].as_str().unwrap().contains("gateway running"), "{status:#}");
+    let accepted = status["proofs"]["accepted"].as_u64().unwrap();
+    solo.gateway.restart();
+    let status = solo.accepted(accepted + 1);
+    assert_eq!(trouble(&status, "gateway"), &Value::Null, "{status:#}");
     solo.assert_manners();
 }

@@ -6,7 +6,7 @@ use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error};
 use crate::exit::Exit;
 use crate::session::look;
-use crate::session::report::{Report, Windows};
+use crate::session::report::{Report, TroubleReport, Windows};
 use crate::session::state::State;
 use crate::text::{columns, duration, hashrate, printable, wrap};
 
@@ -63,7 +63,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
 fn render(report: &Report, width: usize) -> String {
     let mut page = Page { out: String::new(), width };
     page.heading(report);
-    if let Some(hint) = &report.hint {
+    troubles(&mut page, report);
+    // The same advice once: with the trouble, which says more.
+    let said = |hint: &&String| troubled(report).any(|(_, trouble)| trouble.hint.as_ref() == Some(hint));
+    if let Some(hint) = report.hint.as_ref().filter(|hint| !said(hint)) {
         page.row("hint", hint);
     }
     if let Some(provider) = &report.provider {
@@ -91,6 +94,22 @@ fn render(report: &Report, width: usize) -> String {
         page.labelled(if index == 0 { "log" } else { "" }, DIM, &short(line));
     }
     page.out
+}
+
+fn troubled(report: &Report) -> impl Iterator<Item = (&str, &TroubleReport)> {
+    report
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| Some((endpoint.purpose.as_str(), endpoint.trouble.as_ref()?)))
+}
+
+fn troubles(page: &mut Page, report: &Report) {
+    for (index, (purpose, trouble)) in troubled(report).enumerate() {
+        let since = duration(Duration::from_secs_f64(trouble.since_seconds.max(0.0).floor()));
+        let advice = trouble.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let text = format!("{purpose}, for {since}: {}{advice}", trouble.text);
+        page.labelled(if index == 0 { "trouble" } else { "" }, WARN, &text);
+    }
 }
 
 fn running(page: &mut Page, report: &Report) {
@@ -166,6 +185,7 @@ fn running(page: &mut Page, report: &Report) {
         let state = match endpoint.reachable {
             Some(true) => "",
             Some(false) => " (not reachable)",
+            None if endpoint.trouble.is_some() => " (cannot be asked)",
             None => " (not tried yet)",
         };
         let label = if index == 0 { "endpoints" } else { "" };
@@ -330,6 +350,37 @@ mod tests {
             }
             assert!(!plain.contains('\x1b') && plain.contains("\\u{1b}[2J"), "{plain}");
         }
+    }
+
+    #[test]
+    fn trouble_is_told_with_since_when_and_what_to_do_and_its_advice_once() {
+        let trouble = |text: &str, hint: &str| {
+            let (text, hint) = (text.to_owned(), Some(hint.to_owned()));
+            Some(TroubleReport { text, hint, since: 1_700_000_000, since_seconds: 75.9 })
+        };
+        let endpoint = |purpose: &str, trouble| EndpointReport {
+            purpose: purpose.into(),
+            address: "tcp:127.0.0.1:8337".into(),
+            reachable: Some(false),
+            trouble,
+        };
+        let report = Report {
+            hint: Some("start it".into()),
+            endpoints: vec![
+                endpoint("gateway", trouble("cannot be reached", "start it")),
+                endpoint("node", trouble("is away", "look at it")),
+                endpoint("metrics", None),
+            ],
+            ..busy()
+        };
+        let text = anstream::adapter::strip_str(&render(&report, 80)).to_string();
+        let lines: Vec<&str> = text.lines().skip(1).take(3).collect();
+        assert_eq!(lines[0], "trouble    gateway, for 1 m 15 s: cannot be reached; start it");
+        assert_eq!(lines[1], "           node, for 1 m 15 s: is away; look at it");
+        assert!(lines[2].starts_with("provider"), "{text}");
+        let report = Report { hint: Some("something else".into()), ..report };
+        let text = anstream::adapter::strip_str(&render(&report, 80)).to_string();
+        assert!(text.contains("\nhint       something else\n"), "{text}");
     }
 
     #[test]

@@ -206,7 +206,7 @@ pub struct FloodReport {
 }
 
 /// An address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointReport {
     /// What for: `gateway`, `node`, `metrics`, `control`.
     pub purpose: String,
@@ -214,6 +214,22 @@ pub struct EndpointReport {
     pub address: String,
     /// Whether the last exchange worked; nothing before the first.
     pub reachable: Option<bool>,
+    /// What is wrong with it, if anything.
+    #[serde(default)]
+    pub trouble: Option<TroubleReport>,
+}
+
+/// What is wrong with an address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TroubleReport {
+    /// What it is now, in a phrase.
+    pub text: String,
+    /// What to do about it, where there is something.
+    pub hint: Option<String>,
+    /// Unix time since which all has not been well, in seconds.
+    pub since: u64,
+    /// The same as seconds ago, by a clock that nobody sets.
+    pub since_seconds: f64,
 }
 
 /// How a session ended.

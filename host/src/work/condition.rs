@@ -102,6 +102,21 @@ impl Condition {
         }
     }
 
+    /// What is wrong with the peer, in a phrase that stays the same while it lasts.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Healthy | Self::Proving { .. } | Self::Connecting { error: None, .. } => None,
+            Self::Connecting { error: Some(error), .. } => Some(format!("cannot be reached: {error}")),
+            Self::Paused { reason } => Some(format!("has no work on offer: {reason}")),
+            Self::Silent { .. } => Some("takes requests and answers none".to_owned()),
+            Self::FrozenJob { reason, .. } => Some(format!("its job is out of date: {reason}")),
+            Self::RefusingEveryProof { .. } => {
+                Some("takes one proof after the other and none becomes a block".to_owned())
+            }
+            Self::Garbled { reason } => Some(format!("does not speak the protocol: {reason}")),
+        }
+    }
+
     /// What a person can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -23,8 +23,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::endpoint::Found;
 use super::node::{Fate, Node, NodeError};
-use super::{Context, Endpoint, GatewayConfig, Stopped};
+use super::{Condition, Context, Endpoint, GatewayConfig, Stopped, Trouble};
 use crate::config::GatewayEndpoint;
 use crate::explain::Explain as _;
 
@@ -40,6 +41,9 @@ use link::Signal;
 
 /// Reports that wait to be looked at.
 const SIGNALS_MAX: usize = 64;
+
+/// What to do about a node that answers and does not follow the network.
+const STALE_HINT: &str = "see the node's log: it may be without peers, or still loading the chain";
 
 /// The gateway as a work source. Ends when the handle is gone.
 pub(super) async fn run(config: GatewayConfig, context: Context) {
@@ -61,7 +65,8 @@ pub(super) async fn run(config: GatewayConfig, context: Context) {
 /// What the node said in one round of questions.
 struct Answers {
     tip: Result<String, NodeError>,
-    certificate: Option<u32>,
+    /// The certificate version that the next block needs, or why there is no template; only where that was asked.
+    certificate: Option<Result<Option<u32>, NodeError>>,
     fates: Vec<([u8; 76], Fate)>,
 }
 
@@ -70,8 +75,8 @@ struct Client {
     context: Context,
     desk: Desk,
     node: Option<Node>,
-    /// Why the node cannot be asked, as it was last told.
-    node_trouble: Option<String>,
+    gateway_trouble: Option<Trouble>,
+    node_trouble: Option<Trouble>,
     gateway_reachable: Option<bool>,
     node_reachable: Option<bool>,
     submit_backoff: Backoff,
@@ -98,11 +103,11 @@ impl Client {
         let (node, trouble) = match config.node.as_ref().map(Node::new) {
             None => (None, None),
             Some(Ok(node)) => (Some(node), None),
-            Some(Err(err)) => (None, Some(describe(&err))),
+            Some(Err(err)) => (None, Some(found(&err))),
         };
         let mut desk = Desk::new(config.timing.clone(), node.is_some());
         if let Some(trouble) = &trouble {
-            desk.note(format!("the node will not be asked: {trouble}"));
+            desk.note(format!("the node will not be asked: {}", line(trouble)));
         }
         Self {
             submit_backoff: Backoff::new(config.timing.retry),
@@ -111,7 +116,8 @@ impl Client {
             context,
             desk,
             node,
-            node_trouble: trouble,
+            gateway_trouble: None,
+            node_trouble: Trouble::follow(None, trouble, Instant::now()),
             gateway_reachable: None,
             node_reachable: None,
             signals_in,
@@ -174,7 +180,9 @@ impl Client {
         if self.desk.is_curious() {
             self.ask_node();
         }
-        let (condition, endpoints) = (self.desk.condition(now), self.endpoints());
+        let condition = self.desk.condition(now);
+        self.follow_gateway(&condition, now);
+        let endpoints = self.endpoints();
         self.context.status.send_if_modified(|status| {
             let news = status.condition != condition || status.endpoints != endpoints;
             status.condition = condition;
@@ -193,6 +201,16 @@ impl Client {
         });
     }
 
+    fn follow_gateway(&mut self, condition: &Condition, now: Instant) {
+        let hint = condition.hint().map(str::to_owned);
+        let found = condition.trouble().map(|text| (text, hint));
+        let began = match condition {
+            Condition::Silent { since } => *since,
+            _ => now,
+        };
+        self.gateway_trouble = Trouble::follow(self.gateway_trouble.take(), found, began);
+    }
+
     fn endpoints(&self) -> Vec<Endpoint> {
         let mut endpoints = vec![Endpoint {
             purpose: "gateway",
@@ -201,7 +219,7 @@ impl Client {
                 tcp @ GatewayEndpoint::Tcp { .. } => format!("tcp:{tcp}"),
             },
             reachable: self.gateway_reachable,
-            trouble: None,
+            trouble: self.gateway_trouble.clone(),
         }];
         if let Some(node) = &self.config.node {
             endpoints.push(Endpoint {
@@ -270,8 +288,8 @@ impl Client {
                 return answers;
             }
             if wants_template {
-                answers.certificate =
-                    node.template().await.ok().and_then(|template| template.required_certificate);
+                let template = node.template().await;
+                answers.certificate = Some(template.map(|template| template.required_certificate));
             }
             for header in headers {
                 match node.fate(&header).await {
@@ -292,42 +310,63 @@ impl Client {
         for (header, fate) in &answers.fates {
             self.desk.fate(header, fate, now);
         }
-        let trouble = match answers.tip {
-            Ok(tip) => {
-                self.desk.node_tip(block_hash(&tip), now);
-                if let Some(version) = answers.certificate {
-                    self.desk.node_certificate(version);
-                }
-                None
-            }
-            Err(err) => {
+        let reachable = answers.tip.is_ok();
+        let trouble = match (answers.tip, answers.certificate) {
+            (Err(err), _) => {
                 self.desk.node_tip(None, now);
-                Some(describe(&err))
+                Some(found(&err))
+            }
+            (Ok(tip), certificate) => {
+                self.desk.node_tip(block_hash(&tip), now);
+                if let Some(Ok(Some(version))) = &certificate {
+                    self.desk.node_certificate(*version);
+                }
+                match certificate {
+                    Some(Err(err)) => {
+                        let (text, hint) = found(&err);
+                        Some((text, hint.or_else(|| Some(STALE_HINT.to_owned()))))
+                    }
+                    _ if self.desk.is_node_stale(now) => {
+                        let minutes = self.config.timing.frozen.as_secs() / 60;
+                        let text = format!("the node has not seen a new block for more than {minutes} min");
+                        Some((text, Some(STALE_HINT.to_owned())))
+                    }
+                    _ => None,
+                }
             }
         };
-        self.node_reachable = Some(trouble.is_none());
-        if trouble != self.node_trouble {
+        self.node_reachable = Some(reachable);
+        let said = self.node_trouble.as_ref().map(|trouble| &trouble.text);
+        if said != trouble.as_ref().map(|(text, _)| text) {
             match &trouble {
-                Some(trouble) => self.desk.note(format!("the node does not answer: {trouble}")),
+                Some(trouble) if reachable => {
+                    self.desk.note(format!("the node is in trouble: {}", line(trouble)));
+                }
+                Some(trouble) => self.desk.note(format!("the node does not answer: {}", line(trouble))),
                 None => self.desk.note("the node answers again"),
             }
-            self.node_trouble = trouble;
         }
+        self.node_trouble = Trouble::follow(self.node_trouble.take(), trouble, now);
     }
 }
 
-/// An error with its causes and its hint, on one line.
-fn describe(err: &NodeError) -> String {
+/// An error of the node as trouble: with its causes, and what to do.
+fn found(err: &NodeError) -> Found {
     let mut text = err.to_string();
     let mut cause = std::error::Error::source(err);
     while let Some(err) = cause {
         text.push_str(&format!(": {err}"));
         cause = err.source();
     }
-    if let Some(hint) = err.hint() {
-        text.push_str(&format!(" ({hint})"));
+    (text, err.hint())
+}
+
+/// The same on one line, for the log.
+fn line((text, hint): &Found) -> String {
+    match hint {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text.clone(),
     }
-    text
 }
 
 /// A block hash as nodes write it, in the header's byte order.

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 mod condition;
 pub mod devnet;
+mod endpoint;
 pub mod gateway;
 mod job;
 mod lines;
@@ -39,6 +40,7 @@ mod settings;
 use crate::explain::Explain;
 pub use condition::Condition;
 use devnet::Devnet;
+pub use endpoint::{Endpoint, Trouble};
 pub use job::{FoundProof, JobKey, ProofId, ProofState, WorkJob};
 pub use proofs::{KeptProof, ProofStore, StoreError};
 pub use settings::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig};
@@ -62,19 +64,6 @@ pub enum WorkEvent {
     },
     /// Something worth a line in the log that is none of the above.
     Note(String),
-}
-
-/// An address that the session talks to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// What for: `gateway`, `node`.
-    pub purpose: &'static str,
-    /// Without any credentials, such as `unix:/tmp/pearlgw.sock` or `https://127.0.0.1:44107`.
-    pub address: String,
-    /// Whether the last exchange worked; `None` before the first.
-    pub reachable: Option<bool>,
-    /// What went wrong with it, where more is known than that.
-    pub trouble: Option<String>,
 }
 
 /// A source's state at one moment.

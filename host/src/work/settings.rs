@@ -59,7 +59,8 @@ pub struct GatewayTiming {
     pub quiet: Duration,
     /// Silence after which the connection is made anew. Proving takes minutes, so this is many.
     pub deaf: Duration,
-    /// Age at which an unchanged job is called frozen when there is no node to ask.
+    /// Age at which an unchanged job is called frozen when there is no node to ask, and a node's unchanged newest block
+    /// out of date.
     pub frozen: Duration,
     /// How long the node's tip and the job may disagree before the job is called frozen.
     pub behind: Duration,

@@ -74,6 +74,8 @@ struct Tracked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct NodeView {
     tip: [u8; 32],
+    /// When it first named this block as the newest.
+    tip_since: Instant,
     /// Since when the node's tip and the job have disagreed.
     behind_since: Option<Instant>,
     certificate_version: Option<u32>,

@@ -8,10 +8,11 @@ use super::Session;
 use crate::session::ledger::hashes_per_proof;
 use crate::session::report::{
     ConfinementReport, EndpointReport, Expected, FloodReport, JobReport, PluginReport, RateReport, Report,
-    SCHEMA, Windows, WorkReport,
+    SCHEMA, TroubleReport, Windows, WorkReport,
 };
 use crate::session::state::{self, LiveFacts};
 use crate::session::supervise::unix_seconds;
+use crate::work::Trouble;
 
 /// Refused proofs in a row after which the session is not called earning.
 const REFUSED_MAX: u64 = 3;
@@ -140,6 +141,7 @@ impl Session {
                 purpose: endpoint.purpose.into(),
                 address: endpoint.address.clone(),
                 reachable: endpoint.reachable,
+                trouble: endpoint.trouble.as_ref().map(|trouble| trouble_report(trouble, now)),
             })
             .collect();
         if let Some((address, bound)) = self.metrics_address {
@@ -147,12 +149,14 @@ impl Session {
                 purpose: "metrics".into(),
                 address: format!("http://{address}/metrics"),
                 reachable: Some(bound),
+                trouble: None,
             });
         }
         endpoints.push(EndpointReport {
             purpose: "control".into(),
             address: format!("unix:{}", self.setup.holder.socket.display()),
             reachable: Some(true),
+            trouble: None,
         });
         Report {
             schema: SCHEMA,
@@ -203,5 +207,15 @@ impl Session {
             log: self.setup.log.recent().map(str::to_owned).collect(),
             last_session: None,
         }
+    }
+}
+
+fn trouble_report(trouble: &Trouble, now: Instant) -> TroubleReport {
+    let lasts = now.saturating_duration_since(trouble.since);
+    TroubleReport {
+        text: trouble.text.clone(),
+        hint: trouble.hint.clone(),
+        since: unix_seconds(SystemTime::now().checked_sub(lasts).unwrap_or(SystemTime::UNIX_EPOCH)),
+        since_seconds: lasts.as_secs_f64(),
     }
 }

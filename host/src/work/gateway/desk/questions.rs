@@ -28,13 +28,22 @@ impl Desk {
         let behind = self.job.as_ref().is_some_and(|job| job.prev_block() != tip);
         let known = self.node.take();
         let since = known.as_ref().and_then(|node| node.behind_since);
+        let same = known.as_ref().filter(|node| node.tip == tip);
         self.node = Some(NodeView {
             tip,
+            tip_since: same.map_or(now, |node| node.tip_since),
             behind_since: behind.then(|| since.unwrap_or(now)),
             certificate_version: known
                 .filter(|node| node.tip == tip)
                 .and_then(|node| node.certificate_version),
         });
+    }
+
+    /// Whether the node's newest block has been the same for so long that it very likely follows the network no longer.
+    /// What it says is then as old as that.
+    pub fn is_node_stale(&self, now: Instant) -> bool {
+        let since = self.node.as_ref().map(|node| node.tip_since);
+        since.is_some_and(|since| now.saturating_duration_since(since) >= self.timing.frozen)
     }
 
     /// The certificate version that the node's next block needs.

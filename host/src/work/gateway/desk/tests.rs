@@ -351,6 +351,24 @@ fn a_frozen_job_is_seen_by_its_age_or_sooner_by_the_node() {
 }
 
 #[test]
+fn a_node_whose_newest_block_stays_the_same_is_stale_until_another_comes() {
+    let mut scene = Scene::new(true);
+    let tips = [[1; 32], [2; 32]];
+    assert!(!scene.desk.is_node_stale(scene.now), "nothing is known of it");
+    scene.desk.node_tip(Some(tips[0]), scene.now);
+    for _ in 0..19 {
+        scene.after(seconds(100));
+        scene.desk.node_tip(Some(tips[0]), scene.now);
+        assert!(!scene.desk.is_node_stale(scene.now));
+    }
+    scene.after(seconds(100));
+    scene.desk.node_tip(Some(tips[0]), scene.now);
+    assert!(scene.desk.is_node_stale(scene.now));
+    scene.desk.node_tip(Some(tips[1]), scene.now);
+    assert!(!scene.desk.is_node_stale(scene.now));
+}
+
+#[test]
 fn an_outage_of_a_day_tells_a_handful_of_things() {
     let mut scene = Scene::new(true);
     let mut told = 0;
