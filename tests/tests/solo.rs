@@ -329,6 +329,10 @@ fn trouble_with_the_node_or_the_gateway_is_shown_while_it_lasts_and_no_longer() 
     solo.node.behave(|behaviour| behaviour.down = true);
     let status = solo.wait(|status| trouble(status, "node")["since_seconds"].as_f64() >= Some(2.0));
     assert_eq!((&status["earning"], &status["condition"]), (&true.into(), &"earning".into()), "{status:#}");
+    // What became of the proofs since then is not known, so it is not held against the provider.
+    assert_eq!(status["hashrate"]["accepted"], Value::Null, "{status:#}");
+    let verified = &status["hashrate"]["verified"];
+    assert!(verified["proofs"].as_u64() >= Some(1), "{status:#}");
     let answer = solo.bed.run(&["status"]);
     assert_eq!(answer.code, 0);
     assert!(answer.stdout.lines().any(|line| line.starts_with("trouble    node, for ")), "{}", answer.stdout);
@@ -339,7 +343,8 @@ fn trouble_with_the_node_or_the_gateway_is_shown_while_it_lasts_and_no_longer() 
     let status = solo.wait(|status| trouble(status, "node")["text"].to_string().contains("503"));
     assert!(trouble(&status, "node")["since_seconds"].as_f64() > lasted, "{status:#}");
     solo.node.behave(|behaviour| behaviour.unavailable = false);
-    solo.wait(|status| trouble(status, "node").is_null());
+    let status = solo.wait(|status| trouble(status, "node").is_null());
+    assert!(status["hashrate"]["accepted"].is_object(), "{status:#}");
 
     solo.gateway.stop();
     let status = solo.wait(|status| !trouble(status, "gateway").is_null());

@@ -125,14 +125,15 @@ fn running(page: &mut Page, report: &Report) {
     if report.work.is_some() {
         page.row("hashrate", &windows(&report.hashrate.raw));
     }
-    if let Some(accepted) = &report.hashrate.accepted {
-        let band = format!(
-            "{} (95 %: {} to {})",
-            hashrate(accepted.hashrate),
-            hashrate(accepted.low),
-            hashrate(accepted.high)
-        );
-        page.row("accepted", &band);
+    let rates = &report.hashrate;
+    let borne_out = match (&rates.accepted, &rates.verified) {
+        (Some(accepted), _) => Some(("accepted", accepted)),
+        (None, Some(verified)) => Some(("verified", verified)),
+        (None, None) => None,
+    };
+    if let Some((label, rate)) = borne_out {
+        let (low, high) = (hashrate(rate.low), hashrate(rate.high));
+        page.row(label, &format!("{} (95 %: {low} to {high})", hashrate(rate.hashrate)));
     }
     if let Some(verdict) = &report.hashrate.verdict {
         page.row("", verdict);

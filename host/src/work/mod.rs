@@ -85,6 +85,15 @@ pub struct WorkStatus {
     pub reconnects: u64,
 }
 
+impl WorkStatus {
+    /// Whether it can be told at this moment what became of proofs. The devnet knows its own chain; a gateway says
+    /// nothing, so there it takes a node that answers.
+    pub fn knows_fates(&self) -> bool {
+        let answers = |one: &Endpoint| one.purpose == "node" && one.reachable == Some(true);
+        self.source == "devnet" || self.endpoints.iter().any(answers)
+    }
+}
+
 /// Hands proofs to a source. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
 pub struct ProofSender {

@@ -121,13 +121,15 @@ impl Session {
         };
         let (total, elapsed) = (self.hashrate.total(), self.hashrate.elapsed(now));
         let verified = self.ledger.verified_work().judge(total, elapsed, each);
-        let accepted = self.ledger.accepted_work().judge(total, elapsed, each);
-        // Where nobody can say what was accepted, the host's own verifier has the last word.
-        let deciding = if self.ledger.is_traced() { &accepted } else { &verified };
+        let work = self.work.borrow().clone();
+        // Where nobody can say just now what became a block, what was accepted is not known, and it would be slander to
+        // hold it against the claim: the host's own verifier has the last word.
+        let is_told = self.ledger.is_traced() && work.knows_fates();
+        let accepted = is_told.then(|| self.ledger.accepted_work().judge(total, elapsed, each)).flatten();
+        let deciding = if is_told { &accepted } else { &verified };
         let verdict = deciding.as_ref().map(|rate| rate.words());
         let rate = raw.m15.or(raw.s60).or(raw.s10).filter(|rate| *rate > 0.0);
         let block = each.zip(rate).map(|(each, rate)| each / rate);
-        let work = self.work.borrow().clone();
         let manifest = &self.setup.chosen.manifest;
         let report = self.child.as_ref().map(|child| child.report().clone());
         let summary = report.map(|report| match report.failed.as_slice() {
