@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use super::spawn::{HANDSHAKE_BYTES_MAX, MAGIC};
+use super::spawn::{GO, HANDSHAKE_BYTES_MAX, MAGIC};
 use super::{Limits, Policy, Report, platform};
 
 /// A process that has confined itself.
@@ -76,9 +76,10 @@ pub fn enter() -> Result<Entered, EnterError> {
         return Err(EnterError::Orphaned);
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    set_limits(&policy.limits).map_err(EnterError::SetUp)?;
+    let unlimited = set_limits(&policy.limits).map_err(EnterError::SetUp)?;
 
-    let (report, listener) = platform::confine(&policy).map_err(EnterError::SetUp)?;
+    let (mut report, listener) = platform::confine(&policy).map_err(EnterError::SetUp)?;
+    report.failed.extend(unlimited);
     let answer = serde_json::to_vec(&report).map_err(|err| EnterError::SetUp(err.into()))?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -88,7 +89,20 @@ pub fn enter() -> Result<Entered, EnterError> {
     }
     rustix::net::sendmsg(&channel, &[IoSlice::new(&answer)], &mut ancillary, SendFlags::empty())
         .map_err(|err| EnterError::SetUp(err.into()))?;
+    wait_for_go(&channel)?;
     Ok(Entered { channel, report })
+}
+
+/// Waits until the parent has read the report: in a stream, words that followed it at once would become part of it.
+fn wait_for_go(channel: &OwnedFd) -> Result<(), EnterError> {
+    let mut go = [0];
+    loop {
+        match rustix::net::recv(channel, &mut go[..], RecvFlags::empty()) {
+            Ok((_, 1)) if go == GO => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return Err(EnterError::Orphaned),
+        }
+    }
 }
 
 /// Moves the channel from descriptor 0 to a number that is hard to guess, and puts `/dev/null` in its place.
@@ -124,7 +138,11 @@ fn close_others(kept: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-fn set_limits(limits: &Limits) -> io::Result<()> {
+/// Sets the limits. Answers which of them this system does not have, one line each.
+///
+/// macOS from version 12 on takes no limit of memory that is below what its own libraries have mapped. Linux takes all
+/// of them, so there a refusal is an error.
+fn set_limits(limits: &Limits) -> io::Result<Vec<String>> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let set = |resource, wanted: u64| {
         // Never above what was inherited: raising it needs privileges and is not ours to do.
@@ -147,11 +165,19 @@ fn set_limits(limits: &Limits) -> io::Result<()> {
             let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
         }
     }
-    if let Some(bytes) = limits.memory_bytes {
-        set(Resource::Data, bytes)?;
-    }
-    if let Some(bytes) = limits.address_space_bytes {
-        set(Resource::As, bytes)?;
+    let mut unlimited = vec![];
+    let memory = [
+        ("memory", Resource::Data, limits.memory_bytes),
+        ("address space", Resource::As, limits.address_space_bytes),
+    ];
+    for (what, resource, bytes) in memory {
+        let Some(bytes) = bytes else { continue };
+        match set(resource, bytes) {
+            Err(err) if cfg!(not(target_os = "linux")) => {
+                unlimited.push(format!("its {what} could not be limited: {err}"));
+            }
+            result => result?,
+        }
     }
     if let Some(bytes) = limits.file_bytes {
         set(Resource::Fsize, bytes)?;
@@ -159,5 +185,5 @@ fn set_limits(limits: &Limits) -> io::Result<()> {
     if let Some(time) = limits.cpu_time {
         set(Resource::Cpu, time.as_secs().max(1))?;
     }
-    Ok(())
+    Ok(unlimited)
 }

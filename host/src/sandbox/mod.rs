@@ -7,7 +7,8 @@
 //! parent: spawn(Command, &Policy) ──fork, exec──> child: enter()
 //!    │  sends the policy ─────────────────────────>  closes descriptors, sets limits, drops privileges,
 //!    │                                               Landlock, seccomp
-//!    │  <──────────────────────── Report, listener   from here on the foreign code may run
+//!    │  <──────────────────────── Report, listener
+//!    │  go ───────────────────────────────────────>  from here on the foreign code may run
 //!    └─ listener thread: sees each forbidden attempt with its arguments, refuses it, records a Violation
 //! ```
 //!
@@ -25,7 +26,7 @@
 //! # Limitations
 //!
 //! - Linux on x86-64 and aarch64. Elsewhere a process of its own, resource limits and the empty environment
-//!   remain, and [`Support`] says so; that code is written for macOS but was never run there.
+//!   remain, and [`Support`] says so; that code compiles for macOS but was never run there.
 //! - A thread of the child may change a path or an address after the parent read it. What is refused stays refused;
 //!   what is granted is either done by the parent (connections) or checked again by Landlock (files). On a kernel
 //!   without Landlock a hostile child can win that race for files.
@@ -36,7 +37,8 @@ mod capture;
 mod child;
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), test))]
+#[cfg_attr(target_os = "linux", expect(dead_code, reason = "on Linux only its channel is tested"))]
 mod other;
 mod policy;
 mod spawn;

@@ -17,12 +17,16 @@ use crate::text;
 
 /// How long a child may take to confine itself, before any foreign code runs.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is asked meanwhile whether it still lives: not every system tells its death on the channel.
+const HANDSHAKE_LOOK: Duration = Duration::from_millis(100);
 /// How long a killed child is waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// The largest message of the handshake, in bytes.
 pub(super) const HANDSHAKE_BYTES_MAX: usize = 160 * 1024;
 /// What every handshake begins with, so that a person who runs the hidden subcommand is told and nothing else happens.
 pub(super) const MAGIC: &[u8] = b"pearlbed-sandbox 1\n";
+/// What the parent sends once it has read the report, and only then the child goes on.
+pub(super) const GO: [u8; 1] = *b"\n";
 
 /// What the channel between parent and child carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,9 +241,15 @@ impl Confined {
         let deadline = Instant::now() + HANDSHAKE_LIMIT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            let wait = left.min(HANDSHAKE_LOOK).try_into().expect("ten seconds are a timespec");
             let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&left.try_into().expect("ten seconds are a timespec"))) {
-                Ok(0) => return Err(SpawnError::Slow),
+            match rustix::event::poll(&mut fds, Some(&wait)) {
+                Ok(0) if left.is_zero() => return Err(SpawnError::Slow),
+                Ok(0) => {
+                    if let Some(ending) = self.try_wait() {
+                        return Err(SpawnError::Ended(ending));
+                    }
+                }
                 Ok(_) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(err) => return Err(failed(err.into())),
@@ -270,6 +280,8 @@ impl Confined {
             platform::watch(listener, self.pid, policy, self.report.landlock, self.violations.clone())
                 .map_err(failed)?;
         }
+        // A child that has ended since is noticed by whoever speaks with it.
+        let _ = rustix::net::send(&self.channel, &GO, SendFlags::empty());
         Ok(())
     }
 

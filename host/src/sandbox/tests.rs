@@ -83,7 +83,7 @@ fn confined(policy: &Policy, tries: &[Try]) -> Option<(Vec<Option<String>>, Vec<
         eprintln!("skipped: this kernel lacks {:?}", support.missing());
         return None;
     }
-    let mut child = spawn(&test_child(), policy).unwrap();
+    let mut child = spawn(&test_child("child_of_the_sandbox_tests"), policy).unwrap();
     assert!(
         child.report().landlock && child.report().seccomp && child.report().notify,
         "{:?}",
@@ -94,9 +94,9 @@ fn confined(policy: &Policy, tries: &[Try]) -> Option<(Vec<Option<String>>, Vec<
     Some((results, named))
 }
 
-/// This test program again, as the child above.
-fn test_child() -> Command {
-    Command::this_program("sandbox::tests::child_of_the_sandbox_tests")
+/// This test program again, as the child that is the test `name` here.
+fn test_child(name: &str) -> Command {
+    Command::this_program(&format!("sandbox::tests::{name}"))
         .unwrap()
         .program(std::env::current_exe().unwrap())
         .arg("--exact")
@@ -274,7 +274,7 @@ fn a_child_that_cannot_be_watched_is_confined_all_the_same() {
             Try::Connect("127.0.0.1:9".into()),
             Try::Tune,
         ];
-        let command = test_child();
+        let command = test_child("child_of_the_sandbox_tests");
         let mut child = spawn(&command, &everything()).unwrap();
         let report = child.report().clone();
         let results = ask(&mut child, &tries);
@@ -288,6 +288,33 @@ fn a_child_that_cannot_be_watched_is_confined_all_the_same() {
     assert!(report.seccomp && !report.notify && !report.failed.is_empty(), "{report:?}");
     let refused: Vec<bool> = results.iter().map(Option::is_some).collect();
     assert_eq!(refused, [true, true, true, false], "{results:?}");
+}
+
+/// A child that has something to say before it is asked.
+#[test]
+fn child_that_speaks_first() {
+    let Ok(entered) = enter() else { return };
+    rustix::net::send(&entered.channel, b"first words", SendFlags::empty()).unwrap();
+    std::process::exit(0);
+}
+
+#[test]
+fn what_a_child_says_first_is_not_taken_for_its_report() {
+    // Unwatched again: a descriptor that travels with the report would part it from what follows.
+    let heard = std::thread::spawn(|| {
+        rustix::thread::set_no_new_privs(true).unwrap();
+        let _watcher = linux::install_idle_watcher()?;
+        let command = test_child("child_that_speaks_first").channel(Channel::Stream);
+        let child = spawn(&command, &everything()).unwrap();
+        let mut stream = UnixStream::from(child.channel().try_clone_to_owned().unwrap());
+        let mut words = [0; 11];
+        stream.read_exact(&mut words).unwrap();
+        Some(words)
+    });
+    match heard.join().unwrap() {
+        Some(words) => assert_eq!(&words, b"first words"),
+        None => eprintln!("skipped: this kernel has no seccomp user notification"),
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use pearlbed_plugin_api::{HardwareInfo, ProviderError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::process::Pid;
 
 use super::super::load;
 use super::super::reason::Reason;
@@ -44,14 +45,16 @@ pub fn run() -> Result<Exit, EnterError> {
 }
 
 fn serve(channel: &OwnedFd) -> ! {
+    let parent = rustix::process::getppid();
     let Some(hardware) =
-        receive(channel).and_then(|bytes| serde_json::from_slice::<HardwareInfo>(&bytes).ok())
+        receive(channel, parent).and_then(|bytes| serde_json::from_slice::<HardwareInfo>(&bytes).ok())
     else {
         end(0)
     };
     let Some(mut before) = Trace::take() else { end(0) };
     loop {
-        let Some(request) = receive(channel).and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok())
+        let Some(request) =
+            receive(channel, parent).and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok())
         else {
             end(0)
         };
@@ -112,8 +115,8 @@ fn explain(err: &ProviderError) -> Reason {
     }
 }
 
-/// The next packet; `None` once the parent has closed its end.
-fn receive(channel: &OwnedFd) -> Option<Vec<u8>> {
+/// The next packet; `None` once the parent has closed its end or is no more.
+fn receive(channel: &OwnedFd, parent: Option<Pid>) -> Option<Vec<u8>> {
     let mut bytes = vec![0; PACKET_BYTES_MAX];
     loop {
         match rustix::net::recv(channel, &mut bytes[..], RecvFlags::empty()) {
@@ -123,6 +126,8 @@ fn receive(channel: &OwnedFd) -> Option<Vec<u8>> {
                 return Some(bytes);
             }
             Err(Errno::INTR) => {}
+            // Where a channel does not tell that the parent has ended, it gives up waiting now and then.
+            Err(Errno::AGAIN) if rustix::process::getppid() == parent => {}
             Err(Errno::BADF | Errno::NOTSOCK) => end(CHANNEL_GONE),
             Err(_) => return None,
         }
