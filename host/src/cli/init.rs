@@ -129,6 +129,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     for sentence in sentences(&plan.config, chosen) {
         render::hanging(&mut text, "", 0, &printable(&sentence), context.width());
     }
+    if let Some(exposure) = crate::sandbox::support().exposure() {
+        let though = format!("On this system, though, it is not fully confined: {exposure}.");
+        render::hanging(&mut text, "", 0, &though, context.width());
+    }
     context.print(&text)?;
     Ok(Exit::Ok)
 }

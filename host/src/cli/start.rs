@@ -109,7 +109,8 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
         match announcement {
             Some(Announcement::Note { text }) => context.note(&text),
             Some(Announcement::Starting { provider, version, plugin: _, source, granted, withheld }) => {
-                context.note(&grants_text(&provider, &granted, &withheld));
+                let exposure = crate::sandbox::support().exposure();
+                context.note(&grants_text(&provider, exposure, &granted, &withheld));
                 about = Some((provider, version, source));
             }
             Some(Announcement::Waiting { reason, hint, exit }) => {
@@ -181,10 +182,13 @@ impl std::error::Error for Relayed {
     }
 }
 
-fn grants_text(provider: &str, granted: &[String], withheld: &[String]) -> String {
-    let mut text = match granted {
-        [] => format!("{provider} runs confined: no network, no files of yours, no programs"),
-        granted => format!("{provider} runs confined, and may use what you granted: {}", granted.join(", ")),
+fn grants_text(provider: &str, exposure: Option<&str>, granted: &[String], withheld: &[String]) -> String {
+    let mut text = match (exposure, granted) {
+        (Some(exposure), _) => format!("{provider} is not fully confined on this system: {exposure}"),
+        (None, []) => format!("{provider} runs confined: no network, no files of yours, no programs"),
+        (None, granted) => {
+            format!("{provider} runs confined, and may use what you granted: {}", granted.join(", "))
+        }
     };
     if !withheld.is_empty() {
         text.push_str(&format!(

@@ -36,8 +36,21 @@ pub fn support() -> Support {
 }
 
 impl Support {
+    /// What plugins can do here though nobody granted it; nothing where files, network and programs are kept from them.
+    pub fn exposure(&self) -> Option<&'static str> {
+        let lacking = |missing: &Missing| ["confinement", "seccomp", "Landlock"].contains(&missing.mechanism);
+        self.missing().into_iter().find(lacking).map(|missing| missing.consequence)
+    }
+
     /// What is missing here, most important first. Empty where everything is enforced.
     pub fn missing(&self) -> Vec<Missing> {
+        if cfg!(not(target_os = "linux")) {
+            return vec![Missing {
+                mechanism: "confinement",
+                consequence: "plugins can do what you can do",
+                fix: "run pearlbed as a user of its own, or on Linux",
+            }];
+        }
         let mut missing = vec![];
         if !self.seccomp {
             missing.push(Missing {
@@ -108,4 +121,27 @@ pub fn is_privileged_for_another() -> bool {
     // SAFETY: the call only asks.
     let secure = unsafe { libc::issetugid() } != 0;
     secure
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_exposed_to_what_no_mechanism_keeps_from_it() {
+        let full = Support {
+            landlock_abi: Some(7),
+            seccomp: true,
+            seccomp_notify: true,
+            no_new_privs: true,
+            parent_death_signal: true,
+        };
+        assert_eq!(full.exposure(), None);
+        let named = Support { seccomp_notify: false, landlock_abi: Some(1), ..full.clone() };
+        assert_eq!(named.exposure(), None, "what is kept from it and cannot be named is kept from it");
+        let files = Support { landlock_abi: None, ..named };
+        assert_eq!(files.exposure(), Some("plugins can read every file that you can read"));
+        let calls = Support { seccomp: false, ..full };
+        assert!(calls.exposure().is_some_and(|can| can.starts_with("plugins can use any system call")));
+    }
 }
