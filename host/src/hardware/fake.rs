@@ -34,6 +34,7 @@ impl Machine {
     }
 
     /// Switches these processors on; `siblings` lists the threads that share a core with each.
+    #[cfg(not(target_os = "macos"))]
     pub fn cpus(&self, online: &str, siblings: &[&str]) {
         self.file("sys/devices/system/cpu/online", online);
         for (cpu, siblings) in siblings.iter().enumerate() {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 
 /// Sends `state` (such as `READY=1`) to the socket that `address` names; does nothing without one.
@@ -17,7 +16,7 @@ pub fn notify(address: Option<&OsStr>, state: &str) -> io::Result<()> {
     let Some(address) = address else { return Ok(()) };
     let socket = UnixDatagram::unbound()?;
     #[cfg(target_os = "linux")]
-    if let Some(name) = address.as_bytes().strip_prefix(b"@") {
+    if let Some(name) = std::os::unix::ffi::OsStrExt::as_bytes(address).strip_prefix(b"@") {
         use std::os::linux::net::SocketAddrExt;
         let abstract_name = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
         return socket.send_to_addr(state.as_bytes(), &abstract_name).map(drop);

@@ -148,6 +148,7 @@ fn verdict(bytes: &[u8]) -> String {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn changed(at: usize, value: u64, len: usize) -> Vec<u8> {
     let mut bytes = tiny_elf(MANIFEST);
     put(&mut bytes, at, value, len);
@@ -229,10 +230,12 @@ fn each_lie_in_the_manifest_is_named() {
     }
 }
 
+#[cfg(target_os = "linux")]
 trait Replace {
     fn replace(self, from: &[u8], to: &[u8]) -> Self;
 }
 
+#[cfg(target_os = "linux")]
 impl Replace for Vec<u8> {
     fn replace(mut self, from: &[u8], to: &[u8]) -> Self {
         let at = self.windows(from.len()).position(|window| window == from).unwrap();

@@ -271,7 +271,9 @@ fn misbehave(what: &str) {
             "delete-file" => _ = std::fs::remove_file(argument),
             "chmod-file" => _ = libc::chmod(c_argument.as_ptr(), 0o777),
             "signal-parent" => _ = libc::kill(libc::getppid(), libc::SIGTERM),
+            #[cfg(target_os = "linux")]
             "ptrace-parent" => _ = libc::ptrace(libc::PTRACE_ATTACH, libc::getppid(), 0, 0),
+            #[cfg(target_os = "linux")]
             "io-uring" => _ = libc::syscall(libc::SYS_io_uring_setup, 8, [0_u64; 32].as_mut_ptr()),
             "forge" => forge(),
             "signal-handlers" => {
