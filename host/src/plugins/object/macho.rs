@@ -11,8 +11,12 @@ use super::{Bytes, Object, Reason, broken, truncated, wrong_machine, wrong_os};
 /// The most load commands, and bytes of them, that a library has in earnest.
 const COMMANDS_MAX: u32 = 4096;
 const COMMANDS_BYTES_MAX: u32 = 1 << 20;
-/// The most symbols that are looked at.
-const SYMBOLS_MAX: u32 = 200_000;
+/// The most symbols that are looked at; a library that was built for a debugger has a few hundred thousand.
+const SYMBOLS_MAX: u32 = 1_000_000;
+/// How many of them are read at once.
+const SYMBOLS_AT_ONCE: u32 = 32 * 1024;
+/// The most exported ones, whose names are read one by one.
+const EXPORTS_MAX: u32 = 200_000;
 /// The most machines that one file is for.
 const MACHINES_MAX: u32 = 32;
 
@@ -158,19 +162,36 @@ fn exports(command: &[u8], bytes: &Bytes<'_>) -> Result<bool, Reason> {
     let count = table.nsyms.get(LE);
     let entry = size_of::<Nlist64<LE>>() as u64;
     let (names, names_len) = (u64::from(table.stroff.get(LE)), u64::from(table.strsize.get(LE)));
-    if count > SYMBOLS_MAX || !bytes.has(names, names_len) {
+    if !bytes.has(names, names_len) {
         return Err(outside());
     }
-    let symbols = bytes.read(table.symoff.get(LE).into(), u64::from(count) * entry).map_err(|_| outside())?;
-    let (symbols, _) =
-        pod::slice_from_bytes::<Nlist64<LE>>(&symbols, count as usize).map_err(|()| outside())?;
+    if count > SYMBOLS_MAX {
+        return Err(broken("it has too many symbols"));
+    }
     let wanted = format!("_{ENTRY_SYMBOL}\0");
-    Ok(symbols.iter().any(|symbol| {
-        let at = u64::from(symbol.n_strx.get(LE));
-        let exported = symbol.n_type & (macho::N_EXT | macho::N_STAB) == macho::N_EXT
-            && symbol.n_type & macho::N_TYPE != macho::N_UNDF;
-        exported
-            && at + wanted.len() as u64 <= names_len
-            && bytes.read(names + at, wanted.len() as u64).is_ok_and(|name| name == wanted.as_bytes())
-    }))
+    let is_exported = |symbol: &&Nlist64<LE>| {
+        symbol.n_type & (macho::N_EXT | macho::N_STAB) == macho::N_EXT
+            && symbol.n_type & macho::N_TYPE != macho::N_UNDF
+    };
+    let mut exported = 0;
+    for first in (0..count).step_by(SYMBOLS_AT_ONCE as usize) {
+        let some = SYMBOLS_AT_ONCE.min(count - first);
+        let offset = u64::from(table.symoff.get(LE)) + u64::from(first) * entry;
+        let symbols = bytes.read(offset, u64::from(some) * entry).map_err(|_| outside())?;
+        let (symbols, _) =
+            pod::slice_from_bytes::<Nlist64<LE>>(&symbols, some as usize).map_err(|()| outside())?;
+        for symbol in symbols.iter().filter(is_exported) {
+            exported += 1;
+            if exported > EXPORTS_MAX {
+                return Err(broken("it exports too many symbols"));
+            }
+            let at = u64::from(symbol.n_strx.get(LE));
+            if at + wanted.len() as u64 <= names_len
+                && bytes.read(names + at, wanted.len() as u64).is_ok_and(|name| name == wanted.as_bytes())
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

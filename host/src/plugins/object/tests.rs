@@ -83,10 +83,15 @@ fn tiny_elf(manifest: &[u8]) -> Vec<u8> {
 
 /// A macOS library for `machine` that exports our entry and carries `manifest`.
 fn tiny_macho(machine: u32, manifest: &[u8]) -> Vec<u8> {
+    macho_with_symbols(machine, manifest, 1)
+}
+
+/// The same with so many symbols, of which the last is the entry.
+fn macho_with_symbols(machine: u32, manifest: &[u8], count: usize) -> Vec<u8> {
     let symbol = format!("\0_{ENTRY_SYMBOL}\0");
     let (segment, symtab) = (32, 32 + 72 + 80);
     let symbols_at = symtab + 24;
-    let names_at = symbols_at + 16;
+    let names_at = symbols_at + 16 * count;
     let manifest_at = names_at + symbol.len();
     let mut bytes = vec![0; manifest_at + manifest.len()];
     for (at, value, len) in [
@@ -104,11 +109,11 @@ fn tiny_macho(machine: u32, manifest: &[u8]) -> Vec<u8> {
         (symtab, macho::LC_SYMTAB as usize, 4),
         (symtab + 4, 24, 4),
         (symtab + 8, symbols_at, 4),
-        (symtab + 12, 1, 4),
+        (symtab + 12, count, 4),
         (symtab + 16, names_at, 4),
         (symtab + 20, symbol.len(), 4),
-        (symbols_at, 1, 4),
-        (symbols_at + 4, 0x0f, 1),
+        (names_at - 16, 1, 4),
+        (names_at - 16 + 4, 0x0f, 1),
     ] {
         put(&mut bytes, at, value as u64, len);
     }
@@ -259,6 +264,24 @@ fn a_library_for_macos_is_read_everywhere() {
             }
         }
     }
+}
+
+/// A file that no hand made: see the source beside it.
+#[test]
+fn a_library_for_macos_that_a_linker_made_is_read() {
+    let object = read(&Bytes::of_memory(include_bytes!("../../../tests/fixtures/macos/tiny.dylib"))).unwrap();
+    assert_eq!(object.kind, "Mach-O x86-64");
+    assert_eq!((object.broken, object.has_entry), (None, Some(true)));
+    assert_eq!(manifest::read(object.manifest.as_ref()).unwrap().id, "tiny");
+}
+
+#[test]
+fn the_entry_is_found_behind_the_symbols_for_a_debugger() {
+    let with = |count| macho_with_symbols(macho::CPU_TYPE_ARM64, MANIFEST, count);
+    let object = read(&Bytes::of_memory(&with(300_000))).unwrap();
+    assert_eq!((object.broken, object.has_entry), (None, Some(true)));
+    let object = read(&Bytes::of_memory(&with(1_000_001))).unwrap();
+    assert_eq!(object.broken.map(|reason| reason.code), Some("broken".into()));
 }
 
 #[test]
