@@ -1,8 +1,9 @@
 //! Every kind of permission in a confined provider of the real binary: what is wanted and granted works, what is only
 //! wanted or only granted does not, and the reason names what was tried.
 //!
-//! Devices are those that every machine has (`/dev/full`, pseudo-terminals); no GPU is needed, and none is tested.
-
+//! Devices are those that every machine has (`/dev/full`, pseudo-terminals); no GPU is needed, and none is tested. On Linux
+//! only: elsewhere nothing is refused.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 use std::fs::File;

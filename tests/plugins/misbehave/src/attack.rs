@@ -1,4 +1,4 @@
-//! What a library does that was written to get out: ways around the confinement, and traces that the next one trips over.
+//! What a library does that was written to get out: ways around the confinement, and traces that the next one trips over. All of Linux.
 //!
 //! Each way says on standard error what came of it, for whoever reads the captured output.
 

@@ -10,6 +10,7 @@
     reason = "printing where it must not is one of the faults"
 )]
 
+#[cfg(target_os = "linux")]
 mod attack;
 mod hijack;
 
@@ -185,6 +186,7 @@ unsafe extern "C" fn detect(
 /// Does `what`, and returns if that is survivable.
 fn misbehave(what: &str) {
     let (what, argument) = what.split_once('=').unwrap_or((what, ""));
+    #[cfg(target_os = "linux")]
     if attack::attack(what, argument) {
         return;
     }
