@@ -421,13 +421,13 @@ fn render_probe(out: &mut String, probe: &Probe, width: usize) {
     for impurity in &probe.impurities {
         line(&format!("impure: it {}", impurity.finding));
     }
-    let time = |time: Option<Duration>| time.map_or_else(|| "not done".into(), text::duration);
-    line(&format!(
-        "loaded in {}, answered in {}, {} in all",
-        time(probe.times.load),
-        time(probe.times.detect),
-        text::duration(probe.times.total)
-    ));
+    let steps = [("loaded", probe.times.load), ("answered", probe.times.detect)];
+    let mut times: Vec<String> = steps
+        .into_iter()
+        .filter_map(|(step, time)| Some(format!("{step} in {}", text::duration(time?))))
+        .collect();
+    times.push(format!("{} in all", text::duration(probe.times.total)));
+    line(&times.join(", "));
     for missing in &probe.confinement.failed {
         line(&format!("confined with less: {}", printable(missing)));
     }

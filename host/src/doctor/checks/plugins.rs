@@ -139,7 +139,7 @@ fn detailed(mut verdict: Verdict, entry: &Entry) -> Verdict {
             printable(&manifest.license),
         ));
         let wants: Vec<_> = manifest.permissions.iter().map(ToString::to_string).collect();
-        let wants = if wants.is_empty() { "nothing".into() } else { wants.join(" ") };
+        let wants = if wants.is_empty() { "nothing but to compute".into() } else { wants.join(" ") };
         verdict = verdict.more(format!("wants: {}", printable(&wants)));
     }
     if let Some(probe) = &entry.probe {
