@@ -481,6 +481,31 @@ fn misbehaving_plugins_are_named_and_reach_nobody() {
     ground.assert_nothing_left();
 }
 
+/// A library that knows how it is probed answers for itself at most.
+#[test]
+fn a_plugin_cannot_answer_in_the_place_of_another() {
+    if !pearlbed::sandbox::support().seccomp_notify {
+        return skipped("M43", "without seccomp's user notification plugins share a process");
+    }
+    let ground = Playground::new();
+    let folder = ground.plugins();
+    // More than there are ever children, so that healthy plugins come after it in its own.
+    for number in 0..20 {
+        put(&folder, &format!("a-hijacker-{number:02}"), "ctor:hijack");
+    }
+    put_healthy(&folder);
+    let (answer, took) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
+    let plugins = by_name(&answer);
+    assert_healthy(&plugins, true);
+    for plugin in plugins.values() {
+        let reason = plugin["probe"]["reason"].as_str().unwrap_or_default();
+        let of_hijacker = plugin["path"].as_str().unwrap().contains("a-hijacker");
+        assert!(of_hijacker || reason != "hijacked", "{plugin:#}");
+    }
+    assert!(took < Duration::from_secs(60), "it took {took:?}");
+    ground.assert_nothing_left();
+}
+
 #[test]
 fn names_that_no_script_expects_are_shown_harmless() {
     let ground = Playground::new();

@@ -8,14 +8,15 @@
 //!                enough of them, the plugin is put aside until all others have had their turn
 //! ```
 //!
-//! A packet is believed only with the nonce of the request that is being served; anything else is somebody else's.
-//! A crash or a failure in a child that has served others before is tried once more in a fresh one: what an earlier
-//! plugin left behind must not be laid on a later one.
+//! In the child each plugin has a process of its own, a copy of the child that ends with it. Only the child speaks with the
+//! parent, and a packet is believed only with the nonce of the request that is being served. Where the kernel cannot show
+//! the parent what is refused, the child has no copies and loads the plugins itself; a crash or a failure in one that has
+//! served others before is then tried once more in a fresh one.
 //!
 //! # Limitations
 //!
-//! - Plugins that are probed by the same child share its memory. A library that is written for it can answer in the place
-//!   of those that come after it, where it goes by unnoticed; `pearlbed plugins inspect` probes one alone.
+//! - Without copies, plugins that are probed by the same child share its memory: a library that is written for it can
+//!   answer in the place of those that come after it. `pearlbed plugins inspect` probes one alone.
 
 mod child;
 mod serve;
@@ -231,11 +232,15 @@ impl<'a> Pool<'a> {
                 },
             };
             let was_fresh = serving.served == 0;
+            let isolates = serving.isolates;
             let (probe, fate) = serving.probe(job, self.options, self.begun, &mut on_slow);
             match fate {
-                Fate::PutAside => return None,
+                Fate::PutAside { serves } => {
+                    *child = serves.then_some(serving);
+                    return None;
+                }
                 // Not its fault, perhaps: once more, where nobody was before.
-                Fate::Serves if !was_fresh && probe.answer.is_err() => continue,
+                Fate::Serves if !was_fresh && !isolates && probe.answer.is_err() => continue,
                 Fate::Serves if serving.served < SERVED_MAX => *child = Some(serving),
                 Fate::Serves | Fate::Retires => {}
                 Fate::Died if !was_fresh => continue,

@@ -50,7 +50,9 @@ mod violation;
 pub use self::capture::{Capture, Captured};
 pub use self::child::{EnterError, Entered, enter};
 pub use self::policy::{HostPort, Limits, Policy, Reading};
-pub use self::spawn::{Channel, Command, Confined, Ending, SpawnError, spawn};
+pub use self::spawn::{
+    Channel, Command, Confined, Ending, SpawnError, die_with, memory_bytes, pair, reap, spawn,
+};
 pub use self::support::{Missing, Report, Support, is_privileged_for_another, support};
 pub use self::violation::{Violation, ViolationKind, Violations};
 

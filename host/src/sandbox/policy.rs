@@ -23,6 +23,9 @@ pub struct Policy {
     pub unix_sockets: Vec<PathBuf>,
     /// Programs that it may run. What it runs is confined in the same way.
     pub programs: Vec<PathBuf>,
+    /// The process that is started may make copies of itself, which may not. Only where the kernel lets the parent tell
+    /// them apart.
+    pub copies_itself: bool,
     /// How much it may use.
     pub limits: Limits,
 }

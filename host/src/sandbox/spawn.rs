@@ -325,14 +325,6 @@ impl Confined {
         let _ = rustix::process::setpriority_process(Some(self.pid), 19);
     }
 
-    /// The memory that the child has in use now, shared memory and mapped files included, in bytes; 0 where the system
-    /// does not say.
-    pub fn memory_bytes(&self) -> u64 {
-        let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.pid()));
-        let pages = pages.ok().and_then(|pages| pages.split(' ').nth(1)?.parse::<u64>().ok());
-        pages.unwrap_or(0) * rustix::param::page_size() as u64
-    }
-
     /// Whether the child is stopped, as by `SIGSTOP`.
     pub fn is_stopped(&self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -405,6 +397,40 @@ impl Drop for Confined {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Waits for the process `id`, which this one has made, and says how it ended.
+pub fn reap(id: i32) -> Ending {
+    Pid::from_raw(id).map_or(Ending { status: None, signal: None, memory_peak_bytes: 0 }, wait_for_ending)
+}
+
+/// The memory that the process `id` has in use now, shared memory and mapped files included, in bytes; 0 where the system
+/// does not say.
+pub fn memory_bytes(id: i32) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{id}/statm"));
+    let pages = pages.ok().and_then(|pages| pages.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+/// Two ends of a channel for packets, for a confined process and its copy.
+///
+/// # Errors
+///
+/// Where there are no descriptors left.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    platform::channel(Channel::Packets)
+}
+
+/// Makes this process, a copy of the process `parent`, end with it.
+///
+/// # Errors
+///
+/// Where that cannot be had, or `parent` has ended already.
+pub fn die_with(parent: u32) -> io::Result<()> {
+    platform::die_with_parent()?;
+    let is_there =
+        rustix::process::getppid().map(|id| id.as_raw_nonzero().get().unsigned_abs()) == Some(parent);
+    if is_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
 fn wait_for_ending(pid: Pid) -> Ending {

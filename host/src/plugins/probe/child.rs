@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::RecvFlags;
 
 use super::super::reason::Reason;
-use super::serve::{PRIORITY, plausible};
-use super::wire::{Event, Message, PACKET_BYTES_MAX, Request};
+use super::serve::{PRIORITY, isolates, plausible};
+use super::wire::{Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use super::words::{
     MEMORY_BYTES, REPORT, check, count, cut, explain_ending, overdrawn, timed_out, with_attempts,
 };
@@ -19,6 +19,8 @@ use crate::text;
 
 /// After so long a plugin is slow, and others no longer wait for it.
 const SLOW: Duration = Duration::from_millis(30);
+/// A child that was cut off is waited for at most so long.
+const KILL_MOST: Duration = Duration::from_secs(1);
 /// A child that was cut off is waited for so long, whatever the deadline is.
 const KILL_LEAST: Duration = Duration::from_millis(50);
 /// After so long a plugin gets only what others leave of the processor.
@@ -39,8 +41,8 @@ pub enum Fate {
     Retires,
     /// It died.
     Died,
-    /// It is replaced, and its plugin tried again when the others have had their turn.
-    PutAside,
+    /// Its plugin is tried again when the others have had their turn; it is replaced unless it still serves.
+    PutAside { serves: bool },
 }
 
 /// What to do about a plugin that is slow.
@@ -57,6 +59,10 @@ pub struct Child {
     confined: Confined,
     /// How many plugins it has been asked about.
     pub served: usize,
+    /// Each plugin is loaded in a process of its own.
+    pub isolates: bool,
+    /// For a packet.
+    room: Vec<u8>,
 }
 
 /// How far the child has come with the plugin in flight.
@@ -69,6 +75,10 @@ struct Progress {
     forged: u64,
     /// It was slow for long, and its priority lowered.
     lowered: bool,
+    /// The process that it is loaded in, where it has one of its own.
+    process: Option<i32>,
+    /// That process has ended.
+    ended: Option<Ending>,
     /// It used more memory than a probe may, past the limits that the kernel holds.
     overdrawn: bool,
     /// It was slow while others had not had their turn.
@@ -114,7 +124,8 @@ impl Child {
             hardware = serde_json::to_vec(&lean).map_err(|err| no_probe(&err))?;
         }
         confined.send(&hardware).map_err(|err| no_probe(&err))?;
-        Ok(Self { confined, served: 0 })
+        let isolates = isolates(confined.report());
+        Ok(Self { confined, served: 0, isolates, room: vec![0; PACKET_BYTES_MAX] })
     }
 
     /// Asks it about one plugin. `on_slow` is called once, if the plugin is slow; all plugins have had their chance since
@@ -146,28 +157,34 @@ impl Child {
         // A child that has gone already is described by its ending.
         let _ = self.confined.send(&request);
         let ending = self.follow(&nonce, &mut progress, started, deadline, on_slow);
-        let memory = self.confined.memory_bytes();
+        let memory = self.memory_bytes(&progress);
         let waited = started.elapsed();
         let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
-        let cut_off = ending.is_none() && progress.done.is_none();
-        if cut_off {
+        let is_over = if self.isolates { progress.ended.is_some() } else { progress.done.is_some() };
+        if ending.is_none() && !is_over {
             // Memory takes its time to be given back, and whoever asked has a deadline.
             let left =
-                options.deadline.map_or(Duration::MAX, |all| all.saturating_duration_since(Instant::now()));
-            self.confined.kill_within(left.max(KILL_LEAST));
+                options.deadline.map_or(KILL_MOST, |all| all.saturating_duration_since(Instant::now()));
+            self.cut_off(&nonce, &mut progress, left.clamp(KILL_LEAST, KILL_MOST));
         }
         self.confined.stdout.drain();
         self.confined.stderr.drain();
         let (stdout, stderr) = (self.confined.stdout.take(), self.confined.stderr.take());
         let impurities = self.impurities(&mut progress, ending);
         let fate = match (&progress.done, ending) {
-            _ if progress.put_aside => Fate::PutAside,
+            _ if progress.put_aside => Fate::PutAside { serves: progress.ended.is_some() },
+            // What it did, it did to a process that is gone.
+            _ if progress.ended.is_some() => Fate::Serves,
+            (_, Some(_)) if progress.answer.is_none() => Fate::Died,
             (Some((changes, threads)), None)
-                if changes.is_empty() && *threads <= 1 && progress.forged == 0 && !progress.lowered =>
+                if !self.isolates
+                    && changes.is_empty()
+                    && *threads <= 1
+                    && progress.forged == 0
+                    && !progress.lowered =>
             {
                 Fate::Serves
             }
-            (_, Some(_)) if progress.answer.is_none() => Fate::Died,
             _ => Fate::Retires,
         };
         let phase = progress.phase();
@@ -192,6 +209,41 @@ impl Child {
         (Probe { answer, impurities, stdout, stderr, times, confinement }, fate)
     }
 
+    /// Ends the plugin in flight, and the child with it where they are one or where it does not go.
+    fn cut_off(&mut self, nonce: &str, progress: &mut Progress, limit: Duration) {
+        let until = Instant::now() + limit;
+        let had_answered = progress.answer.is_some();
+        if self.isolates && self.order(Order::CutOff) {
+            while progress.ended.is_none() {
+                let left = until.saturating_duration_since(Instant::now());
+                let timeout = left.try_into().expect("a second is a timespec");
+                let mut fds = [PollFd::from_borrowed_fd(self.confined.channel(), PollFlags::IN)];
+                if matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(0)) || left.is_zero() {
+                    break;
+                }
+                if !self.receive(nonce, progress) {
+                    break;
+                }
+            }
+            // What it says when it is too late is not believed.
+            progress.answer.take_if(|_| !had_answered);
+        }
+        if progress.ended.is_none() {
+            self.confined.kill_within(until.saturating_duration_since(Instant::now()).max(KILL_LEAST));
+        }
+    }
+
+    /// The memory that the plugin in flight has in use.
+    fn memory_bytes(&self, progress: &Progress) -> u64 {
+        sandbox::memory_bytes(progress.process.unwrap_or(self.confined.pid()))
+    }
+
+    /// Tells the child what to do with the plugin in flight.
+    fn order(&self, order: Order) -> bool {
+        let order = serde_json::to_vec(&order).expect("a word is JSON");
+        self.confined.send(&order).is_ok()
+    }
+
     /// Follows the plugin in flight until it is done, dead or out of time. Returns its ending where it died.
     fn follow(
         &mut self,
@@ -212,7 +264,8 @@ impl Child {
             }
             if now >= look_at_memory {
                 look_at_memory = now + MEMORY_LOOK;
-                if self.confined.memory_bytes() > MEMORY_BYTES + MEMORY_BYTES / 4 {
+                let memory = self.memory_bytes(progress);
+                if memory > MEMORY_BYTES + MEMORY_BYTES / 4 {
                     progress.overdrawn = true;
                     return None;
                 }
@@ -226,7 +279,11 @@ impl Child {
             }
             if !progress.lowered && now >= hog_at {
                 progress.lowered = true;
-                self.confined.lower_priority();
+                if self.isolates {
+                    self.order(Order::Lower);
+                } else {
+                    self.confined.lower_priority();
+                }
             }
             // A death is seen on the channel; where a forked process keeps that open, by looking now and then.
             let look_again = if channel_open { MEMORY_LOOK } else { Duration::from_millis(2) };
@@ -249,8 +306,12 @@ impl Child {
             self.confined.stderr.drain();
             if readable {
                 channel_open = self.receive(nonce, progress);
-                if progress.done.is_some() {
-                    return None;
+                match progress.ended {
+                    // Its process was to end then.
+                    Some(_) if progress.done.is_some() => return None,
+                    Some(ending) => return Some(ending),
+                    None if progress.done.is_some() && !self.isolates => return None,
+                    None => {}
                 }
             }
             if (!channel_open || ready == 0)
@@ -262,16 +323,33 @@ impl Child {
     }
 
     /// Takes one packet. Returns whether the channel is still open.
-    fn receive(&self, nonce: &str, progress: &mut Progress) -> bool {
-        let mut bytes = vec![0; PACKET_BYTES_MAX];
-        let count = match rustix::net::recv(self.confined.channel(), &mut bytes[..], RecvFlags::DONTWAIT) {
+    fn receive(&mut self, nonce: &str, progress: &mut Progress) -> bool {
+        let count = match rustix::net::recv(self.confined.channel(), &mut self.room[..], RecvFlags::DONTWAIT)
+        {
             Ok((_, 0)) => return false,
             Ok((_, count)) => count,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return true,
             Err(_) => return false,
         };
-        let message = match serde_json::from_slice::<Message>(&bytes[..count]) {
-            Ok(message) if message.nonce == nonce => message,
+        let bytes = &self.room[..count];
+        let said = if self.isolates {
+            match serde_json::from_slice::<Word>(bytes) {
+                Ok(Word::Said(message)) => Some(message),
+                Ok(Word::Rubbish) | Err(_) => None,
+                Ok(Word::Started(process)) => {
+                    progress.process = Some(process);
+                    return true;
+                }
+                Ok(Word::Ended { status, signal, memory_peak_bytes }) => {
+                    progress.ended = Some(Ending { status, signal, memory_peak_bytes });
+                    return true;
+                }
+            }
+        } else {
+            serde_json::from_slice::<Message>(bytes).ok()
+        };
+        let message = match said {
+            Some(message) if message.nonce == nonce => message,
             // Nobody asked for that.
             _ => {
                 progress.forged += 1;
@@ -342,6 +420,7 @@ impl Child {
 fn policy() -> Policy {
     Policy {
         reading: Reading::Everything,
+        copies_itself: true,
         limits: Limits {
             memory_bytes: Some(MEMORY_BYTES),
             // GPU libraries reserve address space without using it.

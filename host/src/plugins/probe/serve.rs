@@ -1,7 +1,17 @@
 //! The confined child that probes: loads what it is told to load, asks it, and says what it left behind.
 //!
-//! One child serves many plugins, one after the other, as long as none leaves a trace in it: a thread, a signal handler,
-//! a changed environment. A child with a trace says so and ends, so that nothing of one plugin reaches the next.
+//! One child serves many plugins, one after the other. Each is loaded by a process of its own, a copy of the child that
+//! is made for it and ended with it: the child itself never holds foreign code, it alone speaks with the parent, and
+//! nothing of one plugin reaches the next.
+//!
+//! ```text
+//! parent <──Word── child <──Message── copy: load, detect, look for traces
+//!        ──Order─>       ──SIGKILL─>
+//! ```
+//!
+//! Where refused system calls cannot be shown to the parent, nobody can tell the child's own copy from a process that a
+//! plugin makes, and so there is no copy: the child loads the plugins itself, as long as none leaves a trace in it. A
+//! child with a trace says so and ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr};
@@ -12,13 +22,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pearlbed_plugin_api::{HardwareInfo, ProviderError};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::super::load;
 use super::super::reason::Reason;
-use super::wire::{Answer, Event, Message, PACKET_BYTES_MAX, Request};
+use super::wire::{Answer, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use crate::exit::Exit;
 use crate::sandbox::{self, EnterError};
 
@@ -41,24 +52,33 @@ const EXHAUSTED: &str = "left no memory or descriptor to look at its process wit
 /// Where it cannot be confined, or a person ran it.
 pub fn run() -> Result<Exit, EnterError> {
     let entered = sandbox::enter()?;
-    serve(&entered.channel)
+    let isolates = isolates(&entered.report);
+    serve(entered.channel, isolates)
 }
 
-fn serve(channel: &OwnedFd) -> ! {
+/// Whether a child with this confinement loads each plugin in a process of its own.
+pub fn isolates(report: &sandbox::Report) -> bool {
+    report.notify
+}
+
+fn serve(channel: OwnedFd, isolates: bool) -> ! {
     let parent = rustix::process::getppid();
     let Some(hardware) =
-        receive(channel, parent).and_then(|bytes| serde_json::from_slice::<HardwareInfo>(&bytes).ok())
+        receive(&channel, parent).and_then(|bytes| serde_json::from_slice::<HardwareInfo>(&bytes).ok())
     else {
         end(0)
     };
+    if isolates {
+        serve_in_copies(channel, parent, &hardware);
+    }
     let Some(mut before) = Trace::take() else { end(0) };
     loop {
         let Some(request) =
-            receive(channel, parent).and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok())
+            receive(&channel, parent).and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok())
         else {
             end(0)
         };
-        let send = |event| send(channel, &Message { nonce: request.nonce.clone(), event });
+        let send = |event| send(&channel, &Message { nonce: request.nonce.clone(), event });
         probe(&request, &hardware, send);
         let Some(after) = Trace::take() else {
             send(Event::Done { changes: vec![EXHAUSTED.into()], threads: 1 });
@@ -71,6 +91,131 @@ fn serve(channel: &OwnedFd) -> ! {
         }
         before = after;
     }
+}
+
+/// Serves each request in a process of its own.
+fn serve_in_copies(channel: OwnedFd, parent: Option<Pid>, hardware: &HardwareInfo) -> ! {
+    // Looked at once: a copy begins with the same, but for its descriptors.
+    let Some(mut before) = Trace::take() else { end(0) };
+    let mut room = vec![0; PACKET_BYTES_MAX];
+    loop {
+        let Some(bytes) = receive(&channel, parent) else { end(0) };
+        if serde_json::from_slice::<Order>(&bytes).is_ok() {
+            // Sent about one that had ended in the meantime.
+            continue;
+        }
+        let Ok(request) = serde_json::from_slice::<Request>(&bytes) else { end(0) };
+        let Ok((ours, theirs)) = sandbox::pair() else { end(CHANNEL_GONE) };
+        let child = std::process::id();
+        // SAFETY: this process has one thread, so its copy is whole.
+        match unsafe { libc::fork() } {
+            -1 => end(CHANNEL_GONE),
+            0 => {
+                // What leads to the parent is not for the plugin.
+                drop((channel, ours));
+                if sandbox::die_with(child).is_err() {
+                    end(0);
+                }
+                before.descriptors = descriptors().unwrap_or_default();
+                serve_one(&theirs, &request, hardware, &before);
+            }
+            copy => {
+                drop(theirs);
+                attend(&channel, parent, &ours, copy, &mut room);
+            }
+        }
+    }
+}
+
+/// The whole life of a copy.
+fn serve_one(channel: &OwnedFd, request: &Request, hardware: &HardwareInfo, before: &Trace) -> ! {
+    let send = |event| send(channel, &Message { nonce: request.nonce.clone(), event });
+    probe(request, hardware, send);
+    let (changes, threads) = match Trace::take() {
+        Some(after) => (before.changes(&after), after.threads),
+        None => (vec![EXHAUSTED.to_owned()], 1),
+    };
+    send(Event::Done { changes, threads });
+    end(0)
+}
+
+/// Passes on what the process `copy` says, until it has ended. `room` is for a packet.
+fn attend(channel: &OwnedFd, parent: Option<Pid>, copy_channel: &OwnedFd, copy: i32, room: &mut [u8]) {
+    let say =
+        |word: &Word| send_bytes(channel, &serde_json::to_vec(word).expect("numbers and texts are JSON"));
+    say(&Word::Started(copy));
+    let mut killed = false;
+    let mut listens = true;
+    while listens && !killed {
+        let mut fds = [PollFd::new(copy_channel, PollFlags::IN), PollFd::new(channel, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => end(CHANNEL_GONE),
+        }
+        let [from_copy, from_parent] = [0, 1].map(|index| !fds[index].revents().is_empty());
+        if from_copy {
+            // Its end closes by its own doing or by its death; without an end there is nothing more to hear.
+            match rustix::net::recv(copy_channel, &mut *room, RecvFlags::DONTWAIT) {
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok((_, 0)) | Err(_) => listens = false,
+                Ok((_, count)) => match serde_json::from_slice::<Message>(&room[..count]) {
+                    Ok(message) => {
+                        // Nothing that it does after this is asked for.
+                        let is_last = matches!(message.event, Event::Done { .. });
+                        say(&Word::Said(message));
+                        if is_last {
+                            kill(copy);
+                            killed = true;
+                        }
+                    }
+                    Err(_) => say(&Word::Rubbish),
+                },
+            }
+        }
+        killed |= from_parent && follow_order(channel, parent, copy) == Order::CutOff;
+    }
+    // It may live on without a voice, and its parent may still have something to say about that.
+    while !killed && !has_ended(copy) {
+        let mut fds = [PollFd::new(channel, PollFlags::IN)];
+        let look_again = rustix::time::Timespec { tv_sec: 0, tv_nsec: 200_000 };
+        let spoken = rustix::event::poll(&mut fds, Some(&look_again)) == Ok(1);
+        killed = spoken && follow_order(channel, parent, copy) == Order::CutOff;
+    }
+    let ending = sandbox::reap(copy);
+    say(&Word::Ended {
+        status: ending.status,
+        signal: ending.signal,
+        memory_peak_bytes: ending.memory_peak_bytes,
+    });
+}
+
+/// Does what the parent says about `copy`, which has not been reaped.
+fn follow_order(channel: &OwnedFd, parent: Option<Pid>, copy: i32) -> Order {
+    let order = receive(channel, parent).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let Some(order) = order else {
+        kill(copy);
+        end(0)
+    };
+    match order {
+        // Where this fails it competes as before.
+        Order::Lower => _ = rustix::process::setpriority_process(Pid::from_raw(copy), 19),
+        Order::CutOff => kill(copy),
+    }
+    order
+}
+
+fn kill(copy: i32) {
+    if let Some(copy) = Pid::from_raw(copy) {
+        // It can only have ended already.
+        let _ = rustix::process::kill_process(copy, Signal::KILL);
+    }
+}
+
+/// Whether `copy` has ended and waits to be reaped.
+fn has_ended(copy: i32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let Some(copy) = Pid::from_raw(copy) else { return true };
+    !matches!(rustix::process::waitid(WaitId::Pid(copy), options), Ok(None))
 }
 
 fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
@@ -135,11 +280,14 @@ fn receive(channel: &OwnedFd, parent: Option<Pid>) -> Option<Vec<u8>> {
 }
 
 fn send(channel: &OwnedFd, message: &Message) {
-    let bytes = serde_json::to_vec(message).expect("numbers and texts are JSON");
+    send_bytes(channel, &serde_json::to_vec(message).expect("numbers and texts are JSON"));
+}
+
+fn send_bytes(channel: &OwnedFd, bytes: &[u8]) {
     loop {
         let sent = rustix::net::sendmsg(
             channel,
-            &[IoSlice::new(&bytes)],
+            &[IoSlice::new(bytes)],
             &mut SendAncillaryBuffer::default(),
             SendFlags::empty(),
         );

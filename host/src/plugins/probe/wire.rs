@@ -23,7 +23,29 @@ pub struct Request {
     pub model: String,
 }
 
-/// What a child says.
+/// What a child is told about the plugin in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// It gets only what others leave of the processor.
+    Lower,
+    /// Its time is up.
+    CutOff,
+}
+
+/// What a child that starts a process for each plugin says: of itself, or what that process said.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Word {
+    /// The process of the plugin in flight.
+    Started(i32),
+    /// What that process said, if it is something that can be said.
+    Said(Message),
+    /// It said something else.
+    Rubbish,
+    /// It has ended, by itself or not.
+    Ended { status: Option<i32>, signal: Option<i32>, memory_peak_bytes: u64 },
+}
+
+/// What is said of the plugin in flight.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     pub nonce: String,

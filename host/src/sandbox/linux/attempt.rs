@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
 
 use super::super::{Policy, Reading, ViolationKind as Kind, Violations};
 use super::connect::{self, Destination};
 use super::listener::{Desk, Notification};
 use super::memory::Waiting;
-use super::rules::{About, F_SETOWN_EX, FILE_CHANGES, NEVER, SIGNAL_OWNER, SOCKET_TYPE, WRITING};
+use super::rules::{About, ESCAPES, F_SETOWN_EX, FILE_CHANGES, NEVER, SIGNAL_OWNER, SOCKET_TYPE, WRITING};
 use crate::text::printable_path;
 
 /// The most connections that are being made at once for one child.
@@ -41,6 +42,8 @@ pub enum Answer {
 /// Decides for one child.
 #[derive(Clone, Debug)]
 pub struct Judge {
+    /// The process that was started.
+    child: u32,
     policy: Arc<Policy>,
     /// Landlock decides again about each file, by what the kernel really opens.
     landlock: bool,
@@ -49,8 +52,9 @@ pub struct Judge {
 }
 
 impl Judge {
-    pub fn new(policy: Policy, landlock: bool, violations: Violations) -> Self {
-        Self { policy: Arc::new(policy), landlock, violations, connecting: Arc::default() }
+    pub fn new(child: Pid, policy: Policy, landlock: bool, violations: Violations) -> Self {
+        let child = child.as_raw_nonzero().get().unsigned_abs();
+        Self { child, policy: Arc::new(policy), landlock, violations, connecting: Arc::default() }
     }
 
     /// Decides about `notification`, records it where it is refused, and lets the child go on.
@@ -70,6 +74,9 @@ impl Judge {
     fn decide(&self, call: &Notification, waiting: &Waiting, still_waits: impl Fn() -> bool) -> Answer {
         let args = call.args;
         let int = |index: usize| args[index] as i32;
+        if self.is_own_copying(call) {
+            return Answer::Go;
+        }
         match call.number {
             libc::SYS_execve => return self.run(waiting.path(libc::AT_FDCWD, args[0]), still_waits),
             libc::SYS_execveat => {
@@ -165,6 +172,21 @@ impl Judge {
         }
     }
 
+    /// Whether the process that was started makes a copy of itself, as it may. The copies have other numbers.
+    fn is_own_copying(&self, call: &Notification) -> bool {
+        let copies = match call.number {
+            libc::SYS_clone => call.args[0] as u32 & (ESCAPES | libc::CLONE_VFORK as u32) == 0,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_fork => true,
+            _ => false,
+        };
+        copies && self.rules_copies(call.thread)
+    }
+
+    fn rules_copies(&self, thread: u32) -> bool {
+        self.policy.copies_itself && thread == self.child
+    }
+
     fn refuse(&self, kind: Kind, what: &str) -> Answer {
         self.violations.record(kind, what);
         Answer::Fail(libc::EPERM)
@@ -250,6 +272,12 @@ impl Judge {
         if waiting.is_sibling(process_id) && process_id > 0 && signal == libc::SIGSTOP {
             return self.refuse(Kind::StopItself, "");
         }
+        if process_id > 0 && waiting.is_sibling(process_id) {
+            return Answer::Go;
+        }
+        if self.rules_copies(waiting.thread) && waiting.is_of_its_session(process_id) {
+            return Answer::Go;
+        }
         // What it was granted to run may be signalled: all of it stays in one session, and in one group.
         if !self.policy.programs.is_empty() && waiting.is_of_its_session(process_id) {
             return Answer::Go;
@@ -273,7 +301,8 @@ impl Judge {
     }
 
     fn schedule(&self, thread: i32, waiting: &Waiting) -> Answer {
-        if waiting.is_sibling(thread) {
+        let is_copy = self.rules_copies(waiting.thread) && waiting.is_of_its_session(thread);
+        if waiting.is_sibling(thread) || is_copy {
             return Answer::Go;
         }
         self.refuse(Kind::Trace, &process(thread, waiting))
@@ -390,7 +419,9 @@ fn process(id: i32, waiting: &Waiting) -> String {
         0 => "its process group".into(),
         -1 => "every process".into(),
         id if id < 0 => format!("process group {}", id.unsigned_abs()),
-        id if id.unsigned_abs() == std::process::id() => "the process that started it".into(),
+        id if id.unsigned_abs() == std::process::id() || waiting.is_parent(id) => {
+            "the process that started it".into()
+        }
         id if waiting.is_sibling(id) => "itself".into(),
         id => format!("process {id}"),
     }

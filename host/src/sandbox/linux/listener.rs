@@ -28,7 +28,7 @@ pub fn watch(
     landlock: bool,
     violations: Violations,
 ) -> io::Result<()> {
-    let judge = Judge::new(policy.clone(), landlock, violations);
+    let judge = Judge::new(child, policy.clone(), landlock, violations);
     let name = format!("watch-{}", child.as_raw_nonzero());
     std::thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || {
         let desk = Desk { listener: Arc::new(listener) };

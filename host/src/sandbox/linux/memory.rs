@@ -96,9 +96,17 @@ impl Waiting {
 
     /// How many threads the process has.
     pub fn threads(&self) -> u32 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.thread)).unwrap_or_default();
-        let count = status.lines().find_map(|line| line.strip_prefix("Threads:"));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        self.status("Threads:").unwrap_or(0)
+    }
+
+    /// Whether the process `id` started this one.
+    pub fn is_parent(&self, id: i32) -> bool {
+        self.status("PPid:").is_some_and(|parent| i64::from(parent) == i64::from(id))
+    }
+
+    fn status(&self, name: &str) -> Option<u32> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.thread)).ok()?;
+        status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
     }
 
     /// Whether the process `id`, or the group `-id`, is of the session of this one. Such a session has one group.

@@ -20,7 +20,7 @@ pub const WRITING: u32 =
 
 /// Flags of `clone` that make a namespace, and `CLONE_PARENT`, which makes a child of our process and not of the
 /// child's.
-const ESCAPES: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
+pub const ESCAPES: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
 /// `MSG_FASTOPEN`, which connects by sending.
 const FASTOPEN: u32 = 0x2000_0000;
 /// `F_SETOWN_EX`, whose argument lies in memory.
@@ -289,11 +289,11 @@ fn control_rule(writing: Action, refuse: Action) -> Rule {
 }
 
 /// `fcntl`: signals to others when a file is ready, and leases that keep others waiting.
-fn descriptor_rule(refuse: Action) -> Rule {
+fn descriptor_rule(own: Action, refuse: Action) -> Rule {
     let me = std::process::id() as i32;
     let lines = vec![
         when(&[int(1, libc::F_SETOWN), int(2, 0)], Action::Allow),
-        when(&[int(1, libc::F_SETOWN), int(2, me)], Action::Allow),
+        when(&[int(1, libc::F_SETOWN), int(2, me)], own),
         when(&[int(1, libc::F_SETOWN)], refuse),
         when(&[int(1, F_SETOWN_EX)], refuse),
         when(&[int(1, libc::F_SETLEASE), int(2, libc::F_UNLCK)], Action::Allow),
@@ -315,9 +315,11 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     // Where the parent cannot be asked whether a thread is the process's own, it is believed.
     let ask = if notify { Action::Notify } else { Action::Allow };
     let me = std::process::id() as i32;
+    // A copy is another process, and only the parent can tell who of them asks.
+    let own = if policy.copies_itself && notify { refuse } else { Action::Allow };
     let signal = |number, signal: usize| {
         let mut lines =
-            vec![when(&[int(0, me), int(signal, libc::SIGSTOP)], refuse), when(&[int(0, me)], Action::Allow)];
+            vec![when(&[int(0, me), int(signal, libc::SIGSTOP)], refuse), when(&[int(0, me)], own)];
         // What it runs has numbers of its own, and Landlock keeps its signals inside.
         lines.push(always(if runs_programs && signals_are_scoped { Action::Allow } else { refuse }));
         Rule { number, lines }
@@ -329,7 +331,7 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     };
     let thread = if policy.limits.threads.is_some() { ask } else { Action::Allow };
     let mut rules = vec![
-        descriptor_rule(refuse),
+        descriptor_rule(own, refuse),
         Rule { number: libc::SYS_execve, lines: vec![always(running)] },
         Rule { number: libc::SYS_execveat, lines: vec![always(refuse)] },
         #[cfg(target_arch = "x86_64")]
@@ -354,7 +356,11 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         Rule { number: libc::SYS_pidfd_send_signal, lines: vec![always(refuse)] },
         Rule {
             number: libc::SYS_prctl,
-            lines: PRCTL_NEVER.iter().map(|&operation| when(&[int(0, operation)], refuse)).collect(),
+            // To end with one's parent by the one signal that cannot be ignored undoes nothing.
+            lines: [when(&[int(0, libc::PR_SET_PDEATHSIG), int(1, libc::SIGKILL)], Action::Allow)]
+                .into_iter()
+                .chain(PRCTL_NEVER.iter().map(|&operation| when(&[int(0, operation)], refuse)))
+                .collect(),
         },
         Rule { number: libc::SYS_prlimit64, lines: vec![when(&[Test::NotZero(2)], refuse)] },
         Rule {
