@@ -281,7 +281,7 @@ fn the_entry_is_found_behind_the_symbols_for_a_debugger() {
     let object = read(&Bytes::of_memory(&with(300_000))).unwrap();
     assert_eq!((object.broken, object.has_entry), (None, Some(true)));
     let object = read(&Bytes::of_memory(&with(1_000_001))).unwrap();
-    assert_eq!(object.broken.map(|reason| reason.code), Some("broken".into()));
+    assert_eq!(object.broken.map(|reason| reason.code), Some("broken"));
 }
 
 #[test]
