@@ -12,6 +12,7 @@
 
 #[cfg(target_os = "linux")]
 mod attack;
+#[cfg(target_os = "linux")]
 mod hijack;
 
 use std::cell::UnsafeCell;
