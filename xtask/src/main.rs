@@ -8,6 +8,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod macos;
 mod package;
 mod sh;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Args),
     /// Measure, in release
     Bench(bench::Args),
+    /// Type-check and lint for macOS, on any machine; takes minutes and tools that it names
+    CheckMacos(macos::Args),
     /// Write the man pages to target/man
     Man,
 }
@@ -53,6 +56,7 @@ fn run() -> anyhow::Result<()> {
         Command::Dist(args) => dist::run(&args).map(|_| ()),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::CheckMacos(args) => macos::run(&args),
         Command::Man => {
             sh::build(sh::Profile::Dev)?;
             let folder = sh::target().join("man");

@@ -1,4 +1,4 @@
-//! The facts of a Mac, from `sysctl`. Written by inspection: nobody has run it yet.
+//! The facts of a Mac, from `sysctl`. It compiles; nobody has run it yet.
 
 use std::ffi::CString;
 

@@ -11,7 +11,7 @@
 //!
 //! # Limitations
 //!
-//! On macOS the facts come from `sysctl`; that code is written by inspection and has not run.
+//! On macOS the facts come from `sysctl`; that code compiles and links but has not run.
 
 mod child;
 mod driver;

@@ -140,8 +140,8 @@ fn close_others(kept: RawFd) -> io::Result<()> {
 
 /// Sets the limits. Answers which of them this system does not have, one line each.
 ///
-/// macOS from version 12 on takes no limit of memory that is below what its own libraries have mapped. Linux takes all
-/// of them, so there a refusal is an error.
+/// macOS refuses limits of memory since version 12 and did not keep to them before. Linux takes all of them, so there a
+/// refusal is an error.
 fn set_limits(limits: &Limits) -> io::Result<Vec<String>> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let set = |resource, wanted: u64| {

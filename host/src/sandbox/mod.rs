@@ -26,7 +26,7 @@
 //! # Limitations
 //!
 //! - Linux on x86-64 and aarch64. Elsewhere a process of its own, resource limits and the empty environment
-//!   remain, and [`Support`] says so; that code compiles for macOS but was never run there.
+//!   remain, and [`Support`] says so; that code compiles and links for macOS but was never run there.
 //! - A thread of the child may change a path or an address after the parent read it. What is refused stays refused;
 //!   what is granted is either done by the parent (connections) or checked again by Landlock (files). On a kernel
 //!   without Landlock a hostile child can win that race for files.
