@@ -362,7 +362,7 @@ const MISBEHAVIOUR: &[(&str, &str, &str)] = &[
     ("alarm", "usable", "left an alarm running"),
     ("self-mem", "usable", "tried to write a file: /proc/"),
     ("detach", "usable", "tried to change its confinement"),
-    ("descriptors", "usable|closed-channel|load-failed|detect-failed", ""),
+    ("descriptors", "usable", "left no memory or descriptor to look at its process with"),
     ("raw-pair=GROUND/letterbox", "usable", "tried to open a socket: a pair, Unix raw"),
     ("other-pair", "usable", "tried to open a socket: a pair, IPv4 stream"),
     ("file-flags=VICTIM", "usable", "tried to change a file: VICTIM"),
