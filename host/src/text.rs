@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 /// `text` with everything that could move a cursor, hide or reorder what is read written as an escape.
 ///
@@ -124,36 +124,12 @@ pub fn columns(text: &str) -> usize {
 /// A word that is wider than a line is broken inside, so that no line is ever too long. The spaces at a break
 /// are dropped. There is always at least one line.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
-    let mut lines = vec![];
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        let mut used = 0;
-        for word in paragraph.split(' ').filter(|word| !word.is_empty()) {
-            let wide = columns(word);
-            if used > 0 && used + 1 + wide <= width {
-                line.push(' ');
-                line.push_str(word);
-                used += 1 + wide;
-                continue;
-            }
-            if used > 0 {
-                lines.push(std::mem::take(&mut line));
-                used = 0;
-            }
-            for c in word.chars() {
-                let wide = c.width().unwrap_or(0);
-                if used + wide > width && used > 0 {
-                    lines.push(std::mem::take(&mut line));
-                    used = 0;
-                }
-                line.push(c);
-                used += wide;
-            }
-        }
-        lines.push(line);
-    }
-    lines
+    // Never at a hyphen: ids, flags and addresses are to be copied whole.
+    let options = textwrap::Options::new(width.max(1))
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::wrap(text, options).into_iter().map(Cow::into_owned).collect()
 }
 
 #[cfg(test)]

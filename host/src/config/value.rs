@@ -346,31 +346,37 @@ fn loopback(text: &str) -> Result<Value, Refusal> {
     Ok(Value::Text(address.to_string()))
 }
 
-/// Units of time, longest name first so that `ms` is not read as minutes.
+/// The longest time that a setting may be.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Units in which times are written.
 const TIME_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 const SIZE_UNITS: &[(&str, u64)] = &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
 
-fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+/// A size in bytes: a whole number and a unit, which is never left out and never decimal.
+fn measured(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 fn duration(text: &str) -> Result<Duration, Refusal> {
-    match measured(text, TIME_UNITS) {
-        Some(0) => refuse("is no time at all", "give a time above zero: \"10s\""),
-        Some(millis) if millis <= 24 * 3_600_000 => Ok(Duration::from_millis(millis)),
-        Some(_) => refuse("is longer than a day", "give a shorter time: \"10s\""),
-        None => refuse(
+    match humantime::parse_duration(text) {
+        // Kept in whole milliseconds, which is what can be written back.
+        Ok(time) if time < Duration::from_millis(1) => {
+            refuse("is no time at all", "give a time above zero: \"10s\"")
+        }
+        Ok(time) if time > DURATION_MAX => refuse("is longer than a day", "give a shorter time: \"10s\""),
+        Ok(time) => Ok(Duration::from_millis(u64::try_from(time.as_millis()).expect("a day at most"))),
+        Err(_) => refuse(
             format!("is {}, which is not a length of time", quote(text)),
-            "write a whole number and ms, s, m or h: \"10s\"",
+            "write a number and ms, s, m or h: \"10s\"",
         ),
     }
 }
 
 fn size(text: &str) -> Result<u64, Refusal> {
-    match measured(text, SIZE_UNITS) {
+    match measured(text) {
         Some(bytes) if bytes >= 64 << 10 => Ok(bytes),
         Some(_) => refuse("is too small to be of use", "give at least \"64KiB\""),
         None => refuse(
@@ -436,5 +442,36 @@ pub(super) fn expand(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_is_written_as_people_do_and_reads_back_as_it_is_written() {
+        for (text, millis, written) in [
+            ("10s", 10_000, "10s"),
+            ("500ms", 500, "500ms"),
+            ("2 m", 120_000, "2m"),
+            ("1h30m", 5_400_000, "90m"),
+            ("1.5s", 1500, "1500ms"),
+            ("1ms 700us", 1, "1ms"),
+            ("1 day", 86_400_000, "24h"),
+        ] {
+            let time = duration(text).expect(text);
+            assert_eq!(
+                (time, duration_text(time).as_str()),
+                (Duration::from_millis(millis), written),
+                "{text}"
+            );
+            assert_eq!(duration(written).ok(), Some(time));
+        }
+        for text in
+            ["", "10", "-1s", "s", "0", "0s", "900us", "25h", "1M", "1e3s", "99999999999999999999h", "10S"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

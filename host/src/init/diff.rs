@@ -12,37 +12,17 @@ pub enum Edit {
 }
 
 /// The shortest way from `old` to `new`, with removals before additions.
-///
-/// Takes time and memory in proportion to the product of what lies between the common beginning and the common end:
-/// configurations are small, and changes to them smaller.
 pub fn lines(old: &[String], new: &[String]) -> Vec<Edit> {
-    let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
-    let (a, b) = (&old[head..old.len() - tail], &new[head..new.len() - tail]);
-    // common[i][j]: how many lines a[i..] and b[j..] share, in order.
-    let mut common = vec![vec![0usize; b.len() + 1]; a.len() + 1];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            common[i][j] =
-                if a[i] == b[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
-        }
-    }
-    let mut edits: Vec<Edit> = (0..head).map(|line| Edit::Both(line, line)).collect();
-    let (mut i, mut j) = (0, 0);
-    while i < a.len() || j < b.len() {
-        if i < a.len() && j < b.len() && a[i] == b[j] {
-            edits.push(Edit::Both(head + i, head + j));
-            (i, j) = (i + 1, j + 1);
-        } else if i < a.len() && (j == b.len() || common[i + 1][j] >= common[i][j + 1]) {
-            edits.push(Edit::Old(head + i));
-            i += 1;
-        } else {
-            edits.push(Edit::New(head + j));
-            j += 1;
-        }
-    }
-    edits.extend((0..tail).map(|line| Edit::Both(head + a.len() + line, head + b.len() + line)));
-    edits
+    let ops = similar::capture_diff_slices(similar::Algorithm::Myers, old, new);
+    let edits = ops.iter().flat_map(|op| {
+        let (tag, old, new) = op.as_tag_tuple();
+        let both = old.clone().zip(new.clone()).map(|(a, b)| Edit::Both(a, b));
+        let equal = tag == similar::DiffTag::Equal;
+        let gone = old.map(Edit::Old);
+        let added = new.map(Edit::New);
+        both.filter(move |_| equal).chain(gone.chain(added).filter(move |_| !equal))
+    });
+    edits.collect()
 }
 
 /// Unchanged lines that are shown around a change.

@@ -222,19 +222,8 @@ fn part_path(path: &Path, part: u64) -> PathBuf {
 
 /// `2026-11-23T23:59:59Z`.
 pub fn timestamp(at: SystemTime) -> String {
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's days-to-civil: eras of 400 years, years that begin in March.
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    // A clock before 1970 would make the formatting fail.
+    humantime::format_rfc3339_seconds(at.max(UNIX_EPOCH)).to_string()
 }
 
 /// Whether a line of the log came from the provider or its process.
