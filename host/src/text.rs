@@ -43,6 +43,18 @@ pub fn printable_path(path: &Path) -> String {
     printable_os(path.as_os_str())
 }
 
+/// The longest foreign text that is kept, in characters.
+const FOREIGN_CHARS_MAX: usize = 200;
+
+/// A text of a stranger, as [`printable`] and cut to 200 characters.
+pub fn foreign(text: &str) -> String {
+    let mut short: String = text.chars().take(FOREIGN_CHARS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    printable(&short).into_owned()
+}
+
 /// Whether `c` does something else than to stand on the line where it was printed.
 fn is_treacherous(c: char) -> bool {
     c.is_control()

@@ -26,6 +26,7 @@ const PAGES: &[&str] = &[
     "docs/limits.md",
     "docs/pearl-protocol.md",
     "docs/plugins.md",
+    "docs/pool-protocol.md",
     "docs/security.md",
     "docs/user-guide.md",
     "docs/writing-a-provider.md",

@@ -9,7 +9,7 @@ use crate::difficulty::Target;
 
 /// How a pool turns its difficulty number into a target (section 6.4).
 ///
-/// The two differ by a factor of 65535/65536. Mine with the target that the pool sends, never with one worked
+/// The first two differ by a factor of 65535/65536. Mine with the target that the pool sends, never with one worked
 /// out from its difficulty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolConvention {
@@ -17,15 +17,29 @@ pub enum PoolConvention {
     Bitcoin,
     /// `T = ⌊2^224 / D⌋ - 1`: Kryptex.
     PowerOfTwo,
+    /// `T = ⌊(2^256 - 1) / ⌈D·10^6⌉⌉`: MoneroOcean, whose unit is a million multiply-accumulates.
+    Millions,
 }
 
 impl PoolConvention {
     /// The target of a difficulty; `None` for 0, which no share could have (section 6.4).
     pub fn target(self, difficulty: u64) -> Option<Target> {
-        let difficulty = U256::from(difficulty);
+        self.target_of_fraction(difficulty, 0)
+    }
+
+    /// The target of the difficulty `digits / 10^places`, so `1.22` is `(122, 2)`; `None` for 0, and where the target
+    /// does not fit 256 bits (section 6.4). At most nine places.
+    pub fn target_of_fraction(self, digits: u64, places: u32) -> Option<Target> {
+        let scale = U256::from(10_u64.checked_pow(places.min(9))?);
+        let digits = U256::from(digits);
+        let scaled = |number: U256| number.checked_mul(scale)?.checked_div(digits);
         Some(Target(match self {
-            Self::Bitcoin => (U256::from(0xffff_u64) << 208_usize).checked_div(difficulty)?,
-            Self::PowerOfTwo => (U256::from(1_u64) << 224_usize).checked_div(difficulty)? - U256::from(1_u64),
+            Self::Bitcoin => scaled(U256::from(0xffff_u64) << 208_usize)?,
+            Self::PowerOfTwo => scaled(U256::from(1_u64) << 224_usize)?.checked_sub(U256::from(1_u64))?,
+            Self::Millions => {
+                let hashes = (digits * U256::from(1_000_000_u64)).div_ceil(scale);
+                U256::MAX.checked_div(hashes)?
+            }
         }))
     }
 
@@ -34,6 +48,7 @@ impl PoolConvention {
         match self {
             Self::Bitcoin => 65535.0 * 2f64.powi(208) / to_f64(target.0),
             Self::PowerOfTwo => 2f64.powi(224) / (to_f64(target.0) + 1.0),
+            Self::Millions => 2f64.powi(256) / to_f64(target.0) / 1e6,
         }
     }
 }

@@ -203,6 +203,8 @@ mod tests {
             rank_penalty: true,
             height: None,
             received: Instant::now(),
+            origin: None,
+            keeps_earlier: false,
         };
         ProofId::of(&FoundProof { job, proof: vec![], found: SystemTime::UNIX_EPOCH })
     }
@@ -340,6 +342,8 @@ mod tests {
                     rank_penalty: true,
                     height: None,
                     received: Instant::now(),
+                    origin: None,
+                    keeps_earlier: false,
                 },
                 proof: number.to_le_bytes().to_vec(),
                 found: SystemTime::UNIX_EPOCH,

@@ -156,6 +156,8 @@ fn make_job(chain: &Chain, pace: &Pace, certificate_version: u32, wall: SystemTi
         rank_penalty: true,
         height: Some(chain.height() + 1),
         received: now,
+        origin: None,
+        keeps_earlier: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Jobs, and proofs on their way from the host to the chain.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::proofs;
@@ -24,6 +25,28 @@ pub struct WorkJob {
     pub height: Option<u64>,
     /// When the source first saw it.
     pub received: Instant,
+    /// Where a pool's job came from; `None` for every other source. It travels with the job and its proofs, and means
+    /// nothing to anybody but the source.
+    pub origin: Option<Origin>,
+    /// Whether proofs of earlier jobs of the same origin are still worth handing over: a pool refreshed its job and
+    /// the chain's tip is the same. `false` everywhere else: every earlier job is over.
+    pub keeps_earlier: bool,
+}
+
+/// Where a pool's job came from: which connection, and what the pool calls it there.
+///
+/// A pool's job lives and dies with the connection that issued it (pool protocol 8.4), so a proof carries this along
+/// and is sent nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The pool's address, as it is configured.
+    pub pool: Arc<str>,
+    /// Number of the connection in this process, from 1; 0 for one of an earlier process.
+    pub connection: u64,
+    /// Number of the job in this process, from 1; 0 for one of an earlier process.
+    pub serial: u64,
+    /// The pool's name for the job: the JSON token exactly as it came, because it is echoed byte for byte.
+    pub job_id: Arc<str>,
 }
 
 /// What makes two jobs the same work.
@@ -33,6 +56,8 @@ pub struct JobKey {
     target: [u8; 32],
     certificate_version: u32,
     rank_penalty: bool,
+    /// A pool's job under a new name is another job: what is found for it must name it.
+    serial: u64,
 }
 
 impl WorkJob {
@@ -43,6 +68,7 @@ impl WorkJob {
             target: self.target,
             certificate_version: self.certificate_version,
             rank_penalty: self.rank_penalty,
+            serial: self.origin.as_ref().map_or(0, |origin| origin.serial),
         }
     }
 

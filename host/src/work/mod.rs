@@ -36,12 +36,13 @@ mod lines;
 pub mod node;
 pub mod proofs;
 mod settings;
+pub mod stratum;
 
 use crate::explain::Explain;
 pub use condition::Condition;
 use devnet::Devnet;
 pub use endpoint::{Endpoint, Trouble};
-pub use job::{FoundProof, JobKey, ProofId, ProofState, WorkJob};
+pub use job::{FoundProof, JobKey, Origin, ProofId, ProofState, WorkJob};
 pub use proofs::{KeptProof, ProofStore, StoreError};
 pub use settings::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig};
 

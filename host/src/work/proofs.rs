@@ -322,6 +322,8 @@ fn decode(text: &[u8], now: Instant) -> Result<(String, FoundProof), String> {
             rank_penalty: file.rank_penalty,
             height: file.height,
             received: now,
+            origin: None,
+            keeps_earlier: false,
         },
         proof,
         found: UNIX_EPOCH.checked_add(Duration::from_millis(file.found_unix_ms)).unwrap_or(SystemTime::now()),

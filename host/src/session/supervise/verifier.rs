@@ -146,6 +146,8 @@ mod tests {
             rank_penalty: true,
             height: None,
             received: Instant::now(),
+            origin: None,
+            keeps_earlier: false,
         };
         let tile = PeriodicPattern::contiguous(16).unwrap();
         let config = MiningConfiguration::dense(2048, 128, tile, tile);

@@ -236,6 +236,8 @@ impl Desk {
             rank_penalty: true,
             height: None,
             received: now,
+            origin: None,
+            keeps_earlier: false,
         };
         if self.job.as_ref().map(WorkJob::key) == Some(job.key()) {
             return;

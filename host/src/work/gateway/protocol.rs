@@ -9,13 +9,10 @@ use pearl_pow::U256;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::text::printable;
+pub use crate::text::foreign as bounded;
 
 /// The longest line that the gateway reads, without its newline.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
-
-/// Longest text of a peer that is kept.
-const TEXT_CHARS_MAX: usize = 200;
 
 /// What `getMiningInfo` answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,15 +160,6 @@ fn read_target(digits: &str) -> Result<[u8; 32], Garbled> {
         .ok_or_else(|| Garbled(format!("a target that is no 256-bit integer: {}", bounded(digits))))
 }
 
-/// A foreign text, made harmless and short.
-pub fn bounded(text: &str) -> String {
-    let mut short: String = text.chars().take(TEXT_CHARS_MAX).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    printable(&short).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,7 +219,7 @@ mod tests {
         let reply = read_submitted(&line).unwrap();
         assert_eq!(reply.id, None);
         let err = reply.outcome.unwrap_err();
-        assert!(err.message.chars().count() <= TEXT_CHARS_MAX + 1 && !err.message.contains('\u{1b}'));
+        assert!(err.message.chars().count() <= 201 && !err.message.contains('\u{1b}'));
         assert!(!err.is_passing());
 
         let full = RpcError { code: -32000, message: "proof submission queue full".to_owned() };

@@ -11,6 +11,8 @@ fn found(seed: u8) -> FoundProof {
             rank_penalty: true,
             height: Some(9),
             received: Instant::now(),
+            origin: None,
+            keeps_earlier: false,
         },
         proof: vec![seed; 3000],
         found: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),

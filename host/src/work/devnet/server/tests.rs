@@ -104,6 +104,8 @@ fn a_miner_on_the_socket_makes_blocks_and_late_or_wrong_proofs_are_told_apart() 
             rank_penalty: true,
             height: None,
             received: Instant::now(),
+            origin: None,
+            keeps_earlier: false,
         };
         let good = mine(&job, 1);
         let mut wrong = good.clone();

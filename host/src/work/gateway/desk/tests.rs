@@ -43,6 +43,8 @@ fn proof(prev: u8, time: u8, seed: u8) -> KeptProof {
             rank_penalty: true,
             height: None,
             received: Instant::now(),
+            origin: None,
+            keeps_earlier: false,
         },
         proof: vec![seed; 10],
         found: SystemTime::now(),
