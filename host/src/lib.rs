@@ -6,6 +6,7 @@
 //! ```text
 //! cli                                     pearlbed <command>: parse, call one function, render
 //! doctor  init  session  bench            what a person asks for
+//! miner                                   one miner: what it is offered, claims and proves
 //! plugins  work                           providers | jobs and proofs
 //! config  hardware  sidecar  sandbox      plain services, no policy
 //! home  text  exit  explain  panic        what everything stands on
@@ -19,6 +20,9 @@ pub mod bench;
 pub mod doctor;
 pub mod init;
 pub mod session;
+
+// One miner.
+pub mod miner;
 
 // Providers, and the work for them.
 pub mod plugins;

@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["home", "text", "exit", "explain", "panic", "identity"],
     &["config", "hardware", "models", "sidecar", "sandbox"],
     &["plugins", "work"],
+    &["miner"],
     &["doctor", "init", "session", "bench"],
     &["cli"],
 ];

@@ -73,6 +73,21 @@ pub fn expected_hashes_of_target(target: Target) -> f64 {
     2f64.powi(256) / to_f64(target.0)
 }
 
+/// The target that takes `hashes` hashes on average: `2^256 / hashes`, rounded to the easier side, and the easiest
+/// target for less than one hash or for what is no number (section 6.4).
+///
+/// ```
+/// use pearl_pow::shares::{expected_hashes_of_target, target_of_expected_hashes};
+///
+/// let target = target_of_expected_hashes(1e15);
+/// assert!((expected_hashes_of_target(target) / 1e15 - 1.0).abs() < 1e-12);
+/// ```
+pub fn target_of_expected_hashes(hashes: f64) -> Target {
+    let number = 2f64.powi(256) / hashes;
+    // What is at or above 2^256, or not a number, does not fit.
+    U256::try_from(number.ceil()).map_or(Target::MAX, Target)
+}
+
 /// Seconds that some hashes take at `hashrate` hashes per second; infinite at a rate of 0 (section 6.4).
 pub fn expected_seconds(hashes: f64, hashrate: f64) -> f64 {
     hashes / hashrate
