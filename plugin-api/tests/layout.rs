@@ -7,7 +7,9 @@ use std::mem::{align_of, offset_of, size_of};
 
 use abi_stable::StableAbi;
 use abi_stable::type_layout::TypeLayout;
-use pearlbed_plugin_api::abi::{ENTRY_SYMBOL, Entry, EntryRef, TableAnswer, v1};
+use pearlbed_plugin_api::abi::{
+    DOOR_MAGIC, DOOR_SYMBOL, Door, ENTRY_SYMBOL, Entry, EntryRef, TableAnswer, v1,
+};
 
 macro_rules! pin {
     ($type:ident, size $size:literal, align $align:literal, { $($field:ident: $offset:literal),* $(,)? }) => {
@@ -69,6 +71,7 @@ fn every_boundary_type_of_version_1_keeps_its_layout() {
     });
     pin!(TableAnswer, size 16, align 8, { table: 0, layout: 8 });
     pin!(Entry, size 8, align 8, { table: 0 });
+    pin!(Door, size 32, align 8, { magic: 0, size: 8, version: 12, table_size: 16, table: 24 });
     assert_eq!(size_of::<EntryRef>(), 8);
     assert_eq!(size_of::<Option<&TypeLayout>>(), 8, "null is no layout");
 }
@@ -110,4 +113,5 @@ fn every_number_of_version_1_keeps_its_meaning() {
 fn the_entry_symbol_is_the_one_that_abi_stable_looks_for() {
     // The macro has to write it out as a literal.
     assert_eq!(ENTRY_SYMBOL, "_1as_0lib_1header_0root_bmodule_bloader");
+    assert_eq!((DOOR_SYMBOL, DOOR_MAGIC), ("pearlbed_door_open", 0x5052_494c_4442_4544));
 }

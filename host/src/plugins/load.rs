@@ -2,18 +2,25 @@
 //!
 //! A library is never unloaded: its threads, its thread-local destructors and the layouts that it handed out would be
 //! left hanging. The process ends instead.
+//!
+//! Two doors lead to the same table: abi_stable's root module, which compares every layout, and a C function, behind
+//! which [`door`] checks what can be checked without layouts.
 
-use std::ffi::OsStr;
+mod door;
+mod memory;
+
+use std::ffi::{OsStr, c_void};
 use std::path::{Path, PathBuf};
 
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{LibraryError, lib_header_from_path};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use pearlbed_plugin_api::abi::{EntryRef, VERSIONS, v1};
+use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL, EntryRef, VERSIONS, v1};
 use pearlbed_plugin_api::host_side::Provider;
 use pearlbed_plugin_api::{Manifest, ProviderError};
 
+use self::memory::Image;
 use super::look::Identity;
 use super::reason::Reason;
 use crate::text;
@@ -39,6 +46,10 @@ pub enum LoadError {
     NoLayout { version: u32 },
     #[error("its table of plugin API {version} is laid out differently: {difference}")]
     Layout { version: u32, difference: String },
+    #[error("its door is broken: {0}")]
+    Door(String),
+    #[error("its two entries, `{ENTRY_SYMBOL}` and `{DOOR_SYMBOL}`, lead to different tables")]
+    TwoTables,
     #[error("its provider could not be made: {0}")]
     Create(ProviderError),
     #[error("its code calls itself `{answered}`, its file `{expected}`")]
@@ -63,6 +74,8 @@ impl LoadError {
             | Self::NoEntryLayout
             | Self::Layout { .. }
             | Self::NoLayout { .. } => Reason::new("other-layout", words, REBUILD),
+            Self::Door(_) => Reason::new("broken-door", words, REPORT),
+            Self::TwoTables => Reason::new("two-tables", words, REPORT),
             Self::Declined => Reason::new("declined", words, REBUILD),
             Self::Create(ProviderError::Panicked(_)) => Reason::new("panicked", words, REPORT),
             Self::Create(ProviderError::Contract(_)) => Reason::new("broken-table", words, REPORT),
@@ -133,9 +146,47 @@ pub unsafe fn open(path: &Path, identity: Option<&Identity>, id: Option<&str>) -
     // SAFETY: the caller vouches for the library's initialisers.
     let library = unsafe { Library::open(Some(path.as_os_str() as &OsStr), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|err| LoadError::Loader(loader_words(path, &err)))?;
-    std::mem::forget(library);
+    let handle = library.into_raw();
     check_identity(path, identity)?;
 
+    // SAFETY: the handle is that of a library that is never closed.
+    let has = |symbol| unsafe { has_own(handle, symbol) };
+    let (has_root_module, has_door) = (has(ENTRY_SYMBOL), has(DOOR_SYMBOL));
+    let loaded = if has_door && !has_root_module {
+        // SAFETY: as above, and the caller vouches for its code.
+        unsafe { through_door(handle) }?
+    } else {
+        let (address, loaded) = through_root_module(path)?;
+        if has_door {
+            // SAFETY: as above.
+            let door = unsafe { door::open(handle) }.map_err(broken)?;
+            // A door that declines does not contradict the root module.
+            if door.is_some_and(|door| (door.address, door.version) != (address, loaded.version)) {
+                return Err(LoadError::TwoTables);
+            }
+        }
+        loaded
+    };
+    if let Some(expected) = id {
+        check_id(&loaded.provider, expected)?;
+    }
+    Ok(loaded)
+}
+
+/// Whether the library itself has `symbol`: the loader also finds those of the libraries that it needs.
+///
+/// # Safety
+///
+/// `handle` is that of a library that is loaded.
+unsafe fn has_own(handle: *mut c_void, symbol: &str) -> bool {
+    door::symbol(handle, symbol).is_some_and(|address| {
+        // SAFETY: the caller vouches for the handle.
+        unsafe { Image::of(handle, address) }.is_none_or(|image| image.has(address))
+    })
+}
+
+/// The provider behind abi_stable's root module, and where its table lies.
+fn through_root_module(path: &Path) -> Result<(*const v1::ProviderTable, Loaded), LoadError> {
     let header = lib_header_from_path(path).map_err(|err| LoadError::Header(first_line(&err)))?;
     // abi_stable compares the layouts only where the library brought one, and calls its entry all the same.
     if header.layout().is_none() {
@@ -152,15 +203,35 @@ pub unsafe fn open(path: &Path, identity: Option<&Identity>, id: Option<&str>) -
         if let Err(errors) = check_layout_compatibility(<v1::ProviderTable as StableAbi>::LAYOUT, layout) {
             return Err(LoadError::Layout { version, difference: first_difference(&errors.to_string()) });
         }
+        let table = answer.table.cast::<v1::ProviderTable>();
         // SAFETY: the library says, layout included, that this is its table of version 1, and it is never unloaded.
-        let provider = unsafe { Provider::from_table(answer.table.cast::<v1::ProviderTable>()) }
-            .map_err(LoadError::Create)?;
-        if let Some(expected) = id {
-            check_id(&provider, expected)?;
-        }
-        return Ok(Loaded { provider, version });
+        let provider = unsafe { Provider::from_table(table) }.map_err(LoadError::Create)?;
+        return Ok((table, Loaded { provider, version }));
     }
     Err(LoadError::Declined)
+}
+
+/// The provider behind the C function.
+///
+/// # Safety
+///
+/// `handle` is that of a library that is never closed; its code is run.
+unsafe fn through_door(handle: *mut c_void) -> Result<Loaded, LoadError> {
+    // SAFETY: the caller vouches for the handle and the code.
+    let Some(door) = unsafe { door::open(handle) }.map_err(broken)? else {
+        return Err(LoadError::Declined);
+    };
+    // The copy that was checked, not the table, which may have changed since.
+    // SAFETY: every word is the address of a function in the library's code, which is never unloaded; that they are the
+    // functions of the table of version 1 is what the door says.
+    let provider = unsafe { Provider::from_table((&raw const door.words).cast()) };
+    let provider = provider.map_err(LoadError::Create)?;
+    door.check_again().map_err(broken)?;
+    Ok(Loaded { provider, version: door.version })
+}
+
+fn broken(err: door::DoorError) -> LoadError {
+    LoadError::Door(err.to_string())
 }
 
 fn check_identity(path: &Path, identity: Option<&Identity>) -> Result<(), LoadError> {

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use pearlbed_plugin_api::Manifest;
-use pearlbed_plugin_api::abi::ENTRY_SYMBOL;
+use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +135,7 @@ impl Look {
         else {
             return;
         };
-        let Object { kind, foreign, broken, has_entry, manifest: section } = object;
+        let Object { kind, foreign, broken, entries, manifest: section } = object;
         match foreign {
             Some(reason) => self.fail("machine", reason),
             None => self.push("machine", CheckState::Ok, format!("{kind}, as this machine")),
@@ -144,21 +144,26 @@ impl Look {
             Some(reason) => self.fail("structure", reason),
             None => self.push("structure", CheckState::Ok, "complete".into()),
         }
-        match has_entry {
-            Some(true) => self.push("entry", CheckState::Ok, format!("exports {ENTRY_SYMBOL}")),
-            Some(false) => self.fail(
-                "entry",
-                Reason::new(
-                    "not-a-plugin",
-                    "it is a shared library, but no pearlbed plugin: it exports no provider",
-                    "keep other libraries in another folder, or export a provider with `export_provider!`",
-                ),
-            ),
-            None => return,
-        }
-        // What a library without our entry says in a section of ours would only mislead.
-        if has_entry != Some(true) {
-            return;
+        let Some(entries) = entries else { return };
+        match (entries.root_module, entries.door) {
+            (true, false) => self.push("entry", CheckState::Ok, format!("exports {ENTRY_SYMBOL}")),
+            (false, true) => self.push("entry", CheckState::Ok, format!("exports {DOOR_SYMBOL}")),
+            (true, true) => {
+                self.push("entry", CheckState::Ok, format!("exports {ENTRY_SYMBOL} and {DOOR_SYMBOL}"));
+            }
+            (false, false) => {
+                self.fail(
+                    "entry",
+                    Reason::new(
+                        "not-a-plugin",
+                        "it is a shared library, but no pearlbed plugin: it exports no provider",
+                        "keep other libraries in another folder, or export a provider (`export_provider!` in Rust, \
+                         `PEARLBED_DOOR` in C)",
+                    ),
+                );
+                // What a library without our entry says in a section of ours would only mislead.
+                return;
+            }
         }
         let read = self.step("manifest", |look| {
             let read = manifest::read(section.as_ref())?;

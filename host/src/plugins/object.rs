@@ -99,10 +99,19 @@ pub struct Object {
     pub foreign: Option<Reason>,
     /// Why no loader should be given it.
     pub broken: Option<Reason>,
-    /// Whether it exports the entry symbol. `None` where that could not be read.
-    pub has_entry: Option<bool>,
+    /// Which entry symbols it exports. `None` where that could not be read.
+    pub entries: Option<Entries>,
     /// The bytes of the section with the manifest.
     pub manifest: Option<Section>,
+}
+
+/// The entry symbols that a library exports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// abi_stable's root module, of a plugin in Rust.
+    pub root_module: bool,
+    /// The C function, of a plugin in another language.
+    pub door: bool,
 }
 
 /// A section of the file.

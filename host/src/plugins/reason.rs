@@ -40,6 +40,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("load-failed", "the system's loader refused it for another reason"),
     ("other-layout", "its tables are laid out differently from this host's"),
     ("declined", "its code declines every version that this host speaks"),
+    ("broken-door", "what its `pearlbed_door_open` answers is no door to a table"),
+    ("two-tables", "it has both entries, and they lead to different tables"),
     ("broken-table", "its table of functions cannot be called"),
     ("not-created", "its provider could not be made"),
     ("other-id", "its code calls itself otherwise than its file"),

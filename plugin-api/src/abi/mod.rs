@@ -1,7 +1,8 @@
 //! What crosses the boundary between a host and a plugin, byte for byte.
 //!
 //! ```text
-//!  library --symbol--> Entry --table(n)--> TableAnswer --layout check--> v1::ProviderTable
+//!  library --symbol--> Entry --table(n)--> TableAnswer --layout check--> v1::ProviderTable   (Rust)
+//!  library --symbol--> pearlbed_door_open(n) --> Door -------checks-----> v1::ProviderTable   (C, C++, Zig)
 //! ```
 //!
 //! The symbol and [`Entry`] are frozen: a library has one root module, so all that it ever does is to answer a
@@ -16,6 +17,7 @@
 //!
 //! Provider authors need nothing of this module: [`crate::export_provider!`] fills the tables in.
 
+mod door;
 pub(crate) mod exported;
 pub(crate) mod lend;
 pub mod v1;
@@ -27,6 +29,8 @@ use abi_stable::library::RootModule;
 use abi_stable::package_version_strings;
 use abi_stable::sabi_types::VersionStrings;
 use abi_stable::type_layout::TypeLayout;
+
+pub use self::door::{DOOR_MAGIC, DOOR_SYMBOL, Door, DoorOpen};
 
 /// The versions of the provider table that this crate can export and call, oldest first. Since 1.0.0.
 pub const VERSIONS: &[u32] = &[v1::VERSION];

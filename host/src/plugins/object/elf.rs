@@ -3,10 +3,10 @@
 use object::LittleEndian as LE;
 use object::elf::{self, Dyn64, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::pod;
-use pearlbed_plugin_api::abi::ENTRY_SYMBOL;
+use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL};
 use pearlbed_plugin_api::manifest::ELF_SECTION;
 
-use super::{Bytes, Object, Reason, Section, broken, truncated, wrong_machine, wrong_os};
+use super::{Bytes, Entries, Object, Reason, Section, broken, truncated, wrong_machine, wrong_os};
 
 /// The most segments that a library has in earnest.
 const SEGMENTS_MAX: u16 = 512;
@@ -79,7 +79,10 @@ fn read_into(object: &mut Object, bytes: &Bytes<'_>) -> Result<(), Reason> {
     }
     segments.check()?;
     object.manifest = manifest(header, bytes)?;
-    object.has_entry = Some(segments.exports(ENTRY_SYMBOL, bytes)?);
+    object.entries = Some(Entries {
+        root_module: segments.exports(ENTRY_SYMBOL, bytes)?,
+        door: segments.exports(DOOR_SYMBOL, bytes)?,
+    });
     Ok(())
 }
 

@@ -3,10 +3,10 @@
 use object::LittleEndian as LE;
 use object::macho::{self, MachHeader64, Nlist64, Section64, SegmentCommand64, SymtabCommand};
 use object::pod;
-use pearlbed_plugin_api::abi::ENTRY_SYMBOL;
+use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL};
 use pearlbed_plugin_api::manifest::MACHO_SECTION;
 
-use super::{Bytes, Object, Reason, broken, truncated, wrong_machine, wrong_os};
+use super::{Bytes, Entries, Object, Reason, broken, truncated, wrong_machine, wrong_os};
 
 /// The most load commands, and bytes of them, that a library has in earnest.
 const COMMANDS_MAX: u32 = 4096;
@@ -116,7 +116,7 @@ fn read_into(object: &mut Object, bytes: &Bytes<'_>) -> Result<(), Reason> {
     let table =
         bytes.read(size, commands.into()).map_err(|_| truncated(size + u64::from(commands), bytes.len()))?;
     let mut left = &table[..];
-    object.has_entry = Some(false);
+    object.entries = Some(Entries::default());
     for _ in 0..count {
         let word =
             |at: usize| left.get(at..at + 4).and_then(|b| b.first_chunk()).map(|&b| u32::from_le_bytes(b));
@@ -128,7 +128,7 @@ fn read_into(object: &mut Object, bytes: &Bytes<'_>) -> Result<(), Reason> {
         };
         match kind {
             macho::LC_SEGMENT_64 => read_segment(object, command, bytes)?,
-            macho::LC_SYMTAB => object.has_entry = Some(exports(command, bytes)?),
+            macho::LC_SYMTAB => object.entries = Some(entries(command, bytes)?),
             _ => {}
         }
         left = &left[len as usize..];
@@ -155,8 +155,8 @@ fn read_segment(object: &mut Object, command: &[u8], bytes: &Bytes<'_>) -> Resul
     Ok(())
 }
 
-/// Whether the symbol table has our entry, defined and exported; C's names begin with `_` there.
-fn exports(command: &[u8], bytes: &Bytes<'_>) -> Result<bool, Reason> {
+/// Which of our entries the symbol table has, defined and exported; C's names begin with `_` there.
+fn entries(command: &[u8], bytes: &Bytes<'_>) -> Result<Entries, Reason> {
     let outside = || broken("its table of symbols lies outside the file");
     let (table, _): (&SymtabCommand<LE>, _) = pod::from_bytes(command).map_err(|()| outside())?;
     let count = table.nsyms.get(LE);
@@ -168,7 +168,8 @@ fn exports(command: &[u8], bytes: &Bytes<'_>) -> Result<bool, Reason> {
     if count > SYMBOLS_MAX {
         return Err(broken("it has too many symbols"));
     }
-    let wanted = format!("_{ENTRY_SYMBOL}\0");
+    let (root_module, door) = (format!("_{ENTRY_SYMBOL}\0"), format!("_{DOOR_SYMBOL}\0"));
+    let mut found = Entries::default();
     let is_exported = |symbol: &&Nlist64<LE>| {
         symbol.n_type & (macho::N_EXT | macho::N_STAB) == macho::N_EXT
             && symbol.n_type & macho::N_TYPE != macho::N_UNDF
@@ -186,12 +187,13 @@ fn exports(command: &[u8], bytes: &Bytes<'_>) -> Result<bool, Reason> {
                 return Err(broken("it exports too many symbols"));
             }
             let at = u64::from(symbol.n_strx.get(LE));
-            if at + wanted.len() as u64 <= names_len
-                && bytes.read(names + at, wanted.len() as u64).is_ok_and(|name| name == wanted.as_bytes())
-            {
-                return Ok(true);
-            }
+            let is = |wanted: &str| {
+                at + wanted.len() as u64 <= names_len
+                    && bytes.read(names + at, wanted.len() as u64).is_ok_and(|name| name == wanted.as_bytes())
+            };
+            found.root_module |= is(&root_module);
+            found.door |= is(&door);
         }
     }
-    Ok(false)
+    Ok(found)
 }

@@ -11,6 +11,9 @@ use crate::plugins::manifest;
 const MANIFEST: &[u8] =
     br#"{"schema":1,"id":"tiny","version":"1.0.0","plugin_api":[1],"certificate_versions":[1]}"#;
 
+/// The entry of a plugin in Rust.
+const RUST: Entries = Entries { root_module: true, door: false };
+
 // Where the parts of `tiny_elf` lie; addresses are offsets.
 const SEGMENTS: usize = 64;
 const DYNAMIC: usize = SEGMENTS + 2 * 56;
@@ -145,7 +148,7 @@ fn verdict(bytes: &[u8]) -> String {
     if let Some(reason) = object.foreign.or(object.broken) {
         return reason.code.into();
     }
-    match object.has_entry {
+    match object.entries.map(|entries| entries.root_module) {
         Some(true) => {
             manifest::read(object.manifest.as_ref()).map_or_else(|reason| reason.code.into(), |read| read.id)
         }
@@ -255,7 +258,7 @@ fn a_library_for_macos_is_read_everywhere() {
         for bytes in [tiny_macho(machine, MANIFEST), fat(machine, &tiny_macho(machine, MANIFEST))] {
             let object = read(&Bytes::of_memory(&bytes)).unwrap();
             assert_eq!(object.broken, None);
-            assert_eq!(object.has_entry, Some(true));
+            assert_eq!(object.entries, Some(RUST));
             assert_eq!(manifest::read(object.manifest.as_ref()).unwrap().id, "tiny");
             if cfg!(target_os = "linux") {
                 let reason = object.foreign.unwrap();
@@ -271,7 +274,7 @@ fn a_library_for_macos_is_read_everywhere() {
 fn a_library_for_macos_that_a_linker_made_is_read() {
     let object = read(&Bytes::of_memory(include_bytes!("../../../tests/fixtures/macos/tiny.dylib"))).unwrap();
     assert_eq!(object.kind, "Mach-O x86-64");
-    assert_eq!((object.broken, object.has_entry), (None, Some(true)));
+    assert_eq!((object.broken, object.entries), (None, Some(RUST)));
     assert_eq!(manifest::read(object.manifest.as_ref()).unwrap().id, "tiny");
 }
 
@@ -279,7 +282,7 @@ fn a_library_for_macos_that_a_linker_made_is_read() {
 fn the_entry_is_found_behind_the_symbols_for_a_debugger() {
     let with = |count| macho_with_symbols(macho::CPU_TYPE_ARM64, MANIFEST, count);
     let object = read(&Bytes::of_memory(&with(300_000))).unwrap();
-    assert_eq!((object.broken, object.has_entry), (None, Some(true)));
+    assert_eq!((object.broken, object.entries), (None, Some(RUST)));
     let object = read(&Bytes::of_memory(&with(1_000_001))).unwrap();
     assert_eq!(object.broken.map(|reason| reason.code), Some("broken"));
 }

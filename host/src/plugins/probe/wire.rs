@@ -83,13 +83,15 @@ impl From<Reason> for FailedReason {
 }
 
 /// The codes that a child may give.
-const CHILD_CODES: [&str; 13] = [
+const CHILD_CODES: [&str; 15] = [
     "changed",
     "missing-library",
     "undefined-symbol",
     "load-failed",
     "other-layout",
     "declined",
+    "broken-door",
+    "two-tables",
     "panicked",
     "broken-table",
     "not-created",
