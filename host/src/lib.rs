@@ -9,7 +9,7 @@
 //! miner                                   one miner: what it is offered, claims and proves
 //! plugins  work                           providers | jobs and proofs
 //! config  hardware  sidecar  sandbox      plain services, no policy
-//! home  text  exit  explain  panic        what everything stands on
+//! home  text  exit  explain  http  url    what everything stands on
 //! ```
 
 // What a person types.
@@ -39,6 +39,8 @@ pub mod sidecar;
 pub mod exit;
 pub mod explain;
 pub mod home;
+pub mod http;
 pub mod identity;
 pub mod panic;
 pub mod text;
+pub mod url;

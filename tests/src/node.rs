@@ -33,6 +33,93 @@ pub struct Behaviour {
     pub no_template: bool,
     /// It does not name a block's successor.
     pub no_next_hash: bool,
+    /// How its answers travel.
+    pub shape: Shape,
+}
+
+/// How an answer travels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// As pearld sends it.
+    #[default]
+    Plain,
+    /// In chunks of five bytes, with an extension and a trailer.
+    Chunked,
+    /// As HTTP/1.0.
+    OldVersion,
+    /// Without a length: it ends when the connection does.
+    NoLength,
+    /// After a `100 Continue` that nobody waits for.
+    Continue,
+    /// With two headers of one name, equal lengths among them.
+    Twins,
+    /// With two lengths that differ.
+    TwoLengths,
+    /// With a folded header, a blank before a colon and a line that is no header.
+    OddHeaders,
+    /// Said to be compressed.
+    Gzip,
+    /// A redirect to this address.
+    Redirect(String),
+    /// Preceded by so many blanks, with a length.
+    Padded(usize),
+    /// The same, in one chunk.
+    PaddedChunk(usize),
+    /// One byte after the other, each in a packet of its own.
+    Slow,
+    /// Its head, and a byte from time to time for ever, until the client leaves.
+    Endless,
+    /// Cut off a byte before its end.
+    Cut,
+}
+
+impl Shape {
+    /// The bytes of an answer with this `body`.
+    fn bytes(&self, body: &str) -> Vec<u8> {
+        let length = body.len();
+        let with = |headers: &str| format!("HTTP/1.1 200 OK\r\n{headers}Connection: close\r\n\r\n{body}");
+        let answer = match self {
+            Self::Plain | Self::Slow => with(&format!("Content-Length: {length}\r\n")),
+            Self::Cut => with(&format!("Content-Length: {}\r\n", length + 1)),
+            Self::Chunked => {
+                let mut answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+                for chunk in body.as_bytes().chunks(5) {
+                    let text = std::str::from_utf8(chunk).expect("the answers are ASCII");
+                    answer.push_str(&format!("{:X};a=b\r\n{text}\r\n", text.len()));
+                }
+                answer + "0\r\nX-Trailer: 1\r\n\r\n"
+            }
+            Self::OldVersion => format!("HTTP/1.0 200 OK\r\n\r\n{body}"),
+            Self::NoLength | Self::Endless => with(""),
+            Self::Continue => {
+                format!("HTTP/1.1 100 Continue\r\n\r\n{}", with(&format!("Content-Length: {length}\r\n")))
+            }
+            Self::Twins => with(&format!(
+                "Content-Length: {length}\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: {length}\r\n"
+            )),
+            Self::TwoLengths => {
+                with(&format!("Content-Length: {length}\r\nContent-Length: {}\r\n", length - 1))
+            }
+            Self::OddHeaders => {
+                with(&format!("X-Long: one\r\n  two\r\nContent-Length : {length}\r\nno header\r\n"))
+            }
+            Self::Gzip => with(&format!("Content-Encoding: gzip\r\nContent-Length: {length}\r\n")),
+            Self::Redirect(to) => format!(
+                "HTTP/1.1 301 Moved Permanently\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            ),
+            Self::Padded(blanks) => format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}{body}",
+                length + blanks,
+                " ".repeat(*blanks)
+            ),
+            Self::PaddedChunk(blanks) => format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}{body}\r\n0\r\n\r\n",
+                length + blanks,
+                " ".repeat(*blanks)
+            ),
+        };
+        answer.into_bytes()
+    }
 }
 
 /// A running stand-in; it ends when dropped.
@@ -133,6 +220,26 @@ impl Drop for Node {
     }
 }
 
+/// Sends `body` in this shape.
+fn shaped(stream: &mut impl Write, shape: &Shape, body: &str) -> io::Result<()> {
+    let bytes = shape.bytes(body);
+    let one_by_one = match shape {
+        Shape::Slow => &bytes[..],
+        Shape::Endless => &[b' '; 60_000],
+        _ => &[],
+    };
+    if *shape != Shape::Slow {
+        stream.write_all(&bytes)?;
+        stream.flush()?;
+    }
+    for byte in one_by_one {
+        stream.write_all(&[*byte])?;
+        stream.flush()?;
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// As nodes write hashes: reversed, in hex.
 fn text(hash: &[u8; 32]) -> String {
     hash.iter().rev().map(|byte| format!("{byte:02x}")).collect()
@@ -151,6 +258,7 @@ impl Shared {
     fn serve(&self, stream: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<()> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_nodelay(true)?;
         if self.behaviour.lock().unwrap().down {
             return Ok(());
         }
@@ -180,13 +288,14 @@ impl Shared {
             }
         };
         let authorized = head.lines().any(|line| line == format!("Authorization: {}", self.authorization));
-        let unavailable = self.behaviour.lock().unwrap().unavailable;
+        let Behaviour { unavailable, shape, .. } = self.behaviour.lock().unwrap().clone();
+        if !unavailable && authorized {
+            return shaped(&mut stream, &shape, &self.answer(&body));
+        }
         let (status, answer) = if unavailable {
             ("503 Service Unavailable", "busy\n".to_owned())
-        } else if !authorized {
-            ("401 Unauthorized", "401 Unauthorized.\n".to_owned())
         } else {
-            ("200 OK", self.answer(&body))
+            ("401 Unauthorized", "401 Unauthorized.\n".to_owned())
         };
         write!(
             stream,

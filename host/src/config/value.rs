@@ -1,13 +1,14 @@
 //! Values by kind: parsed from TOML or from one line of text, and written back as TOML.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pearl_pow::address::Address;
 
 use super::keys::Kind;
+use crate::url::{Url, UrlError, is_host};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,37 +296,32 @@ const POOL_SCHEMES: &[&str] =
 fn url(text: &str, schemes: &[&str], needs_port: bool) -> Result<(), Refusal> {
     let example = if needs_port { "pool:stratum+tcp://pool.example:3333" } else { "https://localhost:44107" };
     let fix = format!("write it like this: \"{example}\"");
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return refuse("has no scheme (the part before `://`)", fix);
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(UrlError::NoScheme) => return refuse("has no scheme (the part before `://`)", fix),
+        // The text is not repeated: it holds a secret.
+        Err(UrlError::Secret) => {
+            return refuse(
+                "holds a user name or password",
+                "keep secrets out of the file: give the name of an environment variable in the `…_password_env` key",
+            );
+        }
+        Err(UrlError::Host(host)) => {
+            return refuse(format!("has {} where the host should be", quote(&host)), fix);
+        }
+        Err(UrlError::Port(port)) => {
+            return refuse(format!("has the port {}, a port is 1 to 65535", quote(&port)), fix);
+        }
+        Err(UrlError::Malformed) => return refuse("holds a character that stands in no address", fix),
     };
+    let scheme = url.scheme.as_str();
     if !schemes.contains(&scheme) {
         return refuse(format!("has the scheme {}, known are {}", quote(scheme), schemes.join(", ")), fix);
     }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        // The text is not repeated: it holds a secret.
-        return refuse(
-            "holds a user name or password",
-            "keep secrets out of the file: give the name of an environment variable in the `…_password_env` key",
-        );
+    if url.port.is_none() && needs_port && !scheme.starts_with("http") {
+        return refuse("names no port", fix);
     }
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, after)) => (host, after.strip_prefix(':')),
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    if !is_host(host) {
-        return refuse(format!("has {} where the host should be", quote(host)), fix);
-    }
-    match port {
-        Some(port) if !matches!(port.parse::<u16>(), Ok(1..)) => {
-            refuse(format!("has the port {}, a port is 1 to 65535", quote(port)), fix)
-        }
-        None if needs_port && !scheme.starts_with("http") => refuse("names no port", fix),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn loopback(text: &str) -> Result<Value, Refusal> {
@@ -414,22 +410,6 @@ pub(super) fn is_provider_id(text: &str) -> bool {
 fn is_env_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
         && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-}
-
-fn is_host(text: &str) -> bool {
-    if text.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    // A name of digits and points that is no address, such as 300.1.1.1, is a slip.
-    let numeric = text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    !numeric
-        && text.len() <= 253
-        && text.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        })
 }
 
 /// `text` in TOML's basic quotes.

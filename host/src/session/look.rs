@@ -2,8 +2,6 @@
 //!
 //! Nothing here takes the session lock, signals anybody or changes a file.
 
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::control::{self, AskError, Request};
@@ -14,7 +12,9 @@ use super::state::{self, RemainingFacts, State};
 use super::supervise::last_session_file;
 use crate::config::{Config, Sources};
 use crate::home::{Env, Home};
+use crate::http;
 use crate::sidecar::Sidecar;
+use crate::url::Url;
 
 /// How long a supervisor may take to answer.
 pub const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -22,7 +22,7 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(3);
 const OPENING_TIME: Duration = Duration::from_secs(1);
 /// How long the metrics of somebody else's miner may take.
 const METRICS_TIME: Duration = Duration::from_millis(700);
-const METRICS_BYTES_MAX: u64 = 1 << 20;
+const METRICS_BYTES_MAX: usize = 1 << 20;
 
 /// The session of `home` as it is now.
 pub fn look(home: &Home, env: &Env) -> Report {
@@ -210,37 +210,28 @@ fn metric(page: &str, name: &str) -> Option<f64> {
 
 /// One page by plain HTTP, bounded in time and length.
 fn fetch(url: &str) -> Result<String, String> {
-    let rest = url.strip_prefix("http://").ok_or("only http is read")?;
-    let (host, path) =
-        rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
-    let address = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    };
-    let failed = |err: std::io::Error| err.to_string();
-    let address = address.to_socket_addrs().map_err(failed)?.next().ok_or("no address")?;
-    let mut stream = TcpStream::connect_timeout(&address, METRICS_TIME).map_err(failed)?;
-    stream.set_read_timeout(Some(METRICS_TIME)).map_err(failed)?;
-    stream.set_write_timeout(Some(METRICS_TIME)).map_err(failed)?;
-    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n").map_err(failed)?;
-    let mut answer = Vec::new();
-    let deadline = Instant::now() + METRICS_TIME;
-    let mut chunk = [0; 8 << 10];
-    loop {
-        match stream.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => answer.extend_from_slice(&chunk[..count]),
-            Err(err) => return Err(failed(err)),
-        }
-        if answer.len() as u64 > METRICS_BYTES_MAX || Instant::now() > deadline {
-            return Err("too slow or too long".into());
-        }
+    let url = Url::parse(url).map_err(|_| "it is no address")?;
+    if url.scheme != "http" {
+        return Err("only http is read".into());
     }
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or("not an HTTP answer")?;
-    let status = head.split_ascii_whitespace().nth(1).unwrap_or("no status");
-    if status == "200" { Ok(body.to_owned()) } else { Err(format!("HTTP status {status}")) }
+    let authority = url.authority(80);
+    let request =
+        http::Request::get(&url.path).header(http::header::HOST, &authority).body(Default::default());
+    let request = request.map_err(|err| err.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|err| err.to_string())?;
+    let exchange = async {
+        let stream = tokio::net::TcpStream::connect(&authority).await?;
+        http::exchange(stream, request, METRICS_BYTES_MAX).await
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(METRICS_TIME, exchange).await });
+    // A name look-up that hangs must not hold up the report.
+    runtime.shutdown_background();
+    let answer = answer.map_err(|_| "too slow")?.map_err(|err| err.to_string())?;
+    match answer.status {
+        200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+        status => Err(format!("HTTP status {status}")),
+    }
 }
 
 #[cfg(test)]

@@ -21,16 +21,20 @@ use tokio::net::TcpStream;
 
 use crate::config::NodeSection;
 use crate::explain::Explain;
+use crate::http;
+use crate::http::header::{self, HeaderValue};
+use crate::url::Url;
 use crate::work::gateway::protocol::bounded;
 
 mod fate;
-mod http;
 mod tls;
 
 pub use fate::{BlockInfo, Fate, fate, parent};
 
 /// Port of mainnet's RPC (protocol section 13).
 const PORT: u16 = 44107;
+/// Bytes of the largest answer that is read. A verbose block is far smaller.
+const RESPONSE_BYTES_MAX: usize = 8 << 20;
 /// One question and its answer.
 const EXCHANGE_MAX: Duration = Duration::from_secs(20);
 /// Blocks that are walked back from the tip where the node does not name a block's successor.
@@ -42,8 +46,9 @@ const TIP_AGE_MAX: Duration = Duration::from_secs(2 * 3600);
 #[derive(Clone, Debug)]
 pub struct Node {
     url: String,
+    /// `host:port`.
+    authority: String,
     host: String,
-    port: u16,
     user: String,
     password_env: String,
     tls: Option<Arc<rustls::ClientConfig>>,
@@ -257,20 +262,18 @@ impl Node {
     pub fn new(section: &NodeSection) -> Result<Self, NodeError> {
         let url = bounded(&section.url);
         let wrong = || NodeError::Url { url: url.clone() };
-        let (scheme, rest) = section.url.split_once("://").ok_or_else(wrong)?;
-        let authority = rest.split('/').next().unwrap_or_default();
-        let (host, port) = split_authority(authority).ok_or_else(wrong)?;
-        let tls = match scheme {
+        let parts = Url::parse(&section.url).map_err(|_| wrong())?;
+        let tls = match parts.scheme.as_str() {
             "https" => {
                 let path = section.certificate.clone().ok_or(NodeError::NoCertificate)?;
                 Some(tls::pinned_client(&path).map_err(|why| NodeError::Certificate { path, why })?)
             }
-            "http" if is_loopback(&host) => None,
+            "http" if is_loopback(&parts.host) => None,
             "http" => return Err(NodeError::PlainRemote { url }),
             _ => return Err(wrong()),
         };
         let (user, password_env) = (section.user.clone(), section.password_env.clone());
-        Ok(Self { url, host, port, user, password_env, tls })
+        Ok(Self { url, authority: parts.authority(PORT), host: parts.host, user, password_env, tls })
     }
 
     /// The address, for `status`.
@@ -367,18 +370,25 @@ impl Node {
         let body = json!({"jsonrpc": "1.0", "id": 1, "method": method, "params": params}).to_string();
         let failed = |err: io::Error| self.exchange_failed(err);
 
-        let connected = TcpStream::connect((self.host.as_str(), self.port)).await;
-        let mut stream = connected.map_err(|err| NodeError::Connect { url: self.url.clone(), err })?;
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        let host = format!("{host}:{}", self.port);
+        let mut authorization = HeaderValue::from_str(&authorization).expect("base64 is ASCII");
+        authorization.set_sensitive(true);
+        let request = http::Request::post("/")
+            .header(header::HOST, &self.authority)
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.into())
+            .map_err(|err| failed(io::Error::other(err)))?;
+
+        let connected = TcpStream::connect(&self.authority).await;
+        let stream = connected.map_err(|err| NodeError::Connect { url: self.url.clone(), err })?;
         let response = match &self.tls {
-            None => http::post(&mut stream, &host, Some(&authorization), &body).await.map_err(failed)?,
+            None => http::exchange(stream, request, RESPONSE_BYTES_MAX).await.map_err(failed)?,
             Some(config) => {
                 let name = ServerName::try_from(self.host.clone())
                     .map_err(|_| NodeError::Url { url: self.url.clone() })?;
                 let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
-                let mut stream = connector.connect(name, stream).await.map_err(failed)?;
-                http::post(&mut stream, &host, Some(&authorization), &body).await.map_err(failed)?
+                let stream = connector.connect(name, stream).await.map_err(failed)?;
+                http::exchange(stream, request, RESPONSE_BYTES_MAX).await.map_err(failed)?
             }
         };
         match response.status {
@@ -423,20 +433,6 @@ fn read_answer<T: DeserializeOwned>(method: &'static str, status: u16, body: &[u
     }
     serde_json::from_value(answer.result)
         .map_err(|err| NodeError::Unreadable { method, why: bounded(&err.to_string()) })
-}
-
-/// `host:port`, `host`, `[v6]:port` or `[v6]`.
-fn split_authority(authority: &str) -> Option<(String, u16)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']')?;
-            (host, port.strip_prefix(':').or_else(|| port.is_empty().then_some(""))?)
-        }
-        None => authority.split_once(':').unwrap_or((authority, "")),
-    };
-    let port = if port.is_empty() { PORT } else { port.parse().ok()? };
-    let sound = !host.is_empty() && !host.contains('@') && !host.contains(char::is_whitespace);
-    (sound && port != 0).then(|| (host.to_owned(), port))
 }
 
 fn is_loopback(host: &str) -> bool {

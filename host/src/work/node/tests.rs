@@ -22,7 +22,10 @@ fn addresses_are_taken_apart_and_plain_http_stays_on_this_machine() {
         ("http://[::1]", "::1", PORT),
     ] {
         let node = Node::new(&section(url)).unwrap();
-        assert_eq!((node.host.as_str(), node.port), (host, port));
+        assert_eq!(
+            (node.host.as_str(), node.authority.rsplit(':').next()),
+            (host, Some(port.to_string().as_str()))
+        );
     }
     for url in [
         "127.0.0.1",
