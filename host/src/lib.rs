@@ -6,7 +6,7 @@
 //! ```text
 //! cli                                     pearlbed <command>: parse, call one function, render
 //! doctor  init  session  bench            what a person asks for
-//! miner                                   one miner: what it is offered, claims and proves
+//! miner                                   one miner: its process, what it is offered, claims and proves
 //! plugins  work                           providers | jobs and proofs
 //! config  hardware  sidecar  sandbox      plain services, no policy
 //! home  text  exit  explain  http  url    what everything stands on
@@ -21,7 +21,7 @@ pub mod doctor;
 pub mod init;
 pub mod session;
 
-// One miner.
+// One source of proofs.
 pub mod miner;
 
 // Providers, and the work for them.

@@ -26,7 +26,10 @@ fn start_mines_status_tells_and_stop_leaves_nothing_behind() {
 
     let status = bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(2));
     assert_eq!(status["state"], "RUNNING");
-    assert_eq!(status["schema"], 1);
+    assert_eq!(status["schema"], 2);
+    assert_eq!(status["miners"].as_array().map(Vec::len), Some(1));
+    assert_eq!(status["miners"][0]["proofs"]["found"], status["proofs"]["found"]);
+    assert_eq!(status["miners"][0]["condition"], "mining");
     assert_eq!(status["provider"], "odd-miner");
     for key in ["found", "verified", "submitted", "accepted", "rejected", "stale"] {
         assert!(status["proofs"][key].is_u64(), "{key}");

@@ -30,10 +30,10 @@ pub use self::report::{Proofs, Report, Window};
 use self::subject::{Lost, Subject};
 use crate::config::Config;
 use crate::explain::Explain;
+use crate::miner::Options;
+use crate::miner::frame::WireJob;
+use crate::miner::plugin::{self, ChooseError};
 use crate::sandbox::SpawnError;
-use crate::session::frame::WireJob;
-use crate::session::plugin::{self, ChooseError};
-use crate::session::supervise::settings::Options;
 
 /// What to measure.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use pearl_pow::CertificateVersion;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::session::plugin::Chosen;
+use crate::miner::plugin::Chosen;
 
 /// One window's work.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,12 +8,12 @@ use tokio::time::timeout_at;
 
 use super::{BenchError, process_time};
 use crate::config::Config;
-use crate::session::frame::{FromProvider, Receipt, ToProvider, WireJob};
-use crate::session::plugin::Chosen;
-use crate::session::provider::Order;
-use crate::session::supervise::child::{Child, Event, What};
-use crate::session::supervise::extra;
-use crate::session::supervise::grants::Grants;
+use crate::miner::frame::{FromProvider, Receipt, ToProvider, WireJob};
+use crate::miner::link::{Event, Link, MinerId, Submission, What};
+use crate::miner::plugin::Chosen;
+use crate::miner::process::Child;
+use crate::miner::provider::Order;
+use crate::miner::{MinerPlan, process};
 
 /// Frames that wait to be looked at; a provider that sends more is slowed down.
 const EVENTS_MAX: usize = 256;
@@ -57,21 +57,13 @@ impl Subject {
     ) -> Result<Self, BenchError> {
         let id = &chosen.manifest.id;
         let user = config.mining.grants.get(id).cloned().unwrap_or_default();
-        let grants = Grants::new(&chosen.manifest.permissions, &user);
-        let mut extra = extra(config, grants.has_machinery());
-        extra.extend(with.clone());
-        let order = Order {
-            plugin: chosen.path.clone(),
-            identity: chosen.identity,
-            provider: id.clone(),
-            // Nothing that is measured is paid for, so nobody needs to know who would be.
-            wallet_address: String::new(),
-            pearld_rpc_url: String::new(),
-            extra,
-        };
+        let plan = MinerPlan::new(id.clone(), chosen.clone(), &user, &config.mining.extra, config);
+        let process::Launcher { mut order, policy } = plan.launcher();
+        order.extra.extend(with.clone());
+        // Nothing that is measured is paid for, so nobody needs to know who would be.
+        let order = Order { wallet_address: String::new(), pearld_rpc_url: String::new(), ..order };
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let child =
-            Child::spawn(1, &order, &grants.policy(&chosen.path), sender).map_err(BenchError::Spawn)?;
+        let child = Child::spawn(MinerId(1), 1, &order, &policy, sender).map_err(BenchError::Spawn)?;
         Ok(Self {
             child,
             events,
@@ -151,7 +143,7 @@ impl Subject {
         Ok(())
     }
 
-    fn send(&self, frame: ToProvider) -> Result<(), Lost> {
+    fn send(&mut self, frame: ToProvider) -> Result<(), Lost> {
         if self.child.send(frame) { Ok(()) } else { Err(Lost("does not read its pipe".into())) }
     }
 
@@ -176,6 +168,11 @@ impl Subject {
         let Some(event) = event else { return Err(Lost("has gone".into())) };
         match event.what {
             What::Frame(frame) => self.frame(frame)?,
+            What::Proof(Submission { sequence, job, proof, place: _ }) => {
+                self.proofs.push_back(Found { job, bytes: proof });
+                let receipt = if job == self.job { Receipt::Kept } else { Receipt::Stale };
+                self.send(ToProvider::Receipt { sequence, receipt, reason: String::new() })?;
+            }
             What::Throttled => self.logs.push("sends more than it should, and is slowed down".into()),
             What::Closed(_) if self.stopped => {}
             What::Closed(why) => {
@@ -192,17 +189,15 @@ impl Subject {
             FromProvider::Started => self.started = true,
             FromProvider::Took(job) => self.took = job,
             FromProvider::Progress(hashes) => self.hashes = self.hashes.saturating_add(hashes),
-            FromProvider::Submit { sequence, job, proof } => {
-                self.proofs.push_back(Found { job, bytes: proof });
-                let receipt = if job == self.job { Receipt::Kept } else { Receipt::Stale };
-                self.send(ToProvider::Receipt { sequence, receipt, reason: String::new() })?;
-            }
             FromProvider::Log { message, .. } => self.logs.push(message),
             FromProvider::Denied(what) => self.logs.push(what),
             FromProvider::Stats(json) => self.stats = Some(serde_json::from_str(&json).unwrap_or_default()),
             FromProvider::Failed(why) => return Err(Lost(why)),
             FromProvider::Stopped(_) => self.stopped = true,
-            FromProvider::Hello { .. } | FromProvider::Confined(_) | FromProvider::LogDropped(_) => {}
+            FromProvider::Hello { .. }
+            | FromProvider::Confined(_)
+            | FromProvider::LogDropped(_)
+            | FromProvider::Submit { .. } => {}
         }
         Ok(())
     }

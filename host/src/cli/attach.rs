@@ -6,7 +6,8 @@ use super::{Context, Error};
 use crate::exit::Exit;
 use crate::identity::ProcessIdentity;
 use crate::session::lock::{Holder, LockError, SessionLock};
-use crate::session::supervise::{make_folders, unix_seconds};
+use crate::session::supervise::make_folders;
+use crate::sidecar::unix_seconds;
 use crate::sidecar::{Own, Sidecar};
 use crate::text::printable;
 

@@ -7,8 +7,8 @@ use super::render::{DIM, padded};
 use super::{Context, Error, PluginDirs};
 use crate::bench::{self, Event, Plan, Report, Window};
 use crate::exit::Exit;
+use crate::miner::Options;
 use crate::session::supervise::SuperviseError;
-use crate::session::supervise::settings::Options;
 use crate::text;
 
 /// Measure a provider on work that cannot be solved, against the limit of the processor
@@ -70,7 +70,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         plugin_dirs: args.plugins.dirs.clone(),
         relax_file_checks: args.plugins.relax_file_checks,
     };
-    let config = options.config().map_err(SuperviseError::Settings)?;
+    let config = options.config().map_err(SuperviseError::config)?;
     let plan = Plan {
         verify: args.verify,
         extra: args.extra.iter().cloned().collect(),

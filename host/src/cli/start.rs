@@ -6,13 +6,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Error, PluginDirs};
 use crate::exit::Exit;
-use crate::session::announce::{Announcement, Announcer};
+use crate::miner::Options;
+use crate::session::announce::{Announcement, Announcer, MinerNote};
 use crate::session::control::{self, Request};
 use crate::session::launch;
 use crate::session::lock::Holder;
 use crate::session::look;
 use crate::session::report::Report;
-use crate::session::supervise::settings::Options;
 use crate::session::supervise::{self, Outcome, SuperviseError};
 
 /// Start mining, and return when the provider has taken its first job
@@ -74,7 +74,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         return already_running(context, &options, Some(holder));
     }
     // What is wrong with the configuration is said here, before anything is started.
-    let config = options.config().map_err(SuperviseError::Settings)?;
+    let config = options.config().map_err(SuperviseError::config)?;
     supervise::settings::source(&options.home, &config).map_err(SuperviseError::Settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -91,7 +91,7 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
     let deadline = tokio::time::sleep(Duration::from_secs(args.wait));
     tokio::pin!(deadline);
     let mut waiting: Option<(String, Option<String>, Exit)> = None;
-    let mut about: Option<(String, String, String)> = None;
+    let mut about: Option<(String, Vec<MinerNote>)> = None;
     loop {
         let announcement = tokio::select! {
             announcement = launched.next() => announcement,
@@ -108,10 +108,12 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
         };
         match announcement {
             Some(Announcement::Note { text }) => context.note(&text),
-            Some(Announcement::Starting { provider, version, plugin: _, source, granted, withheld }) => {
+            Some(Announcement::Starting { source, miners }) => {
                 let exposure = crate::sandbox::support().exposure();
-                context.note(&grants_text(&provider, exposure, &granted, &withheld));
-                about = Some((provider, version, source));
+                for miner in &miners {
+                    context.note(&grants_text(&miner.name, exposure, &miner.granted, &miner.withheld));
+                }
+                about = Some((source, miners));
             }
             Some(Announcement::Waiting { reason, hint, exit }) => {
                 let exit =
@@ -127,10 +129,11 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 waiting = Some((reason, hint, exit));
             }
             Some(Announcement::Ready { pid, .. }) => {
-                let (provider, version, source) = about.unwrap_or_default();
+                let (source, miners) = about.unwrap_or_default();
                 context.print(&format!(
-                    "mining with {provider} {version}, work from the {source} (process {pid})\n\
-                     `pearlbed status` shows how it goes, `pearlbed stop` ends it\n"
+                    "mining with {}, work from the {source} (process {pid})\n\
+                     `pearlbed status` shows how it goes, `pearlbed stop` ends it\n",
+                    miners_text(&miners)
                 ))?;
                 return Ok(Exit::Ok);
             }
@@ -146,6 +149,18 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
             }
         }
     }
+}
+
+/// The miners, each with its version.
+fn miners_text(miners: &[MinerNote]) -> String {
+    let named: Vec<String> = miners
+        .iter()
+        .map(|miner| match miner.name == miner.provider {
+            true => format!("{} {}", miner.provider, miner.version),
+            false => format!("{} ({} {})", miner.name, miner.provider, miner.version),
+        })
+        .collect();
+    crate::text::printable(&named.join(", ")).into_owned()
 }
 
 /// An error that the supervisor met, as if it had been met here.
@@ -282,8 +297,8 @@ pub mod background {
 /// The provider process.
 pub mod provider {
     use super::*;
+    use crate::miner::{plugin, provider as process};
     use crate::sandbox;
-    use crate::session::{plugin, provider as process};
 
     /// For pearlbed itself: the confined process that loads a plugin and mines
     #[derive(clap::Args, Debug)]

@@ -290,7 +290,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::rate::{AcceptedRate, Verdict};
+    use crate::miner::rate::{AcceptedRate, Verdict};
     use crate::session::report::*;
 
     fn busy() -> Report {

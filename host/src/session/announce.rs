@@ -13,20 +13,12 @@ use super::lock::Holder;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Announcement {
-    /// The session is set up; the provider process is about to be started.
+    /// The session is set up; the miners are about to be started.
     Starting {
-        /// Provider id.
-        provider: String,
-        /// Its version.
-        version: String,
-        /// The plugin's file.
-        plugin: String,
         /// Where work comes from.
         source: String,
-        /// Permissions in force, in their text form.
-        granted: Vec<String>,
-        /// Permissions that the plugin wants and the user has not granted.
-        withheld: Vec<String>,
+        /// The miners.
+        miners: Vec<MinerNote>,
     },
     /// Something worth a line on the way.
     Note {
@@ -42,12 +34,14 @@ pub enum Announcement {
         /// The exit status for a `start` that waits no longer.
         exit: u8,
     },
-    /// The provider has taken its first job.
+    /// A miner has taken its first job.
     Ready {
         /// The supervisor.
         pid: u32,
         /// The provider process.
         provider_pid: u32,
+        /// Which miner.
+        miner: String,
     },
     /// Another session runs.
     AlreadyRunning {
@@ -63,6 +57,23 @@ pub enum Announcement {
         /// The exit status.
         exit: u8,
     },
+}
+
+/// A miner that is about to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinerNote {
+    /// Its name.
+    pub name: String,
+    /// Provider id.
+    pub provider: String,
+    /// Its version.
+    pub version: String,
+    /// The plugin's file.
+    pub plugin: String,
+    /// Permissions in force, in their text form.
+    pub granted: Vec<String>,
+    /// Permissions that the plugin wants and the user has not granted.
+    pub withheld: Vec<String>,
 }
 
 /// The way to whoever waits for the session.

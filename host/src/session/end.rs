@@ -12,12 +12,12 @@ use super::control::{self, Request};
 use super::lock::{Holder, LockError, SessionLock};
 use super::look::{ANSWER_TIME, live_holder};
 use super::report::{LastSession, ProofReport, Report};
-use super::supervise::{last_session_file, unix_seconds};
+use super::supervise::last_session_file;
 use crate::config::{Config, Sources};
 use crate::explain::Explain;
 use crate::home::{Env, Home};
 use crate::identity::ProcessIdentity;
-use crate::sidecar::{self, Sidecar, SidecarError};
+use crate::sidecar::{self, Sidecar, SidecarError, unix_seconds};
 
 /// What a supervisor may take beyond the provider's grace period.
 const TIDYING_TIME: Duration = Duration::from_secs(20);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 
 use super::announce::{Announcement, Announcer};
-use super::supervise::settings::Options;
 use super::supervise::{SuperviseError, make_folders};
+use crate::miner::Options;
 
 /// The hidden subcommand of the supervisor process.
 pub const SUBCOMMAND: &str = "__supervise";

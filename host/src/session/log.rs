@@ -16,7 +16,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::text::printable;
 
@@ -27,60 +27,7 @@ const LINE_BYTES_MAX: usize = 2048;
 /// Shorter values are not blotted out: they would tear holes into ordinary text.
 const SECRET_BYTES_MIN: usize = 4;
 
-/// How grave a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something failed.
-    Error,
-    /// Something to look at.
-    Warn,
-    /// What happened.
-    Info,
-    /// Detail.
-    Debug,
-}
-
-impl Level {
-    /// Level of a provider's line, 1 (error) to 5 (trace).
-    pub fn from_wire(level: u8) -> Self {
-        match level {
-            1 => Self::Error,
-            2 => Self::Warn,
-            3 => Self::Info,
-            _ => Self::Debug,
-        }
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
-
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaker {
-    /// The supervisor.
-    Supervisor,
-    /// The provider, through its host.
-    Provider,
-    /// What the provider process printed.
-    Output,
-}
-
-impl Speaker {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Supervisor => "supervisor",
-            Self::Provider => "provider",
-            Self::Output => "output",
-        }
-    }
-}
+pub use crate::miner::effect::{Level, Speaker};
 
 /// The log that is being written.
 #[derive(Debug)]
@@ -142,7 +89,7 @@ impl SessionLog {
     }
 
     fn line_at(&mut self, now: SystemTime, level: Level, speaker: Speaker, text: &str) {
-        let clipped = super::frame::clip(text, LINE_BYTES_MAX);
+        let clipped = crate::miner::frame::clip(text, LINE_BYTES_MAX);
         let mut text = printable(clipped).into_owned();
         if clipped.len() < text.len() && clipped.len() == LINE_BYTES_MAX {
             text.push('…');
@@ -323,55 +270,10 @@ fn same_file(a: &File, b: &File) -> bool {
     }
 }
 
-/// Lets a bounded number of events per second through and counts the others.
-#[derive(Debug, Clone)]
-pub struct Gate {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
-    at: Instant,
-    held_back: u64,
-}
-
-impl Gate {
-    /// A gate for `per_second` events, after a first burst of `burst`.
-    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        let burst = f64::from(burst);
-        Self { per_second: f64::from(per_second), burst, tokens: burst, at: now, held_back: 0 }
-    }
-
-    /// Whether an event may pass at `now`.
-    pub fn pass(&mut self, now: Instant) -> bool {
-        self.refill(now);
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            true
-        } else {
-            self.held_back += 1;
-            false
-        }
-    }
-
-    /// How long until the next event may pass; zero where one may now.
-    pub fn wait(&mut self, now: Instant) -> Duration {
-        self.refill(now);
-        Duration::from_secs_f64(((1.0 - self.tokens) / self.per_second).max(0.0))
-    }
-
-    /// Events held back since this was asked last.
-    pub fn take_held_back(&mut self) -> u64 {
-        std::mem::take(&mut self.held_back)
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
-        self.at = now;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {
@@ -447,16 +349,5 @@ mod tests {
         let numbers: Vec<_> = seen.iter().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
         let wanted: Vec<_> = (0..1000).map(|number| format!("{number}.")).collect();
         assert_eq!(numbers, wanted);
-    }
-
-    #[test]
-    fn a_gate_lets_a_burst_through_and_then_its_rate_and_counts_the_rest() {
-        let t0 = Instant::now();
-        let mut gate = Gate::new(10, 5, t0);
-        let passed = (0..100).filter(|_| gate.pass(t0)).count();
-        assert_eq!((passed, gate.take_held_back()), (5, 95));
-        assert!(gate.wait(t0) > Duration::from_millis(90));
-        let later = t0 + Duration::from_millis(300);
-        assert_eq!((0..100).filter(|_| gate.pass(later)).count(), 3);
     }
 }

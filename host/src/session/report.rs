@@ -3,16 +3,16 @@
 //! One type for both, so that the text, the JSON and the metrics cannot disagree. Written down in `docs/json.md`.
 //! Every number that is not known is absent (`null`), never 0.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::rate::AcceptedRate;
 use super::state::State;
 use crate::exit::Exit;
+pub use crate::miner::report::{
+    ConfinementReport, FloodReport, JobReport, MinerReport, PluginReport, ProofReport, RateReport, Windows,
+};
 
 /// Version of the JSON form. Keys may be added within one version; none changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A session at one moment, or the lack of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,17 +78,8 @@ pub struct Report {
     pub log: Vec<String>,
     /// How the session before ended, where none runs.
     pub last_session: Option<LastSession>,
-}
-
-/// The plugin in use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PluginReport {
-    /// File it was loaded from.
-    pub path: String,
-    /// Its version.
-    pub version: String,
-    /// Certificate versions that it speaks.
-    pub certificate_versions: Vec<u32>,
+    /// Its miners. What stands above is what they make together.
+    pub miners: Vec<MinerReport>,
 }
 
 /// The work source.
@@ -104,76 +95,6 @@ pub struct WorkReport {
     pub reconnects: u64,
 }
 
-/// The job in work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobReport {
-    /// Height of the block in the making, where the source says.
-    pub height: Option<u64>,
-    /// Certificate version that it needs.
-    pub certificate_version: u32,
-    /// Seconds since the source first saw it.
-    pub age_seconds: f64,
-    /// Whether the provider has taken it.
-    pub taken: bool,
-    /// Seconds from the moment the session had it to the moment the provider took it.
-    #[serde(default)]
-    pub taken_after_seconds: Option<f64>,
-    /// Hashes that a proof takes on average.
-    pub hashes_per_proof: Option<f64>,
-}
-
-/// Hash rates, in hashes per second.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RateReport {
-    /// As the provider reports them, by window.
-    pub raw: Windows,
-    /// As accepted proofs bear them out.
-    pub accepted: Option<AcceptedRate>,
-    /// As proofs that passed the host's verifier bear them out.
-    pub verified: Option<AcceptedRate>,
-    /// The verdict in words.
-    pub verdict: Option<String>,
-}
-
-/// One rate by window; nothing until a window is full.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Windows {
-    /// Over the last 10 seconds.
-    #[serde(rename = "10s")]
-    pub s10: Option<f64>,
-    /// Over the last 60 seconds.
-    #[serde(rename = "60s")]
-    pub s60: Option<f64>,
-    /// Over the last 15 minutes.
-    #[serde(rename = "15m")]
-    pub m15: Option<f64>,
-}
-
-/// Proofs by what became of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProofReport {
-    /// Handed in by the provider.
-    pub found: u64,
-    /// Passed the host's verifier.
-    pub verified: u64,
-    /// Taken by the work source's peer.
-    pub submitted: u64,
-    /// Became a block of the chain.
-    pub accepted: u64,
-    /// Refused by the work source's peer.
-    pub rejected: u64,
-    /// Came too late for their job.
-    pub stale: u64,
-    /// Refused by the host's verifier, and never sent.
-    pub refused: u64,
-    /// The same by the stage that refused them.
-    pub refused_by: BTreeMap<String, u64>,
-    /// Handed over, and nobody can be asked what became of them.
-    pub untraced: u64,
-    /// Not settled yet, also from earlier sessions.
-    pub pending: u64,
-}
-
 /// Expected seconds per find.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
@@ -181,28 +102,6 @@ pub struct Expected {
     pub share: Option<f64>,
     /// Per block.
     pub block: Option<f64>,
-}
-
-/// The provider's confinement.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfinementReport {
-    /// What holds the provider process, or what is missing.
-    pub summary: Option<String>,
-    /// Permissions in force, in their text form.
-    pub granted: Vec<String>,
-    /// Permissions that the plugin wants and the user has not granted.
-    pub withheld: Vec<String>,
-    /// What the provider tried and was denied, with how often.
-    pub denied: BTreeMap<String, u64>,
-}
-
-/// What was too much.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FloodReport {
-    /// Log lines of the provider that were dropped.
-    pub log_lines_dropped: u64,
-    /// Times that reading from the provider was slowed down.
-    pub pipe_throttled: u64,
 }
 
 /// An address.
@@ -281,6 +180,7 @@ impl Report {
             provider_stats: None,
             log: Vec::new(),
             last_session: None,
+            miners: Vec::new(),
         }
     }
 

@@ -1,130 +1,91 @@
-//! The one task that owns a session's state: everything that happens comes in here, one event at a time.
+//! The one task that owns a session: everything that happens comes in here, one event at a time.
 //!
 //! ```text
-//! provider frames --\
+//! miners' events ---\
 //! judged proofs -----\
-//! work events -------->  Session  --> frames to the provider, receipts, log, sidecar, announcements
+//! work events -------->  Session  --> effects: the log, the verifier, the record, announcements
 //! control calls -----/
 //! signals, clock ---/
 //! ```
 //!
-//! Here are the state, its beginning and end, and the loop that takes one event after the other. What an event changes
-//! is in a module for each kind: `process` (the provider), `proofs`, `jobs` (the work source), `requests` (control
-//! socket and signals), `story` (what is told), `describe` (the status). They share the state and take turns: while one
-//! works, every other event waits.
+//! The state is in its parts, each of which knows itself alone: the miners (`crew`), the jobs, the verifier, what is told
+//! (`herald`), how long it has lived and whether it is to end (`course`). Here they meet: an event goes to the part that
+//! it concerns, and what follows from it to the others.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::mpsc as sync_mpsc;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::SuperviseError;
-use super::child::{Child, Event};
-use super::grants::Grants;
-use super::settings::{Options, Tunables};
-use super::verifier::{self, Candidate, Judged, WAITING_MAX};
+use super::course::Course;
+use super::crew::{Crew, Told};
+use super::describe;
+use super::errors::SuperviseError;
+use super::herald::Herald;
+use super::jobs::Jobs;
+use super::record::Record;
+use super::reload;
+use super::settings::Tunables;
+use super::verifier::{Case, Verifier, chain};
 use crate::config::Config;
-use crate::hardware;
-use crate::sandbox::Policy;
-use crate::session::announce::Announcer;
-use crate::session::control::{Call, ControlSocket};
-use crate::session::frame::ToProvider;
-use crate::session::ledger::Ledger;
-use crate::session::lock::Holder;
-use crate::session::log::{Gate, Level, SessionLog};
-use crate::session::plugin::Chosen;
-use crate::session::provider::Order;
-use crate::session::rate::Hashrate;
-use crate::session::restart::RestartPolicy;
-use crate::session::{metrics, stall};
-use crate::work::{ProofStore, WorkEvent, WorkHandle, WorkJob, WorkStatus};
+use crate::miner::effect::{Judged, Verdict};
+use crate::miner::link::{Event, What};
+use crate::miner::{Effect, MinerId, MinerPlan, Options, plugin};
+use crate::session::announce::Announcement;
+use crate::session::control::{Call, ControlSocket, Request};
+use crate::session::log::Level;
+use crate::session::metrics;
+use crate::session::report::Report;
+use crate::work::{Condition, ProofState, WorkEvent, WorkHandle, WorkStatus};
 
-mod describe;
-mod jobs;
-mod process;
-mod proofs;
-mod requests;
-mod story;
-
-use jobs::{Offer, Unfit};
-use process::Pulse;
-use requests::Stopping;
-use story::Flood;
-
-/// Between two questions for the provider's own numbers.
-const STATS_EVERY: Duration = Duration::from_secs(10);
 /// How long the work source may take to end.
 const WORK_STOP_TIME: Duration = Duration::from_secs(5);
-/// Lines of output of the provider process that are logged per second, and the burst before that.
-const OUTPUT_LINES: (u32, u32) = (20, 100);
+/// How long found proofs may take to be judged once the miners have ended.
+const JUDGING_TIME: Duration = Duration::from_secs(10);
+/// Events that may wait, of all miners together.
+const EVENTS_MAX: usize = 64;
 
 /// Everything that a session is made of before it runs.
 pub(super) struct Setup {
     pub options: Options,
     pub config: Config,
-    pub tunables: Tunables,
-    pub log: SessionLog,
-    pub announcer: Announcer,
-    pub chosen: Chosen,
-    pub grants: Grants,
-    pub order: Order,
-    pub store: Arc<ProofStore>,
-    pub holder: Holder,
+    pub plans: Vec<MinerPlan>,
+    pub herald: Herald,
+    pub record: Record,
 }
 
-/// A session's state. Every module below works on it, each for its own kind of event.
+/// A running session.
 pub(super) struct Session {
-    setup: Setup,
-    policy: Policy,
+    options: Options,
+    settings: Settings,
+    source: Source,
+    crew: Crew,
+    jobs: Jobs,
+    verifier: Option<Verifier>,
+    course: Course,
+    herald: Herald,
+    record: Record,
+    inbox: Inbox,
+}
+
+/// What was configured, and what of it may change.
+struct Settings {
+    config: Config,
+    tunables: Tunables,
+}
+
+/// The work source.
+struct Source {
     handle: Option<WorkHandle>,
-    work: tokio::sync::watch::Receiver<WorkStatus>,
-    began: Instant,
-    began_at: SystemTime,
-    child: Option<Child>,
-    pulse: Pulse,
-    epoch: u64,
-    /// The pipe of the newest provider process has not ended.
-    events_open: bool,
-    events_in: mpsc::Sender<Event>,
-    restart: RestartPolicy,
-    restart_at: Option<Instant>,
-    restart_why: Option<String>,
-    jobs: VecDeque<(u64, WorkJob)>,
-    next_job: u64,
-    offer: Option<Offer>,
-    unfit: Option<Unfit>,
-    /// When the first job of the session was taken.
-    running_since: Option<(Instant, SystemTime)>,
-    stopping: Option<Stopping>,
-    candidates: Option<sync_mpsc::SyncSender<Candidate>>,
-    judging: usize,
-    ledger: Ledger,
-    hashrate: Hashrate,
-    /// Hashes that were claimed when the last proof passed.
-    claimed_at_proof: u64,
-    last_proof_at: Option<SystemTime>,
-    last_error: Option<String>,
-    denied: BTreeMap<String, u64>,
-    flood: Flood,
-    provider_gate: Gate,
-    output_gate: Gate,
-    provider_stats: Option<serde_json::Value>,
-    stats_asked_at: Instant,
-    metrics_address: Option<(std::net::SocketAddr, bool)>,
-    /// What is mined on, as soon as it is known.
-    device: Arc<OnceLock<String>>,
+    status: watch::Receiver<WorkStatus>,
+}
+
+/// Where everything comes in.
+struct Inbox {
     calls: mpsc::Receiver<Call>,
     events: mpsc::Receiver<Event>,
-    judged: mpsc::UnboundedReceiver<Judged>,
-    signals: Signals,
-}
-
-/// The signals that a session heeds.
-struct Signals {
+    judged: mpsc::UnboundedReceiver<(MinerId, Judged)>,
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -132,14 +93,13 @@ struct Signals {
 
 /// What one turn of the loop found.
 enum Turn {
-    Provider(Event),
-    Judged(Judged),
+    Miner(Event),
+    Judged(MinerId, Judged),
     Work(Option<WorkEvent>),
     Call(Call),
     Stop(&'static str),
     Reload,
-    RestartDue,
-    StopOverdue,
+    Wake,
     Tick,
 }
 
@@ -151,193 +111,424 @@ impl Session {
     ) -> Result<Self, SuperviseError> {
         let now = Instant::now();
         let runtime = SuperviseError::Runtime;
-        let signals = Signals {
+        let Setup { options, config, plans, mut herald, mut record } = setup;
+        let (calls_in, calls) = mpsc::channel(16);
+        tokio::spawn(socket.serve(calls_in.clone()));
+        if let Some(address) = config.mining.session.metrics_listen {
+            match metrics::bind(address).await {
+                Ok(listener) => {
+                    record.metrics = Some((listener.local_addr().unwrap_or(address), true));
+                    tokio::spawn(metrics::serve(listener, calls_in));
+                }
+                Err(_) => {
+                    record.metrics = Some((address, false));
+                    herald.trouble(&format!(
+                        "metrics cannot be served on {address}: the address cannot be used"
+                    ));
+                }
+            }
+        }
+        let (judged_in, judged) = mpsc::unbounded_channel();
+        let verifier = Verifier::start(handle.proofs.clone(), judged_in).map_err(runtime)?;
+        let (events_in, events) = mpsc::channel(EVENTS_MAX);
+        let mut crew = Crew::new(events_in);
+        for plan in plans {
+            crew.add(plan, now);
+        }
+        let inbox = Inbox {
+            calls,
+            events,
+            judged,
             interrupt: signal(SignalKind::interrupt()).map_err(runtime)?,
             terminate: signal(SignalKind::terminate()).map_err(runtime)?,
             hangup: signal(SignalKind::hangup()).map_err(runtime)?,
         };
-        let (calls_in, calls) = mpsc::channel(16);
-        tokio::spawn(socket.serve(calls_in.clone()));
-        let metrics_address = match setup.config.mining.session.metrics_listen {
-            None => None,
-            Some(address) => match metrics::bind(address).await {
-                Ok(listener) => {
-                    let bound = listener.local_addr().unwrap_or(address);
-                    tokio::spawn(metrics::serve(listener, calls_in));
-                    Some((bound, true))
-                }
-                Err(_) => Some((address, false)),
-            },
-        };
-        let (judged_in, judged) = mpsc::unbounded_channel();
-        let candidates = verifier::spawn(handle.proofs.clone(), judged_in).map_err(runtime)?;
-        let (events_in, events) = mpsc::channel(64);
-        let policy = setup.grants.policy(&setup.chosen.path);
-        let mut session = Self {
-            policy,
-            work: handle.status.clone(),
-            handle: Some(handle),
-            began: now,
-            began_at: SystemTime::now(),
-            child: None,
-            pulse: Pulse::default(),
-            epoch: 0,
-            events_open: false,
-            events_in,
-            restart: RestartPolicy::new(RestartPolicy::FAILURES_MAX),
-            restart_at: None,
-            restart_why: None,
-            jobs: VecDeque::new(),
-            next_job: 1,
-            offer: None,
-            unfit: None,
-            running_since: None,
-            stopping: None,
-            candidates: Some(candidates),
-            judging: 0,
-            ledger: Ledger::default(),
-            hashrate: Hashrate::default(),
-            claimed_at_proof: 0,
-            last_proof_at: None,
-            last_error: None,
-            denied: BTreeMap::new(),
-            flood: Flood::new(now),
-            provider_gate: Gate::new(40, 400, now),
-            output_gate: Gate::new(OUTPUT_LINES.0, OUTPUT_LINES.1, now),
-            provider_stats: None,
-            stats_asked_at: now,
-            metrics_address,
-            device: look_for_device(setup.grants.has_devices()),
-            calls,
-            events,
-            judged,
-            signals,
-            setup,
-        };
-        if let Some((address, false)) = session.metrics_address {
-            session.trouble(&format!("metrics cannot be served on {address}: the address cannot be used"));
-        }
-        Ok(session)
+        let tunables = Tunables::of(&config);
+        Ok(Self {
+            options,
+            settings: Settings { config, tunables },
+            source: Source { status: handle.status.clone(), handle: Some(handle) },
+            crew,
+            jobs: Jobs::default(),
+            verifier: Some(verifier),
+            course: Course::begin(now),
+            herald,
+            record,
+            inbox,
+        })
     }
 
-    /// Runs to the end. The provider process has ended then, and every proof it handed in is judged.
+    /// Runs to the end. The provider processes have ended then, and every proof that was handed in is judged.
     pub(super) async fn run(mut self) -> (Self, Result<String, SuperviseError>) {
         let result = self.turns().await;
-        if let Some(mut child) = self.child.take() {
-            child.end();
-        }
+        self.crew.iter_mut().for_each(crate::miner::Miner::end);
         self.read_the_rest().await;
         self.judge_the_rest().await;
-        self.candidates = None;
-        let result = match result {
-            Ok(()) => Ok(self.stopping.as_ref().map(|stopping| stopping.reason.clone()).unwrap_or_default()),
-            Err(err) => Err(err),
-        };
+        self.verifier = None;
+        let result = result.map(|()| self.course.reason().unwrap_or_default().to_owned());
         match &result {
-            Ok(reason) => self.info(&format!("session ends: {reason}")),
-            Err(err) => {
-                let text = format!("session ends: {}", verifier::chain(err));
-                self.line(Level::Error, &text);
-            }
+            Ok(reason) => self.herald.info(&format!("session ends: {reason}")),
+            Err(err) => self.herald.line(Level::Error, &format!("session ends: {}", chain(err))),
         }
         (self, result)
     }
 
     /// Ends the work source.
     pub(super) async fn tidy_up(mut self) {
-        if let Some(handle) = self.handle.take() {
+        if let Some(handle) = self.source.handle.take() {
             let _ = timeout(WORK_STOP_TIME, handle.stop()).await;
         }
     }
 
     async fn turns(&mut self) -> Result<(), SuperviseError> {
-        self.start_provider()?;
+        let told = self.crew.each(|miner| miner.start(Instant::now()));
+        self.follow(told, Instant::now())?;
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let turn = self.next_turn(&mut tick).await;
             let now = Instant::now();
-            match turn {
-                Turn::Provider(event) => self.provider_event(event, now).await?,
-                Turn::Judged(judged) => self.judged(judged),
-                Turn::Work(Some(event)) => self.work_event(event, now)?,
+            let told = match turn {
+                Turn::Miner(Event { miner, generation, what }) => {
+                    self.crew.one(miner, |miner| miner.event(generation, what, now))
+                }
+                Turn::Judged(miner, judged) => self.judged(miner, judged, now),
+                Turn::Work(Some(event)) => self.work_event(event, now),
                 Turn::Work(None) => return Err(SuperviseError::WorkEnded),
                 Turn::Call(call) => self.call(call, now),
                 Turn::Stop(why) => self.stop(why, now),
-                Turn::Reload => drop(self.reload()),
-                Turn::RestartDue => {
-                    self.restart_at = None;
-                    if let Err(err) = self.start_provider() {
-                        self.provider_failed(verifier::chain(&err), now)?;
-                    }
+                Turn::Reload => {
+                    self.reload();
+                    Vec::new()
                 }
-                Turn::StopOverdue => self.kill_what_does_not_stop(),
-                Turn::Tick => self.tick(now)?,
-            }
-            if self.stopping.is_some() && self.child.is_none() {
+                Turn::Wake => self.crew.each(|miner| miner.wake(now)),
+                Turn::Tick => {
+                    let patience = self.settings.tunables.stall_after;
+                    self.crew.each(|miner| miner.tick(patience, now))
+                }
+            };
+            self.follow(told, now)?;
+            if self.course.is_ending() && self.crew.iter().all(|miner| miner.is_down()) {
                 return Ok(());
             }
         }
     }
 
     async fn next_turn(&mut self, tick: &mut tokio::time::Interval) -> Turn {
-        let restart_at = self.restart_at.filter(|_| self.stopping.is_none());
-        let overdue_at = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        let handle = self.handle.as_mut().expect("the work source is ended after the last turn");
-        // Where the verifier has its hands full, the provider waits.
-        let room = self.judging < WAITING_MAX;
+        let wake_at = self.crew.wake_at(Instant::now());
+        let handle = self.source.handle.as_mut().expect("the work source is ended after the last turn");
+        let inbox = &mut self.inbox;
         tokio::select! {
-            Some(event) = self.events.recv(), if room => Turn::Provider(event),
-            Some(judged) = self.judged.recv() => Turn::Judged(judged),
+            Some(event) = inbox.events.recv() => Turn::Miner(event),
+            Some((miner, judged)) = inbox.judged.recv() => Turn::Judged(miner, judged),
             event = handle.events.recv() => Turn::Work(event),
-            Some(call) = self.calls.recv() => Turn::Call(call),
-            _ = self.signals.interrupt.recv() => Turn::Stop("interrupted (SIGINT)"),
-            _ = self.signals.terminate.recv() => Turn::Stop("told to end (SIGTERM)"),
-            _ = self.signals.hangup.recv() => Turn::Reload,
-            () = sleep_until_some(restart_at) => Turn::RestartDue,
-            () = sleep_until_some(overdue_at) => Turn::StopOverdue,
+            Some(call) = inbox.calls.recv() => Turn::Call(call),
+            _ = inbox.interrupt.recv() => Turn::Stop("interrupted (SIGINT)"),
+            _ = inbox.terminate.recv() => Turn::Stop("told to end (SIGTERM)"),
+            _ = inbox.hangup.recv() => Turn::Reload,
+            () = sleep_until_some(wake_at) => Turn::Wake,
             _ = tick.tick() => Turn::Tick,
         }
     }
 
-    fn tick(&mut self, now: Instant) -> Result<(), SuperviseError> {
-        self.look_at_child(now);
-        self.say_flood(now);
-        if self.stopping.is_some() {
-            return Ok(());
-        }
-        if self.child.is_some() && now - self.stats_asked_at >= STATS_EVERY {
-            self.stats_asked_at = now;
-            self.send(ToProvider::AskStats);
-        }
-        if self.child.is_some()
-            && let Some(why) = stall::judge(&self.stall_facts(now))
-        {
-            if let Some(mut child) = self.child.take() {
-                child.end();
+    /// Does what follows from what happened to the miners.
+    fn follow(&mut self, told: Vec<Told>, now: Instant) -> Result<(), SuperviseError> {
+        let (mut moved, mut lost) = (false, false);
+        for (id, effect) in told {
+            match effect {
+                Effect::Line(level, speaker, text) => {
+                    let text = self.named(id, text);
+                    self.herald.say(level, speaker, &text);
+                }
+                Effect::Trouble(text) => {
+                    let text = self.named(id, text);
+                    self.herald.trouble(&text);
+                }
+                Effect::Judge(candidate) => {
+                    let pays = self.jobs.pays(candidate.work.number);
+                    self.submit(Case { miner: id, candidate, pays }, now)?;
+                }
+                Effect::FirstJob => self.first_job(id, now),
+                Effect::Moved => moved = true,
+                Effect::GaveUp(why) => {
+                    lost = true;
+                    if self.crew.len() > 1 {
+                        let text = format!("{} {why}", self.crew.name(id));
+                        self.herald.announce(&Announcement::Note { text });
+                    }
+                }
             }
-            return self.provider_failed(format!("is stalled: it {why}"), now);
+        }
+        if moved {
+            self.write_record();
+        }
+        if lost && self.crew.is_lost() && !self.course.is_ending() {
+            return Err(self.nobody_left());
         }
         Ok(())
     }
-}
 
-/// The graphics processors of a provider that may use them, else the processor. Found out beside everything else.
-fn look_for_device(graphics: bool) -> Arc<OnceLock<String>> {
-    let device = Arc::new(OnceLock::new());
-    let found = Arc::clone(&device);
-    tokio::task::spawn_blocking(move || {
-        let options = hardware::Options { drivers: hardware::Drivers::Skip, ..hardware::Options::default() };
-        let info = hardware::inspect(&options).info;
-        let names: Vec<String> = info.gpus.iter().map(|gpu| gpu.name.clone()).collect();
-        let text = if graphics && !names.is_empty() {
-            names.join(", ")
-        } else {
-            format!("{}, {} cores", info.cpu.brand.trim(), info.cpu.physical_cores)
+    /// A line about a miner says which, where there is more than one.
+    fn named(&self, id: MinerId, text: String) -> String {
+        if self.crew.len() > 1 { format!("[{}] {text}", self.crew.name(id)) } else { text }
+    }
+
+    fn nobody_left(&self) -> SuperviseError {
+        let mut whys: Vec<(String, String)> = Vec::new();
+        for miner in self.crew.iter() {
+            whys.push((miner.plan().provider().to_owned(), miner.last_words().to_owned()));
+        }
+        match whys.as_slice() {
+            [(provider, why)] => SuperviseError::Provider { provider: provider.clone(), why: why.clone() },
+            _ => {
+                let names = self.crew.iter().map(|miner| miner.plan().name.clone());
+                let whys = names.zip(whys).map(|(name, (_, why))| format!("{name} {why}")).collect();
+                SuperviseError::NoMinerLeft { whys }
+            }
+        }
+    }
+
+    fn first_job(&mut self, id: MinerId, now: Instant) {
+        let after = self.course.age(now).as_millis();
+        let text = self.named(id, format!("the provider took its first job after {after} ms"));
+        self.herald.info(&text);
+        if !self.course.first_job(now) {
+            return;
+        }
+        self.write_record();
+        let provider_pid = self.crew.get_mut(id).and_then(|miner| miner.pid()).unwrap_or_default();
+        let pid = self.record.holder.supervisor.pid;
+        let miner = self.crew.name(id).to_owned();
+        self.herald.announce(&Announcement::Ready { pid, provider_pid, miner: miner.clone() });
+        self.herald.hush();
+        self.herald.notify(&format!("READY=1\nMAINPID={pid}\nSTATUS=mining with {miner}"));
+    }
+
+    fn write_record(&mut self) {
+        if self.course.running_since().is_none() {
+            return;
+        }
+        let written = self.record.write(&self.settings.config, &self.crew, &self.source.status.borrow());
+        if let Err(err) = written {
+            // Status, stop and the lock do without it; OpenJarvis does not see the session.
+            self.herald.trouble(&chain(&err));
+        }
+    }
+
+    // Proofs.
+
+    fn submit(&mut self, case: Case, now: Instant) -> Result<(), SuperviseError> {
+        let Some(verifier) = &mut self.verifier else { return Ok(()) };
+        let Err(case) = verifier.submit(case) else { return Ok(()) };
+        let crate::miner::effect::Candidate { generation, sequence, work, target, .. } = case.candidate;
+        let verdict = Verdict::NotTaken("too many of its proofs wait to be verified".into());
+        let judged = Judged { generation, sequence, work, target, verdict };
+        let told = self.crew.one(case.miner, |miner| miner.judged(judged, now));
+        self.follow(told, now)
+    }
+
+    fn judged(&mut self, miner: MinerId, judged: Judged, now: Instant) -> Vec<Told> {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.has_judged();
+        }
+        self.crew.one(miner, |miner| miner.judged(judged, now))
+    }
+
+    /// Takes the proofs that were handed in when the miners were ended.
+    async fn read_the_rest(&mut self) {
+        let deadline = tokio::time::Instant::now() + JUDGING_TIME;
+        while self.crew.iter().any(|miner| miner.is_open()) {
+            let event = tokio::select! {
+                event = self.inbox.events.recv() => event,
+                Some((miner, judged)) = self.inbox.judged.recv() => {
+                    let told = self.judged(miner, judged, Instant::now());
+                    let _ = self.follow(told, Instant::now());
+                    continue;
+                }
+                () = sleep_until(deadline) => return,
+            };
+            let Some(Event { miner, generation, what }) = event else { return };
+            if matches!(what, What::Proof(_) | What::Closed(_)) {
+                let now = Instant::now();
+                let told = self.crew.one(miner, |miner| miner.event(generation, what, now));
+                let _ = self.follow(told, now);
+            }
+        }
+    }
+
+    /// Waits for the verdicts on what was handed in: until then it is on nobody's disk.
+    async fn judge_the_rest(&mut self) {
+        let deadline = tokio::time::Instant::now() + JUDGING_TIME;
+        while self.verifier.as_ref().is_some_and(Verifier::is_busy) {
+            match tokio::time::timeout_at(deadline, self.inbox.judged.recv()).await {
+                Ok(Some((miner, judged))) => {
+                    let told = self.judged(miner, judged, Instant::now());
+                    let _ = self.follow(told, Instant::now());
+                }
+                _ => break,
+            }
+        }
+    }
+
+    // The work source.
+
+    fn work_event(&mut self, event: WorkEvent, now: Instant) -> Vec<Told> {
+        match event {
+            WorkEvent::Job(job) => {
+                let work = self.jobs.replace(job);
+                let told = self.crew.each(|miner| miner.offer(&work, now));
+                self.look_for_unfit();
+                return told;
+            }
+            WorkEvent::Condition(condition) => self.new_condition(&condition, now),
+            WorkEvent::Proof { id, state } => {
+                // Each may be the one that handed it in, also one whose verdict is still on its way.
+                let ours = self.crew.iter_mut().any(|miner| miner.proof_moved(&id, &state));
+                self.proof_line(&id.to_string(), &state, ours);
+            }
+            WorkEvent::Note(text) => self.herald.info(&text),
+        }
+        Vec::new()
+    }
+
+    /// The network wants what some miners, or this host, do not speak: says so, once for each version.
+    fn look_for_unfit(&mut self) {
+        let Some(unfit) = self.crew.iter().find_map(|miner| miner.unfit()) else { return };
+        if !self.course.is_news(unfit) {
+            return;
+        }
+        let speakers = plugin::speakers(&self.options, &self.settings.config, unfit.version);
+        let hint = unfit.advice(&speakers);
+        self.course.advise(unfit, hint.clone());
+        let mut all = true;
+        let mut told = Vec::new();
+        for miner in self.crew.iter() {
+            match miner.unfit() {
+                Some(unfit) => {
+                    told.push((miner.plan().name.clone(), unfit.sentence(&miner.plan().chosen.manifest)))
+                }
+                None => all = false,
+            }
+        }
+        let many = self.crew.len() > 1;
+        for (name, sentence) in &told {
+            let whose = if many { format!("[{name}] ") } else { String::new() };
+            self.herald.trouble(&format!("{whose}{sentence}; {hint}"));
+        }
+        if all && let Some((_, reason)) = told.into_iter().next() {
+            let exit = crate::exit::Exit::NeedsUpdate.code();
+            self.herald.announce(&Announcement::Waiting { reason, hint: Some(hint), exit });
+        }
+    }
+
+    fn new_condition(&mut self, condition: &Condition, now: Instant) {
+        let sentence = condition.sentence(now);
+        let level = if condition.is_earning() { Level::Info } else { Level::Warn };
+        let source = self.source.status.borrow().source;
+        self.herald.line(level, &format!("{source}: {sentence}"));
+        if !condition.is_earning() && self.course.running_since().is_none() {
+            self.herald.announce(&Announcement::Waiting {
+                reason: sentence,
+                hint: condition.hint().map(str::to_owned),
+                exit: crate::exit::Exit::NotEarning.code(),
+            });
+        }
+    }
+
+    fn proof_line(&mut self, id: &str, state: &ProofState, ours: bool) {
+        let whose = if ours { "" } else { " of an earlier session" };
+        let what = match state {
+            ProofState::Kept => return,
+            ProofState::HandedOver { attempt: 1 } => "was handed over".to_owned(),
+            ProofState::HandedOver { attempt } => format!("was handed over again (time {attempt})"),
+            ProofState::InBlock { hash, height } => format!("is in block {height} ({hash})"),
+            ProofState::Confirmed { height, confirmations, .. } => {
+                format!("is confirmed: block {height} has {confirmations} confirmations")
+            }
+            ProofState::Stale { reason } => format!("is stale: {reason}"),
+            ProofState::Rejected { reason } => format!("was rejected: {reason}"),
+            ProofState::Untraced { reason } => format!("cannot be followed further: {reason}"),
         };
-        found.set(crate::text::printable(&text).into_owned())
-    });
-    device
+        let text = format!("proof {id}{whose} {what}");
+        match state {
+            ProofState::Rejected { .. } => self.herald.trouble(&text),
+            _ => self.herald.info(&text),
+        }
+    }
+
+    // What is asked.
+
+    fn call(&mut self, call: Call, now: Instant) -> Vec<Told> {
+        let mut told = Vec::new();
+        let answer = match call.request {
+            Request::Status => serde_json::to_value(self.report(now)).unwrap_or_default(),
+            Request::Stop => {
+                told = self.stop("asked to by `pearlbed stop`", now);
+                serde_json::json!({ "stopping": true })
+            }
+            Request::Reload => self.reload(),
+        };
+        // Who asked may have gone meanwhile.
+        let _ = call.answer.send(answer);
+        told
+    }
+
+    fn stop(&mut self, reason: &str, now: Instant) -> Vec<Told> {
+        if self.course.is_ending() {
+            // Asked twice by a signal: the second time is meant.
+            let meant = reason.contains("SIG");
+            return if meant { self.crew.each(|miner| miner.insist(now)) } else { Vec::new() };
+        }
+        self.herald.info(&format!("stopping: {reason}"));
+        self.herald.notify("STOPPING=1");
+        self.course.end(reason, now);
+        let grace = self.settings.tunables.stop_grace;
+        self.crew.iter_mut().for_each(|miner| miner.stop(grace, now));
+        Vec::new()
+    }
+
+    fn reload(&mut self) -> serde_json::Value {
+        self.herald.notify("RELOADING=1");
+        let answer = match self.options.config() {
+            Ok(config) => {
+                let tunables = Tunables::of(&config);
+                let changes =
+                    reload::compare((&self.settings.config, &self.settings.tunables), &config, &tunables);
+                self.settings.tunables = tunables;
+                self.herald.log().set_size_max(tunables.log_bytes_max);
+                for (level, line) in changes.lines() {
+                    self.herald.line(level, &line);
+                }
+                serde_json::json!({ "in_force": changes.now, "after_restart": changes.later })
+            }
+            Err(err) => {
+                let text = format!(
+                    "the configuration was not reloaded: the configuration cannot be used: {}",
+                    chain(&err)
+                );
+                self.herald.trouble(&text);
+                serde_json::json!({ "error": text })
+            }
+        };
+        self.herald.notify("READY=1");
+        answer
+    }
+
+    /// The session at this moment.
+    pub(super) fn report(&mut self, now: Instant) -> Report {
+        let work = self.source.status.borrow().clone();
+        let fates = work.knows_fates();
+        let miners: Vec<_> = self.crew.iter_mut().map(|miner| miner.report(fates, now)).collect();
+        let view = describe::View {
+            work: &work,
+            jobs: &self.jobs,
+            course: &self.course,
+            record: &self.record,
+            last_error: self.herald.last_error().map(str::to_owned),
+            log: self.herald.log().recent().map(str::to_owned).collect(),
+        };
+        describe::report(&view, miners, now)
+    }
 }
 
 async fn sleep_until_some(at: Option<Instant>) {

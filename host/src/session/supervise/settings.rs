@@ -3,27 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, Override, Sources, SubmitTarget};
+use crate::config::{Config, ConfigError, SubmitTarget};
 use crate::explain::Explain;
-use crate::home::{Env, Home};
+use crate::home::Home;
 use crate::work::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig};
-
-/// What a session is started with, before anything is read.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The home folder.
-    pub home: Home,
-    /// The environment.
-    pub env: Env,
-    /// Mine on the built-in network, whatever the configuration says.
-    pub devnet: bool,
-    /// The provider, whatever the configuration says.
-    pub provider: Option<String>,
-    /// Folders to look for plugins in, instead of the search path.
-    pub plugin_dirs: Vec<PathBuf>,
-    /// Use plugins whatever user owns them or may write to them, whatever the configuration says.
-    pub relax_file_checks: bool,
-}
 
 /// Why no session can be run with these options and this configuration.
 #[derive(Debug, thiserror::Error)]
@@ -49,26 +32,6 @@ impl Explain for SettingsError {
             Self::Config(err) => err.hint(),
             Self::Pool => Some("set `submit_target = \"solo\"`, or try `pearlbed start --devnet`".into()),
         }
-    }
-}
-
-impl Options {
-    /// Reads the configuration with what the command line overrides.
-    ///
-    /// # Errors
-    ///
-    /// [`SettingsError::Config`] with the first mistake in it.
-    pub fn config(&self) -> Result<Config, SettingsError> {
-        let mut flags = Vec::new();
-        if let Some(provider) = &self.provider {
-            flags.push(Override::new("mining.provider", provider.clone(), "--provider"));
-        }
-        if self.devnet {
-            flags.push(Override::new("mining.submit_target", "devnet", "--devnet"));
-        }
-        let file = self.home.config_file();
-        Config::load(&Sources { file: &file, text: None, env: &self.env, flags: &flags })
-            .map_err(SettingsError::Config)
     }
 }
 

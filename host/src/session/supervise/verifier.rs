@@ -1,18 +1,21 @@
 //! The thread that verifies every proof before it leaves, and puts on disk what passed.
 //!
-//! One thread, one proof at a time, in the order in which they came: verification takes milliseconds of a core, and a
-//! provider that floods it with rubbish is slowed down instead of being served faster.
+//! One thread, one proof at a time: verification takes milliseconds of a core. The miners take turns, each in the order in
+//! which its proofs came, and one that floods it with rubbish is slowed down instead of being served faster, itself alone.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc as sync_mpsc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use crate::work::{FoundProof, HandOverError, ProofId, ProofSender, WorkJob};
+use crate::miner::MinerId;
+use crate::miner::effect::{Candidate, Judged, Verdict};
+use crate::work::{FoundProof, HandOverError, ProofSender, WorkJob};
 
-/// Proofs that may wait here. Beyond that nothing is read from the provider.
-pub const WAITING_MAX: usize = 64;
+/// Proofs of one miner that may wait here.
+const WAITING_MAX: usize = 64;
 /// Refusals in a row that are served at full speed.
 const REFUSALS_FREE: u32 = 20;
 /// Pause after each refusal beyond those.
@@ -20,85 +23,175 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// A proof to be judged.
 #[derive(Debug)]
-pub struct Candidate {
-    /// Which provider process handed it in.
-    pub epoch: u64,
-    /// Its number there.
-    pub sequence: u64,
-    /// The job it is for.
-    pub job: WorkJob,
-    /// Its bytes.
-    pub proof: Vec<u8>,
+pub struct Case {
+    /// Whose it is.
+    pub miner: MinerId,
+    /// The proof.
+    pub candidate: Candidate,
+    /// Whether its job still pays.
+    pub pays: bool,
 }
 
-/// What became of a candidate.
+/// The verifier's thread. It ends when this is dropped and all it was given is judged.
 #[derive(Debug)]
-pub struct Judged {
-    /// Which provider process handed it in.
-    pub epoch: u64,
-    /// Its number there.
-    pub sequence: u64,
-    /// The job it is for.
-    pub job: WorkJob,
-    /// The verdict.
-    pub verdict: Verdict,
+pub struct Verifier {
+    desk: Arc<(Mutex<Desk>, Condvar)>,
+    judging: usize,
 }
 
-/// The verdict on one candidate.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It passed, and is on its way to the work source.
-    Passed {
-        /// Its name from now on.
-        id: ProofId,
-        /// Why a crash would lose it, if it is not on disk.
-        not_kept: Option<String>,
-    },
-    /// The verifier refused it.
-    Refused {
-        /// The failing stage.
-        stage: String,
-        /// What does not fit.
-        why: String,
-    },
-    /// It passed, and the work source does not take it.
-    NotTaken(String),
-}
-
-/// Starts the thread; it ends when the returned sender is dropped and all it was given is judged.
-///
-/// # Errors
-///
-/// Where no thread can be made.
-pub fn spawn(
-    proofs: ProofSender,
-    judged: mpsc::UnboundedSender<Judged>,
-) -> std::io::Result<sync_mpsc::SyncSender<Candidate>> {
-    let (candidates, queue) = sync_mpsc::sync_channel::<Candidate>(WAITING_MAX);
-    std::thread::Builder::new().name("pearlbed-verify".into()).spawn(move || {
-        let mut refusals = 0;
-        for candidate in queue {
-            let Candidate { epoch, sequence, job, proof } = candidate;
-            let verdict = judge(&job, proof, &proofs);
-            refusals = if matches!(verdict, Verdict::Refused { .. }) { refusals + 1 } else { 0 };
-            if judged.send(Judged { epoch, sequence, job, verdict }).is_err() {
-                return;
+impl Verifier {
+    /// Starts the thread. What passes goes to `proofs`, each verdict to `judged`.
+    ///
+    /// # Errors
+    ///
+    /// Where no thread can be made.
+    pub fn start(
+        proofs: ProofSender,
+        judged: mpsc::UnboundedSender<(MinerId, Judged)>,
+    ) -> std::io::Result<Self> {
+        let desk = Arc::new((Mutex::new(Desk::default()), Condvar::new()));
+        let queue = Arc::clone(&desk);
+        std::thread::Builder::new().name("pearlbed-verify".into()).spawn(move || {
+            while let Some(case) = wait(&queue) {
+                let Case { miner, candidate, pays } = case;
+                let Candidate { generation, sequence, work, target, proof, place } = candidate;
+                let verdict = judge(&work.job, pays, proof, &proofs);
+                let refused = matches!(verdict, Verdict::Refused { .. });
+                lock(&queue.0).served(miner, refused, Instant::now());
+                let verdict = Judged { generation, sequence, work, target, verdict };
+                if judged.send((miner, verdict)).is_err() {
+                    return;
+                }
+                drop(place);
             }
-            if refusals > REFUSALS_FREE {
-                std::thread::sleep(REFUSAL_PAUSE);
+        })?;
+        Ok(Self { desk, judging: 0 })
+    }
+
+    /// Queues a proof; gives it back where this miner has too many waiting.
+    ///
+    /// # Errors
+    ///
+    /// The proof itself.
+    pub fn submit(&mut self, case: Case) -> Result<(), Box<Case>> {
+        lock(&self.desk.0).push(case)?;
+        self.judging += 1;
+        self.desk.1.notify_one();
+        Ok(())
+    }
+
+    /// A verdict has come.
+    pub fn has_judged(&mut self) {
+        self.judging = self.judging.saturating_sub(1);
+    }
+
+    /// Whether verdicts are still to come.
+    pub fn is_busy(&self) -> bool {
+        self.judging > 0
+    }
+}
+
+impl Drop for Verifier {
+    fn drop(&mut self) {
+        lock(&self.desk.0).closed = true;
+        self.desk.1.notify_one();
+    }
+}
+
+/// Nothing here is left half-changed by a panic.
+fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next case, as soon as there is one; nothing once the desk is closed and empty.
+fn wait(desk: &(Mutex<Desk>, Condvar)) -> Option<Case> {
+    let mut held = lock(&desk.0);
+    loop {
+        let now = Instant::now();
+        match held.next(now) {
+            Next::Case(case) => return Some(*case),
+            Next::Nothing => return None,
+            Next::Wait(None) => held = desk.1.wait(held).unwrap_or_else(PoisonError::into_inner),
+            Next::Wait(Some(until)) => {
+                let pause = until.saturating_duration_since(now);
+                held = desk.1.wait_timeout(held, pause).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
-    })?;
-    Ok(candidates)
+    }
 }
 
-fn judge(job: &WorkJob, proof: Vec<u8>, proofs: &ProofSender) -> Verdict {
+/// What waits, by miner.
+#[derive(Debug, Default)]
+struct Desk {
+    queues: BTreeMap<MinerId, Queue>,
+    /// Whose turn it was last.
+    last: Option<MinerId>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    cases: VecDeque<Case>,
+    refusals: u32,
+    not_before: Option<Instant>,
+}
+
+enum Next {
+    Case(Box<Case>),
+    /// Until then at the latest, if any.
+    Wait(Option<Instant>),
+    Nothing,
+}
+
+impl Desk {
+    fn push(&mut self, case: Case) -> Result<(), Box<Case>> {
+        let queue = self.queues.entry(case.miner).or_default();
+        if queue.cases.len() >= WAITING_MAX {
+            return Err(Box::new(case));
+        }
+        queue.cases.push_back(case);
+        Ok(())
+    }
+
+    fn next(&mut self, now: Instant) -> Next {
+        let ids: Vec<MinerId> = self.queues.keys().copied().collect();
+        let first = ids.iter().position(|id| Some(*id) > self.last).unwrap_or(0);
+        let mut until = None;
+        for id in ids[first..].iter().chain(&ids[..first]) {
+            let Some(queue) = self.queues.get_mut(id).filter(|queue| !queue.cases.is_empty()) else {
+                continue;
+            };
+            // At the end nobody is made to wait: the others do.
+            match queue.not_before.filter(|&at| at > now && !self.closed) {
+                Some(at) => until = Some(until.map_or(at, |until: Instant| until.min(at))),
+                None => {
+                    self.last = Some(*id);
+                    if let Some(case) = queue.cases.pop_front() {
+                        return Next::Case(Box::new(case));
+                    }
+                }
+            }
+        }
+        if self.closed { Next::Nothing } else { Next::Wait(until) }
+    }
+
+    fn served(&mut self, miner: MinerId, refused: bool, now: Instant) {
+        let Some(queue) = self.queues.get_mut(&miner) else { return };
+        queue.refusals = if refused { queue.refusals.saturating_add(1) } else { 0 };
+        queue.not_before = (queue.refusals > REFUSALS_FREE).then(|| now + REFUSAL_PAUSE);
+    }
+}
+
+fn judge(job: &WorkJob, pays: bool, proof: Vec<u8>, proofs: &ProofSender) -> Verdict {
     let refused = |stage: &str, why: String| Verdict::Refused { stage: stage.into(), why };
     // The verifier is written not to panic on any bytes; a bug there must cost one proof and not the session.
     match std::panic::catch_unwind(AssertUnwindSafe(|| verify(job, &proof))) {
         Ok(Ok(())) => {}
         Ok(Err((stage, why))) => return refused(stage, why),
         Err(_) => return refused("panic", "the verifier panicked".into()),
+    }
+    if !pays {
+        return Verdict::Late;
     }
     match proofs.hand_over(FoundProof { job: job.clone(), proof, found: SystemTime::now() }) {
         Ok(taken) => Verdict::Passed { id: taken.id, not_kept: taken.not_kept.map(|err| chain(&err)) },
@@ -130,8 +223,6 @@ pub fn chain(err: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use pearl_pow::reference::{Product, test_matrix};
     use pearl_pow::{CertificateVersion, Header, Matrix, MiningConfiguration, PeriodicPattern};
 
@@ -148,6 +239,8 @@ mod tests {
             received: Instant::now(),
             origin: None,
             keeps_earlier: false,
+            origin: None,
+            keeps_earlier: false,
         };
         let tile = PeriodicPattern::contiguous(16).unwrap();
         let config = MiningConfiguration::dense(2048, 128, tile, tile);
@@ -162,5 +255,72 @@ mod tests {
         let spelled_otherwise = &proof[..proof.len() - 1];
         assert!(pearl_pow::verify_bytes(&job.to_pow().unwrap(), spelled_otherwise).is_ok());
         assert_eq!(verify(&job, spelled_otherwise).unwrap_err().0, "form");
+    }
+
+    fn case(miner: u32, sequence: u64) -> Case {
+        let job = WorkJob {
+            header: [7; 76],
+            target: [0xff; 32],
+            certificate_version: 3,
+            rank_penalty: true,
+            height: None,
+            received: Instant::now(),
+            origin: None,
+            keeps_earlier: false,
+        };
+        let candidate = Candidate {
+            generation: 1,
+            sequence,
+            target: job.target,
+            work: Arc::new(crate::miner::Work { number: 1, job }),
+            proof: vec![],
+            place: crate::miner::link::Place::default(),
+        };
+        Case { miner: MinerId(miner), candidate, pays: true }
+    }
+
+    fn taken(desk: &mut Desk, now: Instant) -> Option<(u32, u64)> {
+        match desk.next(now) {
+            Next::Case(case) => Some((case.miner.0, case.candidate.sequence)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn miners_take_turns_each_in_its_own_order() {
+        let mut desk = Desk::default();
+        for sequence in 0..3 {
+            desk.push(case(2, sequence)).unwrap();
+        }
+        desk.push(case(1, 0)).unwrap();
+        desk.push(case(5, 0)).unwrap();
+        let now = Instant::now();
+        let order: Vec<_> = std::iter::from_fn(|| taken(&mut desk, now)).collect();
+        assert_eq!(order, [(1, 0), (2, 0), (5, 0), (2, 1), (2, 2)]);
+        assert!(matches!(desk.next(now), Next::Wait(None)));
+        desk.closed = true;
+        assert!(matches!(desk.next(now), Next::Nothing));
+    }
+
+    #[test]
+    fn rubbish_slows_down_whoever_sends_it_and_nobody_else_and_only_so_much_may_wait() {
+        let mut desk = Desk::default();
+        let now = Instant::now();
+        for sequence in 0..=WAITING_MAX as u64 {
+            assert_eq!(desk.push(case(1, sequence)).is_ok(), sequence < WAITING_MAX as u64);
+        }
+        for _ in 0..=REFUSALS_FREE {
+            assert!(matches!(taken(&mut desk, now), Some((1, _))));
+            desk.served(MinerId(1), true, now);
+        }
+        assert!(matches!(desk.next(now), Next::Wait(Some(until)) if until == now + REFUSAL_PAUSE));
+        desk.push(case(2, 9)).unwrap();
+        assert_eq!(taken(&mut desk, now), Some((2, 9)));
+        assert!(taken(&mut desk, now + REFUSAL_PAUSE).is_some());
+        desk.served(MinerId(1), false, now);
+        assert!(taken(&mut desk, now).is_some(), "one that passes ends the row");
+        desk.served(MinerId(1), true, now);
+        desk.closed = true;
+        assert!(taken(&mut desk, now).is_some());
     }
 }

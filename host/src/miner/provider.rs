@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{
     self, Decoder, Frame, FromProvider, LOG_BYTES_MAX, PROOF_BYTES_MAX, Receipt, ToProvider, WireJob,
 };
-use super::log::Gate;
+use super::gate::Gate;
 
 /// How often progress is passed on.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);

@@ -65,6 +65,11 @@ impl RestartPolicy {
         Next::RestartAt(now + delay)
     }
 
+    /// A person has asked for it: it starts with a clean slate.
+    pub fn forgive(&mut self) {
+        self.failures = 0;
+    }
+
     /// Restarts so far, in the whole session.
     pub fn total(&self) -> u64 {
         self.total

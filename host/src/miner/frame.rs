@@ -10,7 +10,7 @@
 //! The provider process holds foreign code, so whatever arrives from there is hostile until decoded: each kind has
 //! its own length limit, checked before the body is waited for, and memory grows with the bytes that came, never
 //! with the bytes that were promised. This module decodes and never acts: what an error costs is decided by
-//! [`super::supervise`]. Here are the words, `encoding` makes bodies of them and back, and `decoder` finds the frames in
+//! [`super::machine`]. Here are the words, `encoding` makes bodies of them and back, and `decoder` finds the frames in
 //! a stream.
 //!
 //! # Limitations

@@ -1,19 +1,19 @@
-//! Chooses the plugin of a session, and loads it in the provider process.
+//! Chooses the plugin of a miner, and loads it in the provider process.
 
 use std::path::PathBuf;
 
 use pearlbed_plugin_api::Manifest;
 use pearlbed_plugin_api::host_side::Provider;
 
+use super::options::Options;
 use super::provider::Order;
-use super::supervise::settings::Options;
 use crate::config::Config;
 use crate::explain::Explain;
 use crate::hardware;
 use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load};
 
-/// The plugin that a session runs.
-#[derive(Debug, Clone)]
+/// The plugin that a miner runs.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
     /// Its file, links followed.
     pub path: PathBuf,
@@ -21,6 +21,8 @@ pub struct Chosen {
     pub identity: Option<Identity>,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// Hashes per second that it expects of itself on this machine, where it was asked.
+    pub estimate: Option<f64>,
 }
 
 /// Why there is no plugin to run.
@@ -69,6 +71,7 @@ fn chosen(entry: &Entry) -> Option<Chosen> {
         path: entry.real_path().to_owned(),
         identity: entry.look.as_ref().and_then(|look| look.identity),
         manifest: entry.manifest()?.clone(),
+        estimate: entry.capabilities().and_then(|capabilities| capabilities.estimated_hashrate),
     })
 }
 

@@ -1,0 +1,164 @@
+//! The jobs that one miner was given: the one on offer, and those before, so that a late proof is told from one for no
+//! job at all.
+//!
+//! A miner knows its jobs by numbers of its own. One job of the session may be given out more than once, at another
+//! target each time. Nothing here is sent: who offers sends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::effect::Work;
+use super::frame::WireJob;
+use super::ledger::hashes_per_proof;
+
+/// Jobs that are remembered: ten seconds of a network with a job every 50 ms.
+const GIVEN_MAX: usize = 200;
+
+/// A job as it was given to a miner.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The miner's number for it.
+    pub id: u64,
+    /// The job.
+    pub work: Arc<Work>,
+    /// The target that it was asked to meet, an unscaled little-endian number.
+    pub target: [u8; 32],
+    /// Hashes that a proof at this target takes on average.
+    pub each: f64,
+}
+
+/// The job that a miner may work on.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer {
+    /// The miner's number for it.
+    pub id: u64,
+    /// Since when.
+    pub at: Instant,
+    /// Whether it was taken.
+    pub taken: bool,
+    /// How long it took the miner to take it, the first time.
+    pub took: Option<Duration>,
+}
+
+/// Jobs of one miner.
+#[derive(Debug, Default)]
+pub struct Offers {
+    last: u64,
+    given: VecDeque<Given>,
+    current: Option<Offer>,
+}
+
+impl Offers {
+    /// Puts a job on offer at `target`; answers it as it is to be sent.
+    pub fn put(&mut self, work: &Arc<Work>, target: [u8; 32], now: Instant) -> WireJob {
+        self.last += 1;
+        if self.given.len() == GIVEN_MAX {
+            self.given.pop_front();
+        }
+        let each = hashes_per_proof(&target).unwrap_or(f64::INFINITY);
+        let given = Given { id: self.last, work: Arc::clone(work), target, each };
+        let wire = wire(&given);
+        self.given.push_back(given);
+        self.current = Some(Offer { id: self.last, at: now, taken: false, took: None });
+        wire
+    }
+
+    /// Puts the job that is on offer there again, for a miner that begins anew; answers it as it is to be sent.
+    pub fn again(&mut self, now: Instant) -> Option<WireJob> {
+        let offer = self.current.as_mut()?;
+        *offer = Offer { at: now, taken: false, took: None, ..*offer };
+        let id = offer.id;
+        self.find(id).map(wire)
+    }
+
+    /// Takes the job off; answers its number.
+    pub fn withdraw(&mut self) -> Option<u64> {
+        self.current.take().map(|offer| offer.id)
+    }
+
+    /// The miner has taken the job `id`; answers whether that is the one on offer.
+    pub fn taken(&mut self, id: u64, now: Instant) -> bool {
+        let Some(offer) = self.current.as_mut().filter(|offer| offer.id == id) else { return false };
+        offer.taken = true;
+        offer.took.get_or_insert(now.saturating_duration_since(offer.at));
+        true
+    }
+
+    /// The job on offer.
+    pub fn current(&self) -> Option<Offer> {
+        self.current
+    }
+
+    /// The job on offer, as it was given.
+    pub fn on_offer(&self) -> Option<&Given> {
+        self.find(self.current?.id)
+    }
+
+    /// A job by the miner's number, unless it is long over or was never given out.
+    pub fn find(&self, id: u64) -> Option<&Given> {
+        let first = self.given.front()?.id;
+        self.given.get(usize::try_from(id.checked_sub(first)?).ok()?)
+    }
+}
+
+fn wire(given: &Given) -> WireJob {
+    let job = &given.work.job;
+    WireJob {
+        id: given.id,
+        header: job.header,
+        target: given.target,
+        certificate_version: job.certificate_version,
+        rank_penalty: job.rank_penalty,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::WorkJob;
+
+    fn work(number: u64) -> Arc<Work> {
+        let job = WorkJob {
+            header: [number as u8; 76],
+            target: [1; 32],
+            certificate_version: 3,
+            rank_penalty: true,
+            height: None,
+            received: Instant::now(),
+            origin: None,
+            keeps_earlier: false,
+        };
+        Arc::new(Work { number, job })
+    }
+
+    #[test]
+    fn jobs_are_known_by_number_until_they_are_long_over() {
+        let mut offers = Offers::default();
+        let now = Instant::now();
+        assert!(offers.find(1).is_none() && offers.again(now).is_none());
+        for number in 1..=GIVEN_MAX as u64 + 3 {
+            assert_eq!(offers.put(&work(number), [9; 32], now).id, number);
+        }
+        assert!(offers.find(3).is_none() && offers.find(0).is_none());
+        assert_eq!(offers.find(4).unwrap().work.number, 4);
+        assert!(offers.find(GIVEN_MAX as u64 + 4).is_none(), "never given out");
+        assert_eq!(offers.on_offer().unwrap().id, GIVEN_MAX as u64 + 3);
+    }
+
+    #[test]
+    fn only_the_job_on_offer_can_be_taken_and_an_earlier_one_is_taken_in_vain() {
+        let mut offers = Offers::default();
+        let now = Instant::now();
+        offers.put(&work(1), [9; 32], now);
+        offers.put(&work(1), [8; 32], now);
+        assert!(!offers.taken(1, now));
+        assert!(offers.taken(2, now + Duration::from_millis(3)));
+        assert!(offers.taken(2, now + Duration::from_secs(3)), "told twice");
+        assert_eq!(offers.current().unwrap().took, Some(Duration::from_millis(3)));
+        assert_eq!(offers.again(now).unwrap().target, [8; 32]);
+        assert!(!offers.current().unwrap().taken);
+        assert_eq!(offers.withdraw(), Some(2));
+        assert!(offers.current().is_none() && offers.find(2).is_some(), "a late proof is still known");
+    }
+}

@@ -1,0 +1,235 @@
+//! One provider process, as the host holds it: the link to a miner that is a plugin.
+//!
+//! The process is confined before any foreign code runs in it. What comes out of it arrives as [`Event`]s, in order
+//! and bounded: a reader that is not served leaves the pipe full and the provider waiting, and one that is served
+//! reads at most [`FRAMES_PER_SECOND`]. Of its proofs at most [`PROOFS_WAITING`] wait to be judged at a time.
+
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::frame::{Decoder, Frame, FromProvider, ToProvider, VERSION};
+use super::gate::Gate;
+use super::link::{Event, Launch, LaunchError, Link, Look, MinerId, Place, Submission, What};
+use super::provider::Order;
+use crate::identity::ProcessIdentity;
+use crate::sandbox::{self, Channel, Command, Ending, Policy, Violation};
+
+/// Frames read per second in the long run. An honest provider needs a few.
+pub const FRAMES_PER_SECOND: u32 = 2000;
+/// Frames read at once before that.
+const FRAMES_BURST: u32 = 4000;
+/// Frames that may wait to be written. A process that does not read is not served for ever.
+const UNREAD_MAX: usize = 64;
+/// What the process prints is kept up to so many bytes between two looks.
+const OUTPUT_BYTES_MAX: usize = 8 << 10;
+/// Proofs of one process that may wait to be judged; beyond that nothing is read from it.
+pub const PROOFS_WAITING: usize = 8;
+
+/// The hidden subcommand of the provider process.
+pub const SUBCOMMAND: &str = "__provider";
+
+/// Starts provider processes with one order, confined to one policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launcher {
+    /// What to run.
+    pub order: Order,
+    /// What it may.
+    pub policy: Policy,
+}
+
+impl Launch for Launcher {
+    fn launch(
+        &self,
+        miner: MinerId,
+        generation: u64,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Box<dyn Link>, LaunchError> {
+        match Child::spawn(miner, generation, &self.order, &self.policy, events.clone()) {
+            Ok(child) => Ok(Box::new(child)),
+            Err(err) => Err(LaunchError(Box::new(err))),
+        }
+    }
+}
+
+/// A running provider process. Dropping it ends it.
+#[derive(Debug)]
+pub struct Child {
+    confined: sandbox::Confined,
+    identity: ProcessIdentity,
+    frames: mpsc::Sender<ToProvider>,
+    violations_seen: u64,
+}
+
+impl Child {
+    /// Starts a provider process, confined to `policy`, with `order`.
+    ///
+    /// Blocks until the confinement is in force, milliseconds as a rule. The calling thread must outlive the process.
+    ///
+    /// # Errors
+    ///
+    /// [`sandbox::SpawnError`]; nothing is left running then.
+    pub fn spawn(
+        miner: MinerId,
+        generation: u64,
+        order: &Order,
+        policy: &Policy,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, sandbox::SpawnError> {
+        let start = |err| sandbox::SpawnError::Start { program: "pearlbed".into(), err };
+        let command = Command::this_program(SUBCOMMAND)
+            .map_err(start)?
+            .channel(Channel::Stream)
+            .capture_bytes(OUTPUT_BYTES_MAX);
+        let confined = sandbox::spawn(&command, policy)?;
+        let pid = confined.pid().unsigned_abs();
+        let identity =
+            ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, start_time: 0, boot_id: None });
+        let pipe = StdStream::from(confined.channel().try_clone_to_owned().map_err(start)?);
+        pipe.set_nonblocking(true).map_err(start)?;
+        let (reader, writer) = tokio::net::UnixStream::from_std(pipe).map_err(start)?.into_split();
+        let (frames, outgoing) = mpsc::channel(UNREAD_MAX);
+        tokio::spawn(write(writer, outgoing));
+        let outlet = Outlet { miner, generation, events, places: Arc::new(Semaphore::new(PROOFS_WAITING)) };
+        tokio::spawn(read(reader, outlet));
+        let mut child = Self { confined, identity, frames, violations_seen: 0 };
+        child.send(ToProvider::Hello { version: VERSION });
+        let order = serde_json::to_string(order).expect("an order has text keys and plain values");
+        child.send(ToProvider::Start(order));
+        Ok(child)
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &ProcessIdentity {
+        &self.identity
+    }
+
+    /// Waits a moment for a process whose pipe has ended to end by itself, so that its own ending is seen and not
+    /// ours; then ends it.
+    pub async fn ended(&mut self) -> Ending {
+        for _ in 0..50 {
+            if let Some(ending) = self.confined.try_wait() {
+                return ending;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        self.confined.kill()
+    }
+}
+
+impl Link for Child {
+    fn send(&mut self, frame: ToProvider) -> bool {
+        self.frames.try_send(frame).is_ok()
+    }
+
+    fn end(&mut self) -> String {
+        self.confined.kill().to_string()
+    }
+
+    fn try_ended(&mut self) -> Option<String> {
+        self.confined.try_wait().map(|ending| ending.to_string())
+    }
+
+    fn look(&mut self) -> Look {
+        let mut look = Look::default();
+        self.confined.stdout.drain();
+        self.confined.stderr.drain();
+        for output in [self.confined.stdout.take(), self.confined.stderr.take()] {
+            let lines = output.text.lines().filter(|line| !line.trim().is_empty());
+            look.printed.extend(lines.map(str::to_owned));
+            look.bytes_left_out += output.bytes_left_out;
+        }
+        let generation = self.confined.violations().generation();
+        if generation != self.violations_seen {
+            self.violations_seen = generation;
+            look.denied = self.confined.violations().take().into_iter().map(denied).collect();
+        }
+        look
+    }
+
+    fn process(&self) -> Option<&ProcessIdentity> {
+        Some(&self.identity)
+    }
+
+    fn confinement(&self) -> Option<&[String]> {
+        Some(&self.confined.report().failed)
+    }
+}
+
+fn denied(violation: Violation) -> (String, u64) {
+    let count = violation.count;
+    (Violation { count: 1, ..violation }.to_string(), count)
+}
+
+async fn write(mut pipe: OwnedWriteHalf, mut frames: mpsc::Receiver<ToProvider>) {
+    while let Some(frame) = frames.recv().await {
+        if pipe.write_all(&frame.encode()).await.is_err() {
+            // The reader sees the end of the pipe, too, and tells.
+            return;
+        }
+    }
+}
+
+/// Where what is read goes.
+struct Outlet {
+    miner: MinerId,
+    generation: u64,
+    events: mpsc::Sender<Event>,
+    places: Arc<Semaphore>,
+}
+
+impl Outlet {
+    /// Nothing where nobody listens any more.
+    async fn tell(&self, what: What) -> Option<()> {
+        self.events.send(Event { miner: self.miner, generation: self.generation, what }).await.ok()
+    }
+
+    async fn frame(&self, frame: FromProvider) -> Option<()> {
+        let what = match frame {
+            FromProvider::Submit { sequence, job, proof } => {
+                let place = Place::of(Arc::clone(&self.places).acquire_owned().await.ok()?);
+                What::Proof(Submission { sequence, job, proof, place })
+            }
+            frame => What::Frame(frame),
+        };
+        self.tell(what).await
+    }
+}
+
+async fn read(mut pipe: OwnedReadHalf, outlet: Outlet) {
+    let why = read_frames(&mut pipe, &outlet).await;
+    // Without a listener the session is over.
+    let _ = outlet.tell(What::Closed(why)).await;
+}
+
+/// Reads until the pipe ends or makes no sense; says which, for the latter.
+async fn read_frames(pipe: &mut OwnedReadHalf, outlet: &Outlet) -> Option<String> {
+    let mut decoder = Decoder::<FromProvider>::default();
+    let mut gate = Gate::new(FRAMES_PER_SECOND, FRAMES_BURST, Instant::now());
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let count = match pipe.read(&mut buffer).await {
+            Ok(0) | Err(_) => return decoder.is_midway().then(|| "its last frame was cut".to_owned()),
+            Ok(count) => count,
+        };
+        decoder.feed(&buffer[..count]);
+        loop {
+            let frame = match decoder.take() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(err) => return Some(format!("it sent {err}")),
+            };
+            if !gate.pass(Instant::now()) {
+                outlet.tell(What::Throttled).await?;
+                // A tenth of a second's worth at a time: a timer per frame would cost more than the frame.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                gate.pass(Instant::now());
+            }
+            outlet.frame(frame).await?;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a miner says of itself, as a part of what its session says.
+//!
+//! Written down in `docs/json.md`. Every number that is not known is absent (`null`), never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::rate::AcceptedRate;
+use super::standing;
+
+/// A miner at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MinerReport {
+    /// What commands call it by.
+    pub name: String,
+    /// One word for how it stands: `mining`, `starting`, `waiting-for-job`, `idle`, `needs-update`, `refused-proofs`,
+    /// `restarting`, `stopping`, `paused` or `given-up`.
+    pub condition: String,
+    /// The condition in a sentence, unless it mines.
+    pub reason: Option<String>,
+    /// What to do about it, where there is something.
+    pub hint: Option<String>,
+    /// Provider id.
+    pub provider: String,
+    /// The plugin that carries it.
+    pub plugin: Option<PluginReport>,
+    /// The process, while there is one.
+    pub provider_pid: Option<u32>,
+    /// The job in work.
+    pub job: Option<JobReport>,
+    /// Hash rates.
+    pub hashrate: RateReport,
+    /// Hashes that it reported.
+    pub hashes: u64,
+    /// Its proofs, counted over this session.
+    pub proofs: ProofReport,
+    /// Unix time of its last proof that passed the host's verifier, in seconds.
+    pub last_proof_at: Option<u64>,
+    /// Restarts of its process.
+    pub restarts: u64,
+    /// Failures in a row, and the number at which it is given up.
+    pub failures: (u32, u32),
+    /// The last thing that went wrong.
+    pub last_error: Option<String>,
+    /// What holds its process, what that lacks on this machine, and what was denied.
+    pub confinement: ConfinementReport,
+    /// What was held back for being too much.
+    pub flood: FloodReport,
+    /// The provider's own numbers, as it gave them.
+    pub provider_stats: Option<serde_json::Value>,
+}
+
+impl MinerReport {
+    /// Whether it is out of the game for now, whatever the work source does.
+    pub fn is_down(&self) -> bool {
+        standing::is_down(&self.condition)
+    }
+}
+
+/// The plugin in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// File it was loaded from.
+    pub path: String,
+    /// Its version.
+    pub version: String,
+    /// Certificate versions that it speaks.
+    pub certificate_versions: Vec<u32>,
+}
+
+/// The job in work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobReport {
+    /// Height of the block in the making, where the source says.
+    pub height: Option<u64>,
+    /// Certificate version that it needs.
+    pub certificate_version: u32,
+    /// Seconds since the source first saw it.
+    pub age_seconds: f64,
+    /// Whether the provider has taken it.
+    pub taken: bool,
+    /// Seconds from the moment the session had it to the moment the provider took it.
+    #[serde(default)]
+    pub taken_after_seconds: Option<f64>,
+    /// Hashes that a proof takes on average.
+    pub hashes_per_proof: Option<f64>,
+}
+
+/// Hash rates, in hashes per second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RateReport {
+    /// As the provider reports them, by window.
+    pub raw: Windows,
+    /// As accepted proofs bear them out.
+    pub accepted: Option<AcceptedRate>,
+    /// As proofs that passed the host's verifier bear them out.
+    pub verified: Option<AcceptedRate>,
+    /// The verdict in words.
+    pub verdict: Option<String>,
+}
+
+/// One rate by window; nothing until a window is full.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Windows {
+    /// Over the last 10 seconds.
+    #[serde(rename = "10s")]
+    pub s10: Option<f64>,
+    /// Over the last 60 seconds.
+    #[serde(rename = "60s")]
+    pub s60: Option<f64>,
+    /// Over the last 15 minutes.
+    #[serde(rename = "15m")]
+    pub m15: Option<f64>,
+}
+
+/// Proofs by what became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofReport {
+    /// Handed in by the provider.
+    pub found: u64,
+    /// Passed the host's verifier.
+    pub verified: u64,
+    /// Taken by the work source's peer.
+    pub submitted: u64,
+    /// Became a block of the chain.
+    pub accepted: u64,
+    /// Refused by the work source's peer.
+    pub rejected: u64,
+    /// Came too late for their job.
+    pub stale: u64,
+    /// Refused by the host's verifier, and never sent.
+    pub refused: u64,
+    /// The same by the stage that refused them.
+    pub refused_by: BTreeMap<String, u64>,
+    /// Handed over, and nobody can be asked what became of them.
+    pub untraced: u64,
+    /// Not settled yet, also from earlier sessions.
+    pub pending: u64,
+}
+
+/// The provider's confinement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfinementReport {
+    /// What holds the provider process, or what is missing.
+    pub summary: Option<String>,
+    /// Permissions in force, in their text form.
+    pub granted: Vec<String>,
+    /// Permissions that the plugin wants and the user has not granted.
+    pub withheld: Vec<String>,
+    /// What the provider tried and was denied, with how often.
+    pub denied: BTreeMap<String, u64>,
+}
+
+/// What was too much.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloodReport {
+    /// Log lines of the provider that were dropped.
+    pub log_lines_dropped: u64,
+    /// Times that reading from the provider was slowed down.
+    pub pipe_throttled: u64,
+}

@@ -1,0 +1,89 @@
+//! The miners of a session: who they are, and one question put to all of them.
+//!
+//! Owns the miners and their numbers. It decides nothing for any of them, and what follows goes back to the session with
+//! the name of whom it follows from.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use crate::miner::link::Event;
+use crate::miner::{Effect, Miner, MinerId, MinerPlan};
+
+/// What follows, and from which miner.
+pub(super) type Told = (MinerId, Effect);
+
+/// The miners.
+#[derive(Debug)]
+pub(super) struct Crew {
+    miners: BTreeMap<MinerId, Miner>,
+    last: u32,
+    events: mpsc::Sender<Event>,
+}
+
+impl Crew {
+    /// No miners yet; what comes from them will go to `events`.
+    pub fn new(events: mpsc::Sender<Event>) -> Self {
+        Self { miners: BTreeMap::new(), last: 0, events }
+    }
+
+    /// Adds a miner that is a plugin; it does not run yet.
+    pub fn add(&mut self, plan: MinerPlan, now: Instant) -> MinerId {
+        self.last += 1;
+        let id = MinerId(self.last);
+        let launcher = Box::new(plan.launcher());
+        self.miners.insert(id, Miner::new(id, plan, Some(launcher), self.events.clone(), now));
+        id
+    }
+
+    /// One of them.
+    pub fn get_mut(&mut self, id: MinerId) -> Option<&mut Miner> {
+        self.miners.get_mut(&id)
+    }
+
+    /// All of them, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &Miner> {
+        self.miners.values()
+    }
+
+    /// The same, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Miner> {
+        self.miners.values_mut()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.miners.len()
+    }
+
+    /// A miner's name.
+    pub fn name(&self, id: MinerId) -> &str {
+        self.miners.get(&id).map_or("a miner that has left", |miner| &miner.plan().name)
+    }
+
+    /// Puts one question to all.
+    pub fn each(&mut self, mut ask: impl FnMut(&mut Miner) -> Vec<Effect>) -> Vec<Told> {
+        let mut told = Vec::new();
+        for (id, miner) in &mut self.miners {
+            told.extend(ask(miner).into_iter().map(|effect| (*id, effect)));
+        }
+        told
+    }
+
+    /// Puts a question to one.
+    pub fn one(&mut self, id: MinerId, ask: impl FnOnce(&mut Miner) -> Vec<Effect>) -> Vec<Told> {
+        let effects = self.miners.get_mut(&id).map(ask).unwrap_or_default();
+        effects.into_iter().map(|effect| (id, effect)).collect()
+    }
+
+    /// When somebody has something to do, if ever.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        self.miners.values().filter_map(|miner| miner.wake_at(now)).min()
+    }
+
+    /// Whether none of them can go on without a person.
+    pub fn is_lost(&self) -> bool {
+        !self.miners.is_empty() && self.miners.values().all(Miner::has_given_up)
+    }
+}

@@ -1,0 +1,179 @@
+//! The session in numbers and words, from its parts at one moment.
+//!
+//! Owns whether the session earns, and why not. It only looks: asking changes nothing.
+
+use std::time::{Instant, SystemTime};
+
+use super::course::Course;
+use super::jobs::Jobs;
+use super::record::{Record, providers};
+use crate::miner::report::{JobReport, MinerReport};
+use crate::session::report::{EndpointReport, Expected, Report, SCHEMA, TroubleReport, WorkReport};
+use crate::session::totals::Totals;
+use crate::sidecar::unix_seconds;
+use crate::work::{Trouble, WorkStatus};
+
+/// What there is to look at beside the miners.
+pub(super) struct View<'a> {
+    pub work: &'a WorkStatus,
+    pub jobs: &'a Jobs,
+    pub course: &'a Course,
+    pub record: &'a Record,
+    pub last_error: Option<String>,
+    pub log: Vec<String>,
+}
+
+/// Whether the session earns, and why not.
+struct Earning {
+    earning: bool,
+    condition: String,
+    reason: Option<String>,
+    hint: Option<String>,
+}
+
+impl Earning {
+    fn as_miner(miner: &MinerReport, many: bool) -> Self {
+        let whose = if many { format!("{}: ", miner.name) } else { String::new() };
+        let reason = miner.reason.as_ref().map(|reason| format!("{whose}{reason}"));
+        Self { earning: false, condition: miner.condition.clone(), reason, hint: miner.hint.clone() }
+    }
+}
+
+fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
+    let not = |condition: &str, reason: &str| Earning {
+        earning: false,
+        condition: condition.into(),
+        reason: Some(reason.into()),
+        hint: None,
+    };
+    if view.course.is_ending() {
+        return not("stopping", "the provider is being stopped");
+    }
+    let many = miners.len() > 1;
+    let down = |miner: &&MinerReport| miner.is_down();
+    if let Some(first) = miners.first().filter(|_| miners.iter().all(|miner| down(&miner))) {
+        return Earning::as_miner(first, many);
+    }
+    let condition = &view.work.condition;
+    if !condition.is_earning() {
+        let hint = condition.hint().map(str::to_owned);
+        return Earning { hint, ..not(condition.word(), &condition.sentence(now)) };
+    }
+    if view.jobs.current().is_none() {
+        return not("waiting-for-job", &format!("no job from the {} yet", view.work.source));
+    }
+    let mines = |miner: &MinerReport| miner.condition == "mining";
+    if !miners.iter().any(mines) {
+        // The first of those that could: the others are told of in their rows.
+        let Some(first) = miners.iter().find(|miner| !miner.is_down()).or(miners.first()) else {
+            return not("no-miner", "there is no miner");
+        };
+        return Earning::as_miner(first, many);
+    }
+    let idle = miners.iter().filter(|miner| !mines(miner)).count();
+    let reason = match (condition.word() != "healthy", idle) {
+        (true, _) => Some(condition.sentence(now)),
+        (false, 0) => None,
+        (false, idle) => Some(format!("{idle} of {} miners do not mine", miners.len())),
+    };
+    Earning { earning: true, condition: "earning".into(), reason, hint: None }
+}
+
+/// The session at `now`.
+pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant) -> Report {
+    for miner in miners.iter_mut().filter(|miner| miner.condition == "needs-update") {
+        miner.hint = view.course.advice().map(str::to_owned);
+    }
+    let Earning { earning, condition, reason, hint } = earning(view, &miners, now);
+    let (state, since) = view.course.state();
+    let totals = Totals::of(&miners);
+    let job = view.jobs.current().filter(|_| miners.iter().any(|miner| miner.job.is_some())).map(|work| {
+        let of_miners = || miners.iter().filter_map(|miner| miner.job.as_ref());
+        let after = of_miners().filter_map(|job| job.taken_after_seconds).reduce(f64::max);
+        JobReport {
+            height: work.job.height,
+            certificate_version: work.job.certificate_version,
+            age_seconds: work.job.age(now).as_secs_f64(),
+            taken: of_miners().any(|job| job.taken),
+            taken_after_seconds: after,
+            hashes_per_proof: crate::miner::ledger::hashes_per_proof(&work.job.target),
+        }
+    });
+    let each = job.as_ref().and_then(|job| job.hashes_per_proof);
+    let raw = &totals.hashrate.raw;
+    let rate = raw.m15.or(raw.s60).or(raw.s10).filter(|rate| *rate > 0.0);
+    let block = each.zip(rate).map(|(each, rate)| each / rate);
+    let first = miners.first();
+    let mut proofs = totals.proofs;
+    proofs.pending = view.record.store.len() as u64;
+    Report {
+        schema: SCHEMA,
+        state,
+        earning,
+        condition,
+        reason,
+        hint,
+        since: Some(unix_seconds(since.wall)),
+        since_seconds: Some(now.saturating_duration_since(since.at).as_secs_f64()),
+        started_at: Some(unix_seconds(view.course.began().wall)),
+        provider: Some(providers(miners.iter().map(|miner| miner.provider.as_str()))),
+        plugin: first.and_then(|miner| miner.plugin.clone()),
+        supervisor_pid: Some(view.record.holder.supervisor.pid),
+        provider_pid: miners.iter().find_map(|miner| miner.provider_pid),
+        device: view.record.device(),
+        work: Some(WorkReport {
+            source: view.work.source.into(),
+            condition: view.work.condition.word().into(),
+            sentence: view.work.condition.sentence(now),
+            reconnects: view.work.reconnects,
+        }),
+        job,
+        hashrate: totals.hashrate,
+        hashes: totals.hashes,
+        proofs,
+        last_proof_at: totals.last_proof_at,
+        expected_seconds: Expected { share: None, block },
+        restarts: totals.restarts,
+        failures: totals.failures,
+        last_error: view.last_error.clone(),
+        confinement: totals.confinement,
+        flood: totals.flood,
+        endpoints: endpoints(view, now),
+        provider_stats: first.and_then(|miner| miner.provider_stats.clone()),
+        log: view.log.clone(),
+        last_session: None,
+        miners,
+    }
+}
+
+fn endpoints(view: &View<'_>, now: Instant) -> Vec<EndpointReport> {
+    let of_work = view.work.endpoints.iter().map(|endpoint| EndpointReport {
+        purpose: endpoint.purpose.into(),
+        address: endpoint.address.clone(),
+        reachable: endpoint.reachable,
+        trouble: endpoint.trouble.as_ref().map(|trouble| trouble_report(trouble, now)),
+    });
+    let metrics = view.record.metrics.map(|(address, bound)| EndpointReport {
+        purpose: "metrics".into(),
+        address: format!("http://{address}/metrics"),
+        reachable: Some(bound),
+        trouble: None,
+    });
+    let control = EndpointReport {
+        purpose: "control".into(),
+        address: format!("unix:{}", view.record.holder.socket.display()),
+        reachable: Some(true),
+        trouble: None,
+    };
+    of_work.chain(metrics).chain([control]).collect()
+}
+
+fn trouble_report(trouble: &Trouble, now: Instant) -> TroubleReport {
+    let lasts = now.saturating_duration_since(trouble.since);
+    TroubleReport {
+        text: trouble.text.clone(),
+        hint: trouble.hint.clone(),
+        since: unix_seconds(SystemTime::now().checked_sub(lasts).unwrap_or(SystemTime::UNIX_EPOCH)),
+        since_seconds: lasts.as_secs_f64(),
+    }
+}

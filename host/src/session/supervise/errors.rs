@@ -1,0 +1,103 @@
+//! Why a session did not run, or ended without having been asked to.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::settings::SettingsError;
+use crate::config::ConfigError;
+use crate::exit::Exit;
+use crate::explain::Explain;
+use crate::miner::plugin::ChooseError;
+use crate::session::lock::LockError;
+use crate::work::{self, StoreError};
+
+/// Why a session did not run, or ended without having been asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum SuperviseError {
+    #[error(transparent)]
+    Lock(LockError),
+    #[error(transparent)]
+    Settings(SettingsError),
+    #[error(transparent)]
+    Choose(ChooseError),
+    #[error("cannot make {}", crate::text::printable_path(path))]
+    Folder {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("cannot write the session log")]
+    Log(#[source] io::Error),
+    #[error("found proofs could not be kept")]
+    Proofs(#[source] StoreError),
+    #[error("cannot open the control socket {}", crate::text::printable_path(path))]
+    Control {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("cannot start the work source")]
+    Work(#[source] work::SpawnError),
+    #[error("cannot set up the supervisor")]
+    Runtime(#[source] io::Error),
+    #[error("{whose} is recorded in {} and runs{}", crate::text::printable_path(path), pids(present))]
+    Foreign { path: PathBuf, whose: String, present: Vec<u32>, attached: bool },
+    #[error("the provider `{provider}` {why}")]
+    Provider { provider: String, why: String },
+    #[error("no miner can go on: {}", whys.join("; "))]
+    NoMinerLeft { whys: Vec<String> },
+    #[error("the work source ended")]
+    WorkEnded,
+}
+
+fn pids(present: &[u32]) -> String {
+    match present {
+        [] => String::new(),
+        [one] => format!(" (process {one})"),
+        many => {
+            let all: Vec<String> = many.iter().map(u32::to_string).collect();
+            format!(" (processes {})", all.join(", "))
+        }
+    }
+}
+
+impl SuperviseError {
+    /// The configuration has a mistake.
+    pub fn config(err: ConfigError) -> Self {
+        Self::Settings(SettingsError::Config(err))
+    }
+}
+
+impl Explain for SuperviseError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Lock(err) => err.hint(),
+            Self::Settings(err) => err.hint(),
+            Self::Choose(err) => err.hint(),
+            Self::Proofs(err) => err.hint(),
+            Self::Work(err) => err.hint(),
+            Self::Folder { .. } => Some("make it writable for you, or pass --home DIR".into()),
+            Self::Log(_) | Self::Control { .. } => Some("is the home folder writable, and not full?".into()),
+            Self::Foreign { attached: true, .. } => {
+                Some("`pearlbed stop` forgets it; the miner itself is left alone".into())
+            }
+            Self::Foreign { .. } => {
+                Some("stop it with the program that started it (`jarvis mine stop`)".into())
+            }
+            Self::Provider { .. } | Self::NoMinerLeft { .. } => Some(
+                "`pearlbed logs --provider` shows what it said; `pearlbed doctor` looks at the plugin".into(),
+            ),
+            Self::Runtime(_) | Self::WorkEnded => None,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Lock(err) => err.exit(),
+            Self::Settings(err) => err.exit(),
+            _ => Exit::Failed,
+        }
+    }
+}

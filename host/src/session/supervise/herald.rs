@@ -1,0 +1,77 @@
+//! What a session tells the world without being asked: lines in its log, whoever waits for its start, its service
+//! manager.
+//!
+//! It never decides anything: who calls has.
+
+use std::io;
+
+use crate::home::Env;
+use crate::session::announce::{Announcement, Announcer};
+use crate::session::log::{Level, SessionLog, Speaker};
+use crate::session::notify;
+
+/// The ways out.
+#[derive(Debug)]
+pub(super) struct Herald {
+    log: SessionLog,
+    announcer: Announcer,
+    env: Env,
+    last_error: Option<String>,
+}
+
+impl Herald {
+    /// Speaks in `log` and to `announcer`; `env` names the service manager.
+    pub fn new(log: SessionLog, announcer: Announcer, env: Env) -> Self {
+        Self { log, announcer, env, last_error: None }
+    }
+
+    /// A line of `speaker`'s.
+    pub fn say(&mut self, level: Level, speaker: Speaker, text: &str) {
+        self.log.line(level, speaker, text);
+    }
+
+    /// A line of the supervisor's.
+    pub fn line(&mut self, level: Level, text: &str) {
+        self.say(level, Speaker::Supervisor, text);
+    }
+
+    /// The same of no gravity.
+    pub fn info(&mut self, text: &str) {
+        self.line(Level::Info, text);
+    }
+
+    /// A warning that `status` shows as the last error.
+    pub fn trouble(&mut self, text: &str) {
+        self.line(Level::Warn, text);
+        self.last_error = Some(text.to_owned());
+    }
+
+    /// The last thing that went wrong.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// The log itself.
+    pub fn log(&mut self) -> &mut SessionLog {
+        &mut self.log
+    }
+
+    /// Tells whoever waits for the session.
+    pub fn announce(&mut self, announcement: &Announcement) {
+        self.announcer.tell(announcement);
+    }
+
+    /// Nothing more will be announced.
+    pub fn hush(&mut self) {
+        self.announcer.close();
+    }
+
+    /// Tells the service manager.
+    pub fn notify(&mut self, state: &str) {
+        let address = self.env.var_os("NOTIFY_SOCKET").map(ToOwned::to_owned);
+        let sent: io::Result<()> = notify::notify(address.as_deref(), state);
+        if let Err(err) = sent {
+            self.line(Level::Warn, &format!("the service manager could not be told: {err}"));
+        }
+    }
+}

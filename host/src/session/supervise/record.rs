@@ -1,0 +1,117 @@
+//! What a session is to others: who holds it, where it answers, and its public record, kept true while it lives.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use super::crew::Crew;
+use crate::config::Config;
+use crate::hardware;
+use crate::miner::Miner;
+use crate::session::lock::Holder;
+use crate::sidecar::{Own, Sidecar, SidecarError, unix_seconds};
+use crate::work::{ProofStore, WorkStatus};
+
+/// The session as others see it.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// Who holds the lock: this process.
+    pub holder: Holder,
+    /// The store of found proofs.
+    pub store: Arc<ProofStore>,
+    /// Where metrics are served, and whether they can be.
+    pub metrics: Option<(SocketAddr, bool)>,
+    file: PathBuf,
+    began: SystemTime,
+    device: Arc<OnceLock<String>>,
+}
+
+impl Record {
+    /// A session that begins now; its record goes to `file`. `graphics` says whether any of its miners may use graphics
+    /// processors. Must be called in a tokio runtime.
+    pub fn new(holder: Holder, store: Arc<ProofStore>, file: PathBuf, graphics: bool) -> Self {
+        let device = look_for_device(graphics);
+        Self { holder, store, metrics: None, file, began: SystemTime::now(), device }
+    }
+
+    /// What is mined on, as soon as it is known.
+    pub fn device(&self) -> Option<String> {
+        self.device.get().cloned()
+    }
+
+    /// Writes the record anew.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be written.
+    pub fn write(&self, config: &Config, crew: &Crew, work: &WorkStatus) -> Result<(), SidecarError> {
+        let metrics = self.metrics.filter(|(_, bound)| *bound);
+        let metrics = metrics.map(|(address, _)| format!("http://{address}/metrics"));
+        let gateway = work.endpoints.iter().find(|endpoint| endpoint.purpose == "gateway");
+        let gateway_url = gateway.map(|endpoint| match endpoint.address.strip_prefix("tcp:") {
+            Some(address) => format!("http://{address}"),
+            None => endpoint.address.clone(),
+        });
+        let record = Sidecar {
+            provider: Some(providers(crew.iter().map(|miner| miner.plan().provider()))),
+            model: config.mining.model.clone(),
+            wallet_address: Some(config.mining.wallet_address.clone().unwrap_or_default()),
+            started_at: Some(unix_seconds(self.began)),
+            gateway_url,
+            gateway_metrics_url: metrics.clone(),
+            metrics_url: metrics,
+            gateway_pid: Some(self.holder.supervisor.pid),
+            miner_loop_pid: crew.iter().find_map(Miner::pid),
+            container_id: None,
+            vllm_endpoint: None,
+            pearlbed: Some(Own {
+                supervisor: self.holder.supervisor.clone(),
+                socket: Some(self.holder.socket.clone()),
+                version: env!("CARGO_PKG_VERSION").into(),
+                attached: false,
+            }),
+        };
+        record.write(&self.file)
+    }
+}
+
+/// The providers in one text, each once.
+pub(super) fn providers<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    let mut known: Vec<&str> = Vec::new();
+    for id in ids {
+        if !known.contains(&id) {
+            known.push(id);
+        }
+    }
+    known.join(", ")
+}
+
+/// The graphics processors of providers that may use them, else the processor. Found out beside everything else.
+fn look_for_device(graphics: bool) -> Arc<OnceLock<String>> {
+    let device = Arc::new(OnceLock::new());
+    let found = Arc::clone(&device);
+    tokio::task::spawn_blocking(move || {
+        let options = hardware::Options { drivers: hardware::Drivers::Skip, ..hardware::Options::default() };
+        let info = hardware::inspect(&options).info;
+        let names: Vec<String> = info.gpus.iter().map(|gpu| gpu.name.clone()).collect();
+        let text = if graphics && !names.is_empty() {
+            names.join(", ")
+        } else {
+            format!("{}, {} cores", info.cpu.brand.trim(), info.cpu.physical_cores)
+        };
+        found.set(crate::text::printable(&text).into_owned())
+    });
+    device
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_miners_of_one_provider_are_one_provider() {
+        assert_eq!(providers(["a", "b", "a"].into_iter()), "a, b");
+        assert_eq!(providers(std::iter::empty()), "");
+    }
+}
