@@ -42,5 +42,6 @@ pub mod home;
 pub mod http;
 pub mod identity;
 pub mod panic;
+pub mod progress;
 pub mod text;
 pub mod url;

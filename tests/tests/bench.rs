@@ -33,6 +33,8 @@ fn bench_measures_in_windows_against_the_limit_and_verifies_proofs() {
     let arguments = ["--seconds", "1", "--verify", "20", "--json"];
     let (code, stdout, stderr) = bench(&playground, &[&arguments[..], &SMALL].concat());
     assert_eq!(code, Some(0), "{stderr}");
+    // Nobody watches a pipe: the story is whole lines, and nothing on it moves.
+    assert!(stderr.contains("mines, ") && !stderr.contains(['\x1b', '\r']), "{stderr:?}");
     let report: Value = serde_json::from_str(&stdout).expect("the answer is JSON");
     assert_eq!(report["schema"], 1);
     assert_eq!(report["provider"], "cpu-pearl");

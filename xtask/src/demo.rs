@@ -3,7 +3,6 @@
 //! Everything lies in `target/demo`, home folder included, and nothing is left running. The session is a child
 //! that ends with us however we end: a shell between us waits for its standard input to close.
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -145,7 +144,7 @@ impl Demo {
     /// Shows the live status until `args.blocks` blocks are verified.
     fn watch(&self, session: &mut Session, args: &Args) -> Result<()> {
         let begun = Instant::now();
-        let live = std::io::stdout().is_terminal();
+        let progress = sh::waiting("the session starts");
         let mut shown = String::new();
         loop {
             if let Some(status) = session.ended()? {
@@ -155,13 +154,11 @@ impl Demo {
             let line = status_line(&status);
             // Until the session has left its mark, the home folder is just an empty one.
             if line != shown && status["state"] != "NOT_CONFIGURED" {
-                let mut stdout = std::io::stdout().lock();
-                if live {
-                    write!(stdout, "\r\x1b[K{line}")?;
+                if progress.is_shown() {
+                    progress.say(&line);
                 } else {
-                    writeln!(stdout, "{line}")?;
+                    println!("{line}");
                 }
-                stdout.flush()?;
                 shown = line;
             }
             // The first blocks come at once, because the devnet does not know the machine yet. A little later it does,
@@ -169,8 +166,8 @@ impl Demo {
             let known =
                 !status["hashrate"]["raw"]["10s"].is_null() || begun.elapsed() > Duration::from_secs(20);
             if known && number(&status, "/proofs/accepted") >= args.blocks {
-                if live {
-                    println!();
+                if progress.is_shown() {
+                    progress.aside(|| println!("{shown}"));
                 }
                 return Ok(());
             }

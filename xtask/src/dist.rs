@@ -27,10 +27,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let dist = sh::target().join("dist");
     sh::build(Profile::Release)?;
+    let progress = sh::waiting("laying out target/dist");
     lay_out(&dist, Profile::Release)?;
-    println!("{}", dist.display());
+    progress.aside(|| println!("{}", dist.display()));
     if !args.no_packages {
+        progress.say("packing");
         let made = package::make(&dist, &sh::target().join("packages"), Profile::Release)?;
+        progress.end();
         println!("{}", made.tar.display());
         match &made.deb {
             Some(deb) => println!("{}", deb.display()),

@@ -1,10 +1,13 @@
 //! Running other programs, and where things lie.
 
 use std::ffi::OsStr;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::progress::{self, Progress};
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -73,6 +76,12 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
         );
     }
     Ok(output.stdout)
+}
+
+/// A line of progress on a terminal while something takes its time.
+pub fn waiting(what: &str) -> Progress {
+    let terminal = std::io::stderr().is_terminal();
+    Progress::waiting(progress::is_wanted(terminal, |name| std::env::var_os(name)), what)
 }
 
 /// Whether `program` can be found.

@@ -74,8 +74,13 @@ pub enum Event<'a> {
     Log(&'a str),
     /// A window is over.
     Window(&'a Window),
-    /// So many proofs were accepted so far.
-    Verified(u64),
+    /// A proof was verified; so many were accepted so far, and so many were not.
+    Verified {
+        /// Those that hold.
+        accepted: u64,
+        /// Those that do not.
+        rejected: u64,
+    },
 }
 
 /// Why nothing could be measured.
@@ -281,9 +286,7 @@ async fn verify_proofs(
                     proofs.reasons.insert(rejection.to_string());
                 }
             }
-            if (proofs.accepted + proofs.rejected).is_multiple_of(100) {
-                watch(Event::Verified(proofs.accepted));
-            }
+            watch(Event::Verified { accepted: proofs.accepted, rejected: proofs.rejected });
         }
         if last.elapsed() > PROOF_PATIENCE {
             let found = proofs.accepted + proofs.rejected;

@@ -6,8 +6,10 @@ use std::fmt::Write;
 use super::render::{DIM, padded};
 use super::{Context, Error, PluginDirs};
 use crate::bench::{self, Event, Plan, Report, Window};
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::miner::Options;
+use crate::progress::Progress;
 use crate::session::supervise::SuperviseError;
 use crate::text;
 
@@ -76,18 +78,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         extra: args.extra.iter().cloned().collect(),
         ..Plan::of_seconds(args.seconds)
     };
-    let mut windows = 0;
-    let report = bench::run(&options, &config, &plan, &mut |event| match event {
-        Event::Started { provider, took } => {
-            context.note(&format!("{provider} mines, {} after it was started", text::duration(took)));
-        }
-        Event::Log(line) => context.note(&format!("it says: {}", text::printable(line))),
-        Event::Verified(accepted) => context.note(&format!("{accepted} proofs accepted")),
-        Event::Window(window) => {
-            windows += 1;
-            context.note(&format!("window {windows} of {}: {}", plan.windows, told(window)));
-        }
-    })?;
+    let report = measure(&options, &config, &plan, context)?;
     if args.json {
         context.print_json(&report)?;
     } else {
@@ -95,6 +86,53 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
     let refused = report.proofs.as_ref().is_some_and(|proofs| proofs.rejected > 0);
     Ok(if refused { Exit::Failed } else { Exit::Ok })
+}
+
+/// Measures, and tells how it goes.
+fn measure(options: &Options, config: &Config, plan: &Plan, context: &Context) -> Result<Report, Error> {
+    let wanted = context.wants_progress();
+    let mut progress = Progress::waiting(wanted, "the provider starts");
+    let mut windows = 0;
+    let report = bench::run(options, config, plan, &mut |event| {
+        let line = match event {
+            Event::Started { provider, took } => {
+                Some(format!("{provider} mines, {} after it was started", text::duration(took)))
+            }
+            Event::Log(line) => Some(format!("it says: {}", text::printable(line))),
+            Event::Verified { accepted, rejected } => {
+                (accepted + rejected).is_multiple_of(100).then(|| format!("{accepted} proofs accepted"))
+            }
+            Event::Window(window) => {
+                windows += 1;
+                Some(format!("window {windows} of {}: {}", plan.windows, told(window)))
+            }
+        };
+        if let Some(line) = line {
+            progress.aside(|| context.note(&line));
+        }
+        let measures = match (event, plan.verify) {
+            (Event::Started { .. }, Some(proofs)) => {
+                progress.end();
+                progress = Progress::steps(wanted, proofs, "finding proofs");
+                false
+            }
+            (Event::Started { .. }, None) => true,
+            (Event::Verified { accepted, rejected }, wanted) => {
+                progress.reach(accepted + rejected);
+                Some(accepted + rejected) >= wanted
+            }
+            (Event::Window(_), _) => {
+                progress.reach(windows);
+                false
+            }
+            (Event::Log(_), _) => false,
+        };
+        if measures {
+            progress.end();
+            progress = Progress::steps(wanted, u64::from(plan.windows), "measuring");
+        }
+    })?;
+    Ok(report)
 }
 
 fn told(window: &Window) -> String {

@@ -68,6 +68,13 @@ impl Context {
         io::stdout().is_terminal()
     }
 
+    /// Whether a line of progress may be drawn on stderr; what [`Progress`](crate::progress::Progress) wants to know.
+    pub fn wants_progress(&self) -> bool {
+        crate::progress::is_wanted(io::stderr().is_terminal(), |name| {
+            self.env.var_os(name).map(ToOwned::to_owned)
+        })
+    }
+
     /// Whether there is a person to ask: stdin and stderr are terminals.
     pub fn can_ask(&self) -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Context, Error, PluginDirs};
 use crate::exit::Exit;
 use crate::miner::Options;
+use crate::progress::Progress;
 use crate::session::announce::{Announcement, Announcer, MinerNote};
 use crate::session::control::{self, Request};
 use crate::session::launch;
@@ -88,6 +89,8 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut launched = launch::launch(options)?;
+    let progress = Progress::waiting(context.wants_progress(), "waiting for the first job");
+    let note = |text: &str| progress.aside(|| context.note(text));
     let deadline = tokio::time::sleep(Duration::from_secs(args.wait));
     tokio::pin!(deadline);
     let mut waiting: Option<(String, Option<String>, Exit)> = None;
@@ -99,19 +102,25 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 let (reason, hint, exit) = waiting.unwrap_or_else(|| {
                     ("the provider has not taken a job yet".into(), None, Exit::NotEarning)
                 });
-                context.note(&format!("the session runs but does not mine yet: {reason}"));
-                context.note(&hint.unwrap_or_else(|| "`pearlbed status` shows how it goes on".into()));
+                note(&format!("the session runs but does not mine yet: {reason}"));
+                note(&hint.unwrap_or_else(|| "`pearlbed status` shows how it goes on".into()));
                 return Ok(exit);
             }
-            _ = interrupt.recv() => return interrupted(context, options),
-            _ = terminate.recv() => return interrupted(context, options),
+            _ = interrupt.recv() => {
+                progress.end();
+                return interrupted(context, options);
+            }
+            _ = terminate.recv() => {
+                progress.end();
+                return interrupted(context, options);
+            }
         };
         match announcement {
-            Some(Announcement::Note { text }) => context.note(&text),
+            Some(Announcement::Note { text }) => note(&text),
             Some(Announcement::Starting { source, miners }) => {
                 let exposure = crate::sandbox::support().exposure();
                 for miner in &miners {
-                    context.note(&grants_text(&miner.name, exposure, &miner.granted, &miner.withheld));
+                    note(&grants_text(&miner.name, exposure, &miner.granted, &miner.withheld));
                 }
                 about = Some((source, miners));
             }
@@ -119,16 +128,17 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 let exit =
                     if exit == Exit::NeedsUpdate.code() { Exit::NeedsUpdate } else { Exit::NotEarning };
                 if waiting.as_ref().is_none_or(|(said, ..)| *said != reason) {
-                    context.note(&format!("waiting: {reason}"));
+                    note(&format!("waiting: {reason}"));
                 }
                 if exit == Exit::NeedsUpdate {
-                    context.note(&hint.unwrap_or_default());
-                    context.note("the session goes on watching, and mines as soon as a fitting job comes");
+                    note(&hint.unwrap_or_default());
+                    note("the session goes on watching, and mines as soon as a fitting job comes");
                     return Ok(exit);
                 }
                 waiting = Some((reason, hint, exit));
             }
             Some(Announcement::Ready { pid, .. }) => {
+                progress.end();
                 let (source, miners) = about.unwrap_or_default();
                 context.print(&format!(
                     "mining with {}, work from the {source} (process {pid})\n\
@@ -138,6 +148,7 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 return Ok(Exit::Ok);
             }
             Some(Announcement::AlreadyRunning { holder }) => {
+                progress.end();
                 return already_running(context, options, holder);
             }
             Some(Announcement::Failed { chain, hint, exit }) => return Err(relayed(chain, hint, exit)),
