@@ -242,10 +242,35 @@ impl Tree {
     ///
     /// If an index is not below [`leaf_count`](Self::leaf_count), or if `data` is shorter than the tree.
     pub fn siblings<B: Byte>(&self, data: &[B], indices: &[u64]) -> Vec<Digest> {
+        self.siblings_by(indices, |height, index| {
+            hash_node(&self.key, data, self.leaf_count, height, index)
+        })
+    }
+
+    /// As [`siblings`](Self::siblings), for a matrix that lies in nobody's memory: `leaf` gives any of its leaves
+    /// by index, padding included, and is asked for at most fifteen beside each opened one (section 8).
+    ///
+    /// # Panics
+    ///
+    /// If an index is not below [`leaf_count`](Self::leaf_count).
+    pub fn siblings_from_leaves(&self, indices: &[u64], mut leaf: impl FnMut(u64) -> Leaf) -> Vec<Digest> {
+        self.siblings_by(indices, |height, index| {
+            let first = index << height;
+            let mut hasher = blake3::Hasher::new_keyed(&self.key);
+            hasher.set_input_offset(first * LEAF_LEN as u64);
+            for index in first..(first + (1_u64 << height)).min(self.leaf_count) {
+                hasher.update(&leaf(index));
+            }
+            hasher.finalize_non_root()
+        })
+    }
+
+    /// The siblings of the leaves `indices`; `below` works out a node under those that are stored.
+    fn siblings_by(&self, indices: &[u64], mut below: impl FnMut(u32, u64) -> Digest) -> Vec<Digest> {
         assert!(indices.iter().all(|&index| index < self.leaf_count), "every opened leaf is in the tree");
         let mut siblings = Vec::new();
         let mut opened = indices.to_vec();
-        let (mut width, mut height) = (self.leaf_count, 0);
+        let (mut width, mut height) = (self.leaf_count, 0_u32);
         while width > 1 {
             for (position, &index) in opened.iter().enumerate() {
                 let neighbour = index ^ 1;
@@ -254,7 +279,10 @@ impl Tree {
                     _ => position > 0 && opened[position - 1] == neighbour,
                 };
                 if !opened_too && neighbour < width {
-                    siblings.push(self.node(data, height, neighbour));
+                    siblings.push(match height.checked_sub(self.height) {
+                        Some(level) => self.levels[level as usize][neighbour as usize],
+                        None => below(height, neighbour),
+                    });
                 }
             }
             opened.iter_mut().for_each(|index| *index /= 2);
@@ -263,13 +291,6 @@ impl Tree {
             height += 1;
         }
         siblings
-    }
-
-    fn node<B: Byte>(&self, data: &[B], height: u32, index: u64) -> Digest {
-        match height.checked_sub(self.height) {
-            Some(level) => self.levels[level as usize][index as usize],
-            None => hash_node(&self.key, data, self.leaf_count, height, index),
-        }
     }
 }
 

@@ -60,4 +60,29 @@ impl MatrixOpening {
             row_indices: rows.to_vec(),
         }
     }
+
+    /// Opens `rows` (ascending) of a matrix of `columns` columns that lies in nobody's memory, as where it was drawn,
+    /// used and forgotten on a graphics card. `tree` is its tree under the job key, and `leaf` gives any leaf of it by
+    /// index, with the zeros that pad the last one (sections 8 and 9).
+    ///
+    /// Asks for each opened leaf, and for at most fifteen beside each of them.
+    ///
+    /// # Panics
+    ///
+    /// If a row reaches outside of the tree.
+    pub fn from_leaves(tree: &Tree, columns: u64, rows: &[u64], mut leaf: impl FnMut(u64) -> Leaf) -> Self {
+        let leaf_indices: Vec<u64> = leaves_of_rows(rows, columns).collect();
+        assert!(
+            leaf_indices.iter().all(|&index| index < tree.leaf_count()),
+            "every opened row is in the matrix"
+        );
+        Self {
+            leaves: leaf_indices.iter().map(|&index| leaf(index)).collect(),
+            siblings: tree.siblings_from_leaves(&leaf_indices, &mut leaf),
+            leaf_indices,
+            total_leaves: tree.leaf_count(),
+            root: *tree.root(),
+            row_indices: rows.to_vec(),
+        }
+    }
 }

@@ -151,6 +151,29 @@ proptest! {
     }
 
     #[test]
+    fn an_opening_of_given_leaves_is_that_of_the_whole_matrix(
+        seed in 1..u64::MAX, rows in 3..400_usize, words in 4..40_usize,
+        picked in btree_set(0..400_u64, 1..20),
+    ) {
+        let columns = 64 * words;
+        let entries = test_matrix(seed, rows * columns);
+        let picked: Vec<u64> = picked.into_iter().filter(|&row| row < rows as u64).collect();
+        prop_assume!(!picked.is_empty());
+        let tree = Tree::new(&[7; 32], &entries);
+        let mut asked = 0;
+        let leaf = |index: u64| {
+            asked += 1;
+            let mut leaf = [0; LEAF_LEN];
+            let data = entries.iter().skip(index as usize * LEAF_LEN);
+            leaf.iter_mut().zip(data).for_each(|(byte, &entry)| *byte = entry as u8);
+            leaf
+        };
+        let opening = MatrixOpening::from_leaves(&tree, columns as u64, &picked, leaf);
+        prop_assert_eq!(&opening, &MatrixOpening::new(&tree, Matrix::new(&entries, columns).unwrap(), &picked));
+        prop_assert!(asked <= 16 * opening.leaves.len());
+    }
+
+    #[test]
     fn openings_of_any_leaves_lead_to_the_root_and_break_when_altered(
         key: [u8; 32],
         (count, opened) in (1..80_u64).prop_flat_map(|count| (Just(count), btree_set(0..count, 1..=count.min(12) as usize))),
