@@ -35,7 +35,11 @@ impl Grants {
         let mut read = vec![plugin.to_owned()];
         for permission in &self.granted {
             match permission {
-                Permission::Device(pattern) => policy.devices.extend(matching(Path::new(pattern))),
+                Permission::Device(pattern) => {
+                    let pattern = Path::new(pattern);
+                    policy.devices.extend(matching(pattern));
+                    policy.listings.extend(listed(pattern));
+                }
                 Permission::Network { host, port } => {
                     let host = Some(host.clone()).filter(|host| host != "*");
                     policy.network.push(HostPort { host, port: *port });
@@ -77,6 +81,13 @@ impl Grants {
     pub fn withheld_text(&self) -> Vec<String> {
         self.withheld.iter().map(ToString::to_string).collect()
     }
+}
+
+/// The folder that a driver lists to find the nodes of `pattern`: none where they are named, and never all of `/dev`.
+fn listed(pattern: &Path) -> Option<PathBuf> {
+    let folder = pattern.parent()?;
+    let is_pattern = pattern.file_name()?.to_str()?.contains('*');
+    (is_pattern && folder != Path::new("/dev")).then(|| folder.to_owned())
 }
 
 /// The files whose name matches the last component of `pattern`, in which `*` stands for any run of characters.
@@ -134,5 +145,8 @@ mod tests {
         assert_eq!(matching(Path::new("/dev/nul*")), [Path::new("/dev/null")]);
         assert_eq!(matching(Path::new("/dev/null")), [Path::new("/dev/null")]);
         assert!(matching(Path::new("/nowhere/x*")).is_empty());
+        assert_eq!(listed(Path::new("/dev/dri/renderD*")), Some("/dev/dri".into()));
+        assert_eq!(listed(Path::new("/dev/dri/renderD128")), None);
+        assert_eq!(listed(Path::new("/dev/nvidia*")), None, "all of /dev is not listed");
     }
 }

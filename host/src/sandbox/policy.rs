@@ -17,6 +17,8 @@ pub struct Policy {
     pub write: Vec<PathBuf>,
     /// Device nodes, or folders of them, that it may open and control.
     pub devices: Vec<PathBuf>,
+    /// Folders whose names it may list, without opening what is in them: drivers look for their devices so.
+    pub listings: Vec<PathBuf>,
     /// Where it may open TCP connections to.
     pub network: Vec<HostPort>,
     /// Unix stream sockets that it may connect to.

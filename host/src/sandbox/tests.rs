@@ -24,6 +24,11 @@ enum Try {
     Rename(PathBuf, PathBuf),
     Run(PathBuf),
     Tune,
+    /// Names another thread of its own.
+    NameThread,
+    /// Writes another file of a thread of its own, or the name of another process.
+    Meddle(String),
+    List(PathBuf),
 }
 
 impl Try {
@@ -54,6 +59,29 @@ impl Try {
                 });
                 Ok(tuned.join().expect("the thread does not panic")?)
             }
+            // As the C library and NVIDIA's driver do it.
+            Self::NameThread => {
+                let (told, tell) = std::sync::mpsc::channel();
+                let (end, ended) = std::sync::mpsc::channel::<()>();
+                let thread = std::thread::spawn(move || {
+                    told.send(rustix::thread::gettid()).expect("somebody listens");
+                    _ = ended.recv();
+                });
+                let id = tell.recv().expect("the thread says its number").as_raw_nonzero();
+                let path = format!("/proc/self/task/{id}/comm");
+                let written = std::fs::write(&path, "a driver");
+                let read = std::fs::read_to_string(&path);
+                drop(end);
+                thread.join().expect("the thread does not panic");
+                written?;
+                if read?.trim() == "a driver" { Ok(()) } else { Err(std::io::Error::other("not named")) }
+            }
+            Self::Meddle(file) => {
+                let own = rustix::thread::gettid().as_raw_nonzero();
+                let file = file.replace("OWN", &own.to_string());
+                std::fs::File::options().write(true).open(file).map(drop)
+            }
+            Self::List(folder) => std::fs::read_dir(folder).map(drop),
         }
     }
 }
@@ -134,9 +162,13 @@ fn check(policy: &Policy, granted: &[Try], refused: &[Try]) -> Vec<String> {
     for attempt in refused {
         let what = match attempt {
             Try::Connect(address) | Try::Datagram(address) => address.clone(),
-            Try::ConnectUnix(path) | Try::Read(path) | Try::Write(path) | Try::Rename(path, _) => {
-                path.display().to_string()
-            }
+            Try::ConnectUnix(path)
+            | Try::Read(path)
+            | Try::Write(path)
+            | Try::Rename(path, _)
+            | Try::List(path) => path.display().to_string(),
+            Try::Meddle(path) => path.rsplit('/').next().unwrap().to_owned(),
+            Try::NameThread => "/comm".into(),
             // Through `vfork` the program is not known yet.
             Try::Run(_) | Try::Tune => String::new(),
         };
@@ -173,6 +205,30 @@ fn nothing_is_granted_that_the_policy_does_not_name() {
     let named = check(&everything(), &[Try::Read(file.clone()), Try::Tune], &refused);
     assert!(named.is_empty() || named.contains(&"tried to run a program".into()), "{named:?}");
     assert_eq!(std::fs::read_to_string(file).unwrap(), "untouched");
+}
+
+#[test]
+fn whoever_is_granted_a_device_names_its_own_threads_and_nothing_else_of_them() {
+    let meddled = [
+        Try::Meddle("/proc/self/task/OWN/oom_score_adj".into()),
+        Try::Meddle("/proc/self/oom_score_adj".into()),
+        Try::Meddle("/proc/self/comm".into()),
+        Try::Meddle(format!("/proc/{0}/task/{0}/comm", std::process::id())),
+    ];
+    let device = Policy { devices: vec!["/dev/full".into()], ..everything() };
+    check(&device, &[Try::NameThread], &meddled);
+    check(&everything(), &[], &[&[Try::NameThread][..], &meddled].concat());
+}
+
+#[test]
+fn a_folder_that_may_be_listed_is_listed_and_what_is_in_it_stays_shut() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("node");
+    std::fs::write(&file, "shut").unwrap();
+    let list = || Try::List(folder.path().to_owned());
+    let policy = Policy { listings: vec![folder.path().to_owned()], ..Policy::default() };
+    check(&policy, &[list()], &[Try::Read(file.clone()), Try::Write(file.clone())]);
+    check(&Policy::default(), &[], &[list(), Try::Read(file)]);
 }
 
 #[test]

@@ -104,6 +104,29 @@ pub struct Violation {
     pub count: u64,
 }
 
+impl Violation {
+    /// Whether this is what the libraries of graphics drivers try on their own and do well without: their caches of
+    /// shaders, and the name service that the C library asks where `HOME` is not set. It is told, but it is no trouble.
+    pub fn is_harmless(&self) -> bool {
+        const CACHES: [&str; 5] = [
+            "/mesa_shader_cache",
+            "/.cache/mesa",
+            "/.nv/ComputeCache",
+            "/.nv/GLCache",
+            "/radv_builtin_shaders",
+        ];
+        match self.kind {
+            ViolationKind::ConnectUnix => {
+                matches!(self.what.as_str(), "/var/run/nscd/socket" | "/run/nscd/socket")
+            }
+            ViolationKind::Create | ViolationKind::WriteFile | ViolationKind::ReadFile => {
+                CACHES.iter().any(|cache| self.what.contains(cache))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.tried())?;
@@ -199,6 +222,18 @@ mod tests {
         let (seen, left_out) = violations.snapshot();
         assert_eq!(seen[0].to_string(), "tried to run a program: /bin/sh (3 times)");
         assert_eq!((seen.len(), left_out), (DISTINCT_MAX, 1001 - DISTINCT_MAX as u64));
+    }
+
+    #[test]
+    fn what_drivers_do_well_without_is_harmless_and_its_like_is_not() {
+        let tried = |kind, what: &str| Violation { kind, what: what.into(), count: 1 }.is_harmless();
+        assert!(tried(ViolationKind::Create, "/.cache/mesa_shader_cache"));
+        assert!(tried(ViolationKind::WriteFile, "/root/.nv/ComputeCache/index"));
+        assert!(tried(ViolationKind::ConnectUnix, "/var/run/nscd/socket"));
+        assert!(!tried(ViolationKind::ConnectUnix, "/run/docker.sock"));
+        assert!(!tried(ViolationKind::WriteFile, "/etc/passwd"));
+        assert!(!tried(ViolationKind::Remove, "/root/.nv/ComputeCache/index"));
+        assert!(!tried(ViolationKind::Connect, "127.0.0.1:80"));
     }
 
     #[test]

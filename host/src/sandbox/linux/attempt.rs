@@ -95,9 +95,16 @@ impl Judge {
             libc::SYS_fork => return self.refuse(Kind::StartProcess, ""),
             #[cfg(target_arch = "x86_64")]
             libc::SYS_open => {
-                return self.open(waiting.path(libc::AT_FDCWD, args[0]), args[1] as u32, still_waits);
+                return self.open(
+                    waiting,
+                    waiting.path(libc::AT_FDCWD, args[0]),
+                    args[1] as u32,
+                    still_waits,
+                );
             }
-            libc::SYS_openat => return self.open(waiting.path(int(0), args[1]), args[2] as u32, still_waits),
+            libc::SYS_openat => {
+                return self.open(waiting, waiting.path(int(0), args[1]), args[2] as u32, still_waits);
+            }
             libc::SYS_kill | libc::SYS_rt_sigqueueinfo => return self.signal(int(0), int(1), waiting),
             libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => return self.signal(int(0), int(2), waiting),
             libc::SYS_tkill => return self.signal(int(0), int(1), waiting),
@@ -220,7 +227,13 @@ impl Judge {
         }
     }
 
-    fn open(&self, path: Option<PathBuf>, flags: u32, still_waits: impl Fn() -> bool) -> Answer {
+    fn open(
+        &self,
+        waiting: &Waiting,
+        path: Option<PathBuf>,
+        flags: u32,
+        still_waits: impl Fn() -> bool,
+    ) -> Answer {
         let writing = flags & WRITING != 0;
         let kind = if writing { Kind::WriteFile } else { Kind::ReadFile };
         let Some(path) = path else { return self.refuse_file(kind, None) };
@@ -231,7 +244,8 @@ impl Judge {
         let policy = &self.policy;
         let granted = is_below(&real, &policy.write)
             || is_below(&real, &policy.devices)
-            || (!writing && self.may_read(&real));
+            || (!policy.devices.is_empty() && names_own_thread(&path, waiting))
+            || (!writing && (self.may_read(&real) || policy.listings.contains(&real)));
         if granted {
             return self.go(still_waits);
         }
@@ -445,6 +459,23 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
 
 fn is_missing(path: &Path) -> bool {
     std::fs::metadata(path).is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Whether `path` is the name of a thread of the process that `waiting` is a thread of.
+fn names_own_thread(path: &Path, waiting: &Waiting) -> bool {
+    let is_own = |id: &OsStr| {
+        let id = id.to_str().and_then(|id| id.parse::<i32>().ok());
+        id.is_some_and(|id| id > 0 && waiting.is_sibling(id))
+    };
+    let parts: Vec<&OsStr> = path.iter().collect();
+    match parts[..] {
+        [root, proc, process, task, thread, comm] => {
+            [root, proc, task, comm] == ["/", "proc", "task", "comm"].map(OsStr::new)
+                && is_own(process)
+                && is_own(thread)
+        }
+        _ => false,
+    }
 }
 
 /// `path` with its links followed as far as it exists.

@@ -31,6 +31,9 @@ pub const SYSTEM: [&str; 13] = [
 /// The devices that every program may read.
 pub const HARMLESS_DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"];
 
+/// The threads of whoever opens it.
+const OWN_THREADS: &str = "/proc/self/task";
+
 /// The version of Landlock's interface in the running kernel.
 pub fn abi() -> Option<u32> {
     const VERSION: u32 = 1;
@@ -77,6 +80,15 @@ pub fn restrict(policy: &Policy) -> Result<bool, RulesetError> {
     }
     for path in &policy.devices {
         ruleset = grant(ruleset, path, device)?;
+    }
+    for path in &policy.listings {
+        ruleset = grant(ruleset, path, AccessFs::ReadDir.into())?;
+    }
+    if !policy.devices.is_empty() {
+        // Drivers name their threads, and some do not start where they may not. Made by the process itself, so that the
+        // folder is its own; the parent looks at the file's name.
+        let name = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::Truncate;
+        ruleset = grant(ruleset, Path::new(OWN_THREADS), name)?;
     }
     for path in &policy.programs {
         ruleset = grant(ruleset, path, read | AccessFs::Execute)?;

@@ -121,7 +121,6 @@ pub const NEVER: &[(&str, i64, Kind, About)] = &[
     ("ptrace", libc::SYS_ptrace, Kind::Trace, About::Process(1)),
     ("process_vm_readv", libc::SYS_process_vm_readv, Kind::Trace, About::Process(0)),
     ("process_vm_writev", libc::SYS_process_vm_writev, Kind::Trace, About::Process(0)),
-    ("kcmp", libc::SYS_kcmp, Kind::Trace, About::Process(0)),
     ("pidfd_getfd", libc::SYS_pidfd_getfd, Kind::Trace, About::Nothing),
     ("process_madvise", libc::SYS_process_madvise, Kind::Trace, About::Nothing),
     ("process_mrelease", libc::SYS_process_mrelease, Kind::Trace, About::Nothing),
@@ -230,6 +229,8 @@ pub fn program(policy: &Policy, notify: bool) -> Vec<sock_filter> {
     rules.extend(process_rules(policy, notify));
     rules.extend(network_rules(policy, notify));
     let refuse = refusal(notify);
+    // Drivers ask whether two descriptors are one file, and know what to do on a kernel that cannot tell.
+    rules.push(Rule { number: libc::SYS_kcmp, lines: vec![always(Action::Errno(libc::ENOSYS))] });
     rules.extend(NEVER.iter().map(|&(_, number, ..)| Rule { number, lines: vec![always(refuse)] }));
     assemble(&rules, FIRST_UNKNOWN, refuse)
 }
