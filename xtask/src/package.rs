@@ -61,6 +61,7 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
              Priority: optional\n\
              Installed-Size: {kib}\n\
              Depends: {}, libgcc-s1\n\
+             Recommends: libvulkan1, mesa-vulkan-drivers | nvidia-vulkan-icd\n\
              Description: host for Pearl (PRL) mining providers\n \
               Mines Pearl with providers that come as shared libraries. The host owns the\n \
               network, the wallet address, the work and the verification; a provider runs\n \

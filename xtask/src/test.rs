@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     ("doc", doc),
     ("test", test),
     ("emulated", emulated),
+    ("matrices", matrices),
     ("packages", packages),
     ("readme", readme),
 ];
@@ -66,10 +67,17 @@ fn summary(report: &[(&str, Duration, String)]) {
 }
 
 /// What the tests need from the system, and how Debian calls it.
-const NEEDED: &[(&str, &str)] = &[("cc", "gcc libc6-dev"), ("tar", "tar"), ("gzip", "gzip")];
+/// A path names files that begin so.
+const NEEDED: &[(&str, &str)] = &[
+    ("cc", "gcc libc6-dev"),
+    ("tar", "tar"),
+    ("gzip", "gzip"),
+    // A processor that plays a graphics card, for the GPU provider.
+    ("/usr/share/vulkan/icd.d/lvp_icd", "mesa-vulkan-drivers libvulkan1"),
+];
 
 fn tools() -> Result<String> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| !sh::has(program)).collect();
+    let missing: Vec<_> = NEEDED.iter().filter(|(what, _)| !is_there(what)).collect();
     if missing.is_empty() {
         return Ok("all there".to_owned());
     }
@@ -82,6 +90,13 @@ fn tools() -> Result<String> {
     let mut apt = std::process::Command::new("apt-get");
     sh::run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y"]).args(&packages))?;
     Ok(format!("installed {}", packages.join(" ")))
+}
+
+/// Whether a program can be found, or a file whose path begins with `what`.
+fn is_there(what: &str) -> bool {
+    let Some((folder, start)) = what.rsplit_once('/') else { return sh::has(what) };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(start))
 }
 
 fn is_root() -> bool {
@@ -110,6 +125,8 @@ fn test() -> Result<String> {
     // What a passing test printed is asked for, because a test that had to skip something says so there.
     let mut command =
         sh::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]);
+    // The step `tools` has seen to it that there is one.
+    command.env("PEARLBED_NEED_SOFTWARE_GPU", "1");
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let stdout = child.stdout.take().expect("stdout is piped");
     let mut tally = Tally::default();
@@ -183,6 +200,28 @@ fn emulated() -> Result<String> {
         Some(skipped) => skipped.to_owned(),
         None => format!("{} processors", said.lines().filter(|line| line.starts_with("== ")).count()),
     })
+}
+
+/// Runs the GPU provider's kernels on a newer software device, which has int8 matrices; says so where it cannot be had.
+fn matrices() -> Result<String> {
+    let mut build = sh::cargo(&["test", "--locked", "-p", "gpu-pearl", "--lib", "--no-run"]);
+    let messages = sh::output(build.arg("--message-format=json"))?;
+    let messages = String::from_utf8_lossy(&messages);
+    let program = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| Some(message["executable"].as_str()?.to_owned()))
+        .context("cargo does not say where the tests lie")?;
+    let mut script = std::process::Command::new(sh::root().join("plugins/gpu-pearl/software-gpu.sh"));
+    script.args([&program, "kernels::", "--show-output"]).env("PEARLBED_NEED_MATRICES", "1");
+    let output = script.output().context("cannot run plugins/gpu-pearl/software-gpu.sh")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}");
+    match (output.status.code(), said.lines().find(|line| line.starts_with("skipped: "))) {
+        (Some(77), Some(skipped)) => Ok(skipped.to_owned()),
+        (Some(0), _) => Ok("kernels on a newer Mesa".to_owned()),
+        _ => bail!("the kernels failed on a newer Mesa:\n{}", String::from_utf8_lossy(&output.stderr)),
+    }
 }
 
 /// Makes the packages, installs them into a scratch root and runs what was installed.

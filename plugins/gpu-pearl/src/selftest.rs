@@ -1,0 +1,90 @@
+//! A kernel is tried on its device before it mines: a small product with edges, compared with `pow`'s own miner.
+
+use pearl_pow::reference::Product;
+use pearl_pow::{Digest, Header, Matrix, SeedRule, U256, job_key};
+
+use crate::device::{Device, DeviceError};
+use crate::draw::{DrawKey, Secret};
+use crate::kernel::Kernel;
+use crate::operand::Keys;
+use crate::product::{Bed, Found};
+use crate::shape::Shape;
+
+/// What a device worked out of one product.
+pub(crate) struct Outcome {
+    pub seeds: (Digest, Digest),
+    pub found: Found,
+}
+
+/// The shape of a self-test: both matrices end inside of a block, and k inside of a slice.
+pub(crate) fn shape(kernel: &'static Kernel) -> Shape {
+    let (rows, columns) = (kernel.tile)();
+    let one_more = |period: u32| 128 + period.min(64);
+    let (m, n) = (one_more(rows.period()), one_more(columns.period()));
+    Shape::new(kernel, m, n, 2048 + 64, 128).expect("the shape of the self-test is a legal one")
+}
+
+/// Computes the whole product on the device.
+///
+/// # Errors
+///
+/// The device was lost or failed.
+pub(crate) fn compute(
+    device: &Device,
+    bed: &mut Bed,
+    header: &Header,
+    rule: SeedRule,
+    draws: (DrawKey, DrawKey),
+    bound: &U256,
+) -> Result<Outcome, DeviceError> {
+    let keys = Keys { job_key: job_key(header, &bed.shape.config), rule };
+    bed.prepare_b(device, keys, draws.1);
+    bed.prepare_a(device, 1, keys, draws.0);
+    let flight = bed.submit(device, 1, 1, 0..bed.shape.items(), bound);
+    let found = bed.land(device, flight)?;
+    let (a, b) = bed.operands(1);
+    Ok(Outcome { seeds: (a.seed(device)?, b.seed(device)?), found })
+}
+
+/// The entries of a matrix of `rows` rows of `words` words.
+pub(crate) fn entries(draw: DrawKey, rows: u32, words: u32) -> Vec<i8> {
+    (0..rows * words).flat_map(|word| draw.word(word).to_le_bytes().map(|byte| byte as i8)).collect()
+}
+
+/// Compares `kernel` with `pow` on some tens of tiles: seeds and every jackpot.
+///
+/// # Errors
+///
+/// They differ, or the device was lost or takes no such kernel.
+pub(crate) fn run(device: &Device, kernel: &'static Kernel) -> Result<(), DeviceError> {
+    let shape = shape(kernel);
+    let mut bed = Bed::new(device, kernel.compile(device)?, shape)?;
+    let header = Header::from_bytes([0x5a; 76]);
+    let secret = Secret::fixed(0x33);
+    let draws = (secret.key(0, 1), secret.key(0, 2));
+    let outcome = compute(device, &mut bed, &header, SeedRule::Salted, draws, &U256::MAX)?;
+    let wrong = |what: &str| {
+        Err(DeviceError::Failed(format!(
+            "kernel `{}` works out wrong {what} on this device, so it must not mine with it",
+            kernel.name
+        )))
+    };
+    let words = shape.config.common_dim / 4;
+    let (a, b) = (entries(draws.0, shape.m, words), entries(draws.1, shape.n, words));
+    let matrix = |entries| Matrix::new(entries, shape.config.common_dim as usize).expect("rows are whole");
+    let product = Product::new(&header, &shape.config, SeedRule::Salted, matrix(&a), matrix(&b));
+    if outcome.seeds != (product.seeds().a, product.seeds().b) {
+        return wrong("seeds");
+    }
+    let mut expected = Vec::new();
+    for attempt in product.attempts() {
+        expected.push((attempt.rows[0] as u32, attempt.cols[0] as u32, attempt.jackpot));
+    }
+    let mut hits: Vec<_> = outcome.found.hits.iter().map(|hit| (hit.row, hit.column, hit.jackpot)).collect();
+    hits.sort_unstable();
+    expected.sort_unstable();
+    if hits != expected || outcome.found.lost != 0 {
+        return wrong("jackpots");
+    }
+    Ok(())
+}
