@@ -239,8 +239,6 @@ mod tests {
             received: Instant::now(),
             origin: None,
             keeps_earlier: false,
-            origin: None,
-            keeps_earlier: false,
         };
         let tile = PeriodicPattern::contiguous(16).unwrap();
         let config = MiningConfiguration::dense(2048, 128, tile, tile);
