@@ -24,6 +24,7 @@ mod nvml;
 mod pci;
 #[cfg(not(target_os = "macos"))]
 mod processor;
+mod reach;
 mod read;
 
 use std::io;
@@ -35,6 +36,7 @@ use serde_json::{Map, Value};
 
 pub use self::driver::Trouble;
 use self::driver::{Answer, Seen};
+pub use self::reach::{Missing, missing};
 pub use self::read::Root;
 
 /// How long the drivers of graphics processors may take where somebody waits for the answer.

@@ -109,7 +109,7 @@ fn one_gpu(facts: &Facts, index: usize, gpu: &GpuInfo) -> Verdict {
                 None => Verdict::warn(finding, fix),
             }
         }
-        Some(_) => Verdict::ok(finding),
+        Some(_) => within_reach(facts, gpu, finding),
     };
     for (name, value) in [("UUID", &gpu.uuid), ("PCI", &gpu.pci_address)] {
         if let Some(value) = value {
@@ -117,6 +117,21 @@ fn one_gpu(facts: &Facts, index: usize, gpu: &GpuInfo) -> Verdict {
         }
     }
     verdict.of(thing)
+}
+
+/// A card with a driver: whether a program could compute with it, or what is missing.
+fn within_reach(facts: &Facts, gpu: &GpuInfo, finding: String) -> Verdict {
+    let missing = crate::hardware::missing(&facts.scope().hardware.root, gpu);
+    let Some(first) = missing.first() else { return Verdict::ok(finding) };
+    let told = format!("{finding}; {}", first.finding);
+    let (verdict, others) = match needs_a_card(facts) {
+        Some(true) => (Verdict::fail(told, &first.fix), &missing[1..]),
+        None => (Verdict::warn(told, &first.fix), &missing[1..]),
+        // Somebody who mines with the processor wants no coloured row about a card.
+        Some(false) => (Verdict::ok(finding), &missing[..]),
+    };
+    let also = others.iter().map(|missing| format!("{}: {}", missing.finding, missing.fix));
+    also.fold(verdict, Verdict::more)
 }
 
 /// `text` as a part of an id: what does not belong into one is left out.
@@ -225,6 +240,13 @@ mod tests {
             "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n",
         );
         machine.file("proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: NVIDIA H200\n");
+        for file in ["dev/nvidiactl", "dev/nvidia-uvm", "usr/lib64/libvulkan.so.1"] {
+            machine.file(file, "");
+        }
+        let bare = rows(gpu(&facts(&machine, "")));
+        assert_eq!(bare[0].0, State::Warn);
+        assert!(bare[0].1.ends_with("; no Vulkan driver for it is installed"), "{bare:?}");
+        machine.file("usr/share/vulkan/icd.d/nvidia_icd.json", "{}");
         let facts = facts(&machine, "");
         let rows_of_cards = rows(gpu(&facts));
         assert_eq!(rows_of_cards[0], (State::Ok, "NVIDIA H200, driver nvidia 550.54.15".into()));
