@@ -242,9 +242,7 @@ impl Tree {
     ///
     /// If an index is not below [`leaf_count`](Self::leaf_count), or if `data` is shorter than the tree.
     pub fn siblings<B: Byte>(&self, data: &[B], indices: &[u64]) -> Vec<Digest> {
-        self.siblings_by(indices, |height, index| {
-            hash_node(&self.key, data, self.leaf_count, height, index)
-        })
+        self.siblings_by(indices, |height, index| hash_node(&self.key, data, self.leaf_count, height, index))
     }
 
     /// As [`siblings`](Self::siblings), for a matrix that lies in nobody's memory: `leaf` gives any of its leaves

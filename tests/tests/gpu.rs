@@ -4,7 +4,11 @@
 //! `PEARLBED_TEST_KILLS` sets how many times it is killed; with `PEARLBED_NEED_SOFTWARE_GPU` set, as the gate does, a
 //! machine without a software device fails.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and says where")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says where"
+)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,7 +24,8 @@ const EXTRA: &str = "software = true\ndevices = [\"software\"]\nm = 128\nn = 512
 /// A bed with the provider, unless this machine has no software device or does not confine.
 fn bed() -> Option<Bed> {
     let manifests = std::fs::read_dir("/usr/share/vulkan/icd.d").into_iter().flatten().flatten();
-    let has_device = manifests.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("lvp_icd"));
+    let has_device =
+        manifests.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("lvp_icd"));
     if !has_device {
         assert!(std::env::var_os("PEARLBED_NEED_SOFTWARE_GPU").is_none(), "no software Vulkan device here");
         println!("skipped: no software Vulkan device here (mesa-vulkan-drivers)");

@@ -80,7 +80,12 @@ impl Voice {
         if let Some(known) = self.denied.get_mut(&what) {
             *known += count;
         } else if self.denied.len() < DENIALS_MAX {
-            self.trouble(format!("denied: the provider {what}"), out);
+            let told = format!("denied: the provider {what}");
+            if crate::sandbox::is_harmless(&what) {
+                out.push(Effect::Line(Level::Info, Speaker::Supervisor, told));
+            } else {
+                self.trouble(told, out);
+            }
             self.denied.insert(what, count);
         }
     }

@@ -54,7 +54,7 @@ pub use self::spawn::{
     Channel, Command, Confined, Ending, SpawnError, die_with, memory_bytes, pair, reap, spawn,
 };
 pub use self::support::{Missing, Report, Support, is_privileged_for_another, support};
-pub use self::violation::{Violation, ViolationKind, Violations};
+pub use self::violation::{Violation, ViolationKind, Violations, is_harmless};
 
 #[cfg(target_os = "linux")]
 use self::linux as platform;
