@@ -222,11 +222,11 @@ mod tests {
         let tried =
             |kind, what: &str| is_harmless(&Violation { kind, what: what.into(), count: 1 }.to_string());
         assert!(tried(ViolationKind::Create, "/.cache/mesa_shader_cache"));
-        assert!(tried(ViolationKind::WriteFile, "/root/.nv/ComputeCache/index"));
+        assert!(tried(ViolationKind::WriteFile, "/home/me/.nv/ComputeCache/index"));
         assert!(tried(ViolationKind::ConnectUnix, "/var/run/nscd/socket"));
         assert!(!tried(ViolationKind::ConnectUnix, "/run/docker.sock"));
         assert!(!tried(ViolationKind::WriteFile, "/etc/passwd"));
-        assert!(!tried(ViolationKind::Remove, "/root/.nv/ComputeCache/index"));
+        assert!(!tried(ViolationKind::Remove, "/home/me/.nv/ComputeCache/index"));
         assert!(!tried(ViolationKind::Connect, "127.0.0.1:80"));
     }
 
