@@ -21,21 +21,32 @@ pub enum Exit {
     NotEarning = 4,
     /// The network asks for a certificate version that the provider does not speak.
     NeedsUpdate = 5,
+    /// Trying again will not help: the configuration, or what it names, has to be changed first.
+    Futile = 6,
     /// A bug in pearlbed: it panicked and wrote a report.
     Panicked = 101,
 }
 
 impl Exit {
     /// Every status with the words of the public table, in the order of the numbers.
-    pub const TABLE: [(Self, &'static str); 7] = [
+    pub const TABLE: [(Self, &'static str); 8] = [
         (Self::Ok, "the command did what it was asked; `status`: running and earning"),
         (Self::Failed, "the command failed; `doctor`: a check failed; `status`: cannot tell"),
         (Self::Usage, "the command line was wrong"),
         (Self::Stopped, "`status`: no session is running"),
         (Self::NotEarning, "`status`: a session is running but not earning"),
         (Self::NeedsUpdate, "the network wants a certificate version that the provider does not speak"),
+        (
+            Self::Futile,
+            "trying again will not help: the configuration, or what it names, has to be changed first",
+        ),
         (Self::Panicked, "a bug in pearlbed; the message says where the report lies"),
     ];
+
+    /// The status with this number; [`Self::Failed`] for a number that is none.
+    pub fn from_code(code: u8) -> Self {
+        Self::TABLE.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
 
     /// The number that the operating system is given.
     pub const fn code(self) -> u8 {
@@ -52,6 +63,27 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_read_back_as_what_it_was() {
+        for (exit, _) in Exit::TABLE {
+            assert_eq!(Exit::from_code(exit.code()), exit);
+        }
+        assert_eq!(Exit::from_code(77), Exit::Failed);
+    }
+
+    /// What a service manager is told in the packaged units, so that it does not try again for ever.
+    #[test]
+    fn the_units_do_not_start_again_what_trying_again_does_not_help() {
+        for unit in [
+            include_str!("../../packaging/systemd/system/pearlbed.service"),
+            include_str!("../../packaging/systemd/user/pearlbed.service"),
+        ] {
+            let line = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus="));
+            let named: Vec<u8> = line.unwrap().split(' ').map(|status| status.parse().unwrap()).collect();
+            assert_eq!(named, [Exit::Usage, Exit::NeedsUpdate, Exit::Futile].map(Exit::code));
+        }
+    }
 
     #[test]
     fn the_document_shows_this_table() {

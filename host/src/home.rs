@@ -135,6 +135,24 @@ impl Home {
         self.origin
     }
 
+    /// `pearlbed <words>` as a person types it for this home; with `--home` where it is not the one that a person's
+    /// own shell leads to.
+    pub fn command(&self, words: &str) -> String {
+        let home = match self.origin {
+            HomeOrigin::Flag => true,
+            // A service has its home from its unit, and whoever types the command has another environment.
+            HomeOrigin::PearlbedHome => is_a_services(&self.root),
+            _ => false,
+        };
+        if !home {
+            return format!("pearlbed {words}");
+        }
+        let root = crate::text::printable_path(&self.root);
+        let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+        let root = if root.chars().all(plain) { root } else { format!("'{}'", root.replace('\'', "'\\''")) };
+        format!("pearlbed --home {root} {words}")
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -191,9 +209,27 @@ impl Home {
     }
 }
 
+/// Whether the folder is where services keep what is theirs.
+fn is_a_services(root: &Path) -> bool {
+    root.starts_with("/var/lib")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_names_the_home_where_a_shell_does_not_lead_to_it() {
+        let command = |flag: Option<&str>, variables: &[(&str, &str)]| {
+            let home = Home::find(flag.map(Path::new), &Env::of(variables.iter().copied())).unwrap();
+            home.command("init")
+        };
+        assert_eq!(command(None, &[("HOME", "/h")]), "pearlbed init");
+        assert_eq!(command(None, &[("PEARLBED_HOME", "/h/mine")]), "pearlbed init");
+        let service = [("PEARLBED_HOME", "/var/lib/pearlbed")];
+        assert_eq!(command(None, &service), "pearlbed --home /var/lib/pearlbed init");
+        assert_eq!(command(Some("/a b's"), &[]), "pearlbed --home '/a b'\\''s' init");
+    }
 
     fn found(flag: Option<&str>, variables: &[(&str, &str)]) -> (PathBuf, HomeOrigin) {
         let env = Env::of(variables.iter().copied());

@@ -9,7 +9,7 @@
 //! miner                                   one miner: its process, what it is offered, claims and proves
 //! plugins  work                           providers | jobs and proofs
 //! config  hardware  sidecar  sandbox      plain services, no policy
-//! home  text  exit  explain  http  url    what everything stands on
+//! home  text  exit  explain  http  url  journal  what everything stands on
 //! ```
 
 // What a person types.
@@ -41,6 +41,7 @@ pub mod explain;
 pub mod home;
 pub mod http;
 pub mod identity;
+pub mod journal;
 pub mod panic;
 pub mod progress;
 pub mod text;

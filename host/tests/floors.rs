@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of each floor, bottom first.
 const FLOORS: &[&[&str]] = &[
-    &["home", "text", "exit", "explain", "panic", "identity", "http", "url", "progress"],
+    &["home", "text", "exit", "explain", "panic", "identity", "http", "url", "progress", "journal"],
     &["config", "hardware", "models", "sidecar", "sandbox"],
     &["plugins", "work"],
     &["miner"],

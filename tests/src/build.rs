@@ -29,6 +29,13 @@ pub fn plugin(package: &str) -> PathBuf {
     ))
 }
 
+/// The packages as `cargo xtask dist --dev` makes them, in the folder with the `.deb` and the `.tar.gz`; made once a test
+/// process. Where no `.deb` can be made here there is none.
+pub fn packages() -> PathBuf {
+    profile_folder(&["run", "-p", "xtask", "--", "dist", "--dev"]);
+    target().join("xtask/dist/packages")
+}
+
 /// The folder that holds what cargo built when told `arguments`; each is told once.
 fn profile_folder(arguments: &[&str]) -> PathBuf {
     static DONE: LazyLock<Mutex<BTreeMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
@@ -36,8 +43,9 @@ fn profile_folder(arguments: &[&str]) -> PathBuf {
     let folder = done.entry(arguments.join(" ")).or_insert_with(|| {
         let release = !cfg!(debug_assertions);
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(arguments).args(["--quiet", "--locked"]).current_dir(workspace());
-        if release {
+        let (verb, rest) = arguments.split_first().expect("cargo is told something");
+        cargo.arg(verb).args(["--quiet", "--locked"]).args(rest).current_dir(workspace());
+        if release && *verb == "build" {
             cargo.arg("--release");
         }
         // What cargo tells this test of its package would tell `ring`'s build script to start again, each time.
@@ -47,7 +55,8 @@ fn profile_folder(arguments: &[&str]) -> PathBuf {
                 cargo.env_remove(&*name);
             }
         }
-        let status = cargo.status().expect("cargo runs: it started this test");
+        let status =
+            cargo.stdout(std::process::Stdio::null()).status().expect("cargo runs: it started this test");
         assert!(status.success(), "cargo {} failed", arguments.join(" "));
         target().join(if release { "release" } else { "debug" })
     });

@@ -1,7 +1,9 @@
 //! What the tests of the real binary share: building it, and the plugins they throw at it.
 
 pub mod build;
+pub mod engine;
 pub mod gateway;
+pub mod machine;
 pub mod misbehave;
 pub mod network;
 pub mod node;

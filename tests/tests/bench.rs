@@ -110,5 +110,5 @@ fn a_provider_that_tells_nothing_but_its_hashes_is_measured_too() {
 fn a_provider_that_is_not_there_is_an_error() {
     let playground = playground(&["minimal-provider"]);
     let (code, stdout, stderr) = bench(&playground, &["--provider", "nobody"]);
-    assert!(code == Some(1) && stdout.is_empty() && stderr.contains("nobody"), "{stdout}{stderr}");
+    assert!(code == Some(6) && stdout.is_empty() && stderr.contains("nobody"), "{stdout}{stderr}");
 }

@@ -186,10 +186,12 @@ fn config_show_says_where_each_value_came_from_and_no_secret() {
 fn a_wrong_configuration_stops_start_and_is_told_by_doctor() {
     let ground = Playground::new();
     std::fs::write(ground.home().join("config.toml"), "[mining]\nwalet_address = \"x\"\n").unwrap();
-    for args in [&["start"][..], &["config", "show"], &["doctor"]] {
+    for (args, code) in
+        [(&["start"][..], 6), (&["start", "--foreground"], 6), (&["config", "show"], 6), (&["doctor"], 1)]
+    {
         let output = ground.run(args);
         let said = said(&output);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains("walet_address") && said.contains("wallet_address"), "{args:?}: {said}");
     }
 }
@@ -235,4 +237,54 @@ fn completions_are_scripts_that_their_shells_accept() {
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).is_file())
+}
+
+#[test]
+fn a_report_holds_what_is_asked_for_and_no_secret() {
+    let ground = Playground::new();
+    let wallet = WALLET;
+    let config = format!(
+        "[mining]\nwallet_address = \"{wallet}\"\n[mining.extra]\nhf_token = \"hunter2-in-a-key\"\n\
+         endpoint = \"https://me:hunter2-in-an-address@example/?x=hunter2-in-a-query\"\nthreads = 2\n"
+    );
+    std::fs::write(ground.home().join("config.toml"), config).unwrap();
+    std::fs::create_dir(ground.home().join("logs")).unwrap();
+    let log = format!("2026-01-01T00:00:00Z info  provider    sees {} and pays {wallet}\n", SECRET.1);
+    std::fs::write(ground.home().join("logs/mining.log"), log).unwrap();
+    let file = ground.root().join("victim-report.txt");
+    let file_name = file.to_str().unwrap();
+    let report = |args: &[&str]| {
+        ground.command(args).env("PEARLD_RPC_PASSWORD", "hunter2-in-a-variable").output().unwrap()
+    };
+    let output = report(&["doctor", "--report", file_name]);
+    assert!(output.status.success(), "{}", said(&output));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("hunter2") && !text.contains(wallet), "{text}");
+    for there in [
+        concat!("pearlbed     ", env!("CARGO_PKG_VERSION")),
+        "\nkernel ",
+        "PEARLBED_HOME=",
+        "\n## Checks\n\nHardware\n",
+        "wallet_address = \"prl1pqqq…8729k\"",
+        "hf_token = [hidden]",
+        "threads = 2",
+        "config.toml",
+        "\"state\": ",
+        "sees [hidden] and pays prl1pqqq…8729k",
+        "\"cpu\": {",
+    ] {
+        assert!(text.contains(there), "no {there:?} in\n{text}");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // What is there stays, and a dash prints.
+    let second = report(&["doctor", "--report", file_name]);
+    assert_eq!(second.status.code(), Some(1), "{}", said(&second));
+    let printed = report(&["doctor", "--report", "-"]);
+    assert!(printed.stdout.starts_with(b"# pearlbed report\n"), "{}", said(&printed));
+    // Also where the configuration cannot be used.
+    std::fs::write(ground.home().join("config.toml"), "[mining]\npassword = \"hunter2\"\n").unwrap();
+    let printed = report(&["doctor", "--report", "-"]);
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("cannot be used: ") && !text.contains("hunter2"), "{text}");
 }

@@ -71,7 +71,7 @@ fn start_mines_status_tells_and_stop_leaves_nothing_behind() {
 fn without_configuration_both_ways_on_are_named() {
     let bed = Bed::new("");
     let answer = bed.run(&["start", "--plugin-dir", bed.plugins()]);
-    assert_eq!(answer.code, 1, "{answer:?}");
+    assert_eq!(answer.code, 6, "{answer:?}");
     assert!(answer.stderr.contains("pearlbed init") && answer.stderr.contains("--devnet"), "{answer:?}");
     assert!(!bed.home().exists() || bed.home().read_dir().unwrap().count() == 0);
 }
@@ -243,27 +243,116 @@ fn a_provider_that_hangs_in_start_is_not_called_started() {
     assert!(answer.stderr.contains("stalled"), "{answer:?}");
 }
 
+/// A socket as a service manager holds one, and what came in at it.
+struct Manager(std::os::unix::net::UnixDatagram);
+
+impl Manager {
+    fn at(socket: &std::path::Path) -> Self {
+        let manager = std::os::unix::net::UnixDatagram::bind(socket).expect("the folder is our own");
+        manager.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
+        Self(manager)
+    }
+
+    /// The next thing that it is told.
+    fn told(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = self.0.recv(&mut buffer).expect("the session tells its manager");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+}
+
+#[test]
+fn a_session_is_ready_without_its_gateway_and_says_what_it_waits_for() {
+    let bed = Bed::with(
+        "odd = \"honest\"",
+        "[mining]\nwallet_address = \"prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k\"\n\
+         [mining.gateway]\nsocket = \"/nowhere/gateway.sock\"",
+    );
+    let socket = bed.dir().join("notify");
+    let manager = Manager::at(&socket);
+    let mut session = bed
+        .command(&["start", "--foreground", "--plugin-dir", bed.plugins()])
+        .env("NOTIFY_SOCKET", &socket)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let first = manager.told();
+    assert_eq!(first, "READY=1");
+    assert_eq!(bed.status()["supervisor_pid"], session.id(), "ready means that it answers");
+    let waits = std::iter::repeat_with(|| manager.told()).find(|told| told.contains("/nowhere/gateway.sock"));
+    assert!(waits.unwrap().starts_with("STATUS=gateway at unix:/nowhere/gateway.sock cannot"));
+    bed.signal(session.id(), rustix::process::Signal::TERM);
+    assert!(session.wait().unwrap().success());
+    let mut told = std::iter::repeat_with(|| manager.told()).skip_while(|told| told != "STOPPING=1");
+    assert!(told.any(|told| told == "STATUS=stopping: told to end (SIGTERM)"));
+}
+
+#[test]
+fn the_journal_is_told_how_grave_each_line_is_and_not_the_time() {
+    use std::os::unix::fs::MetadataExt;
+    let bed = Bed::new("");
+    let path = bed.dir().join("journal");
+    let run = |args: &[&str]| {
+        let journal = std::fs::File::create(&path).unwrap();
+        let stat = journal.metadata().unwrap();
+        let mut command = bed.command(args);
+        command.env("JOURNAL_STREAM", format!("{}:{}", stat.dev(), stat.ino())).stderr(journal);
+        command
+    };
+    let ended = run(&["start", "--foreground", "--plugin-dir", bed.plugins()]).status().unwrap();
+    assert_eq!(ended.code(), Some(6));
+    let said = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("<3>")), "{said}");
+    assert!(lines[0].starts_with("<3>error: nothing is set up yet"), "{said}");
+    assert!(lines[1].starts_with("<3>hint: `pearlbed init` sets it up"), "{said}");
+
+    let mut session =
+        run(&["start", "--devnet", "--foreground", "--plugin-dir", bed.plugins()]).spawn().unwrap();
+    bed.wait_for(PATIENCE, |status| status["earning"] == json!(true));
+    bed.signal(session.id(), rustix::process::Signal::TERM);
+    assert!(session.wait().unwrap().success());
+    let said = std::fs::read_to_string(&path).unwrap();
+    for line in said.lines() {
+        let (priority, text) = line.split_once('>').unwrap();
+        assert!(["<3", "<4", "<6", "<7"].contains(&priority), "{line}");
+        assert!(["supervisor ", "provider ", "output "].iter().any(|who| text.starts_with(who)), "{line}");
+    }
+    assert!(bed.log().starts_with("20"), "the file keeps its times");
+    assert!(said.contains("<6>supervisor  session ends: told to end"), "{said}");
+    assert!(!said.contains("<4>"), "an orderly session warns of nothing: {said}");
+}
+
 #[test]
 fn the_foreground_session_tells_the_service_manager_and_ends_with_sigterm() {
     let bed = Bed::new("");
     let socket = bed.dir().join("notify");
-    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let manager = Manager::at(&socket);
     let mut session = bed
         .command(&["start", "--devnet", "--foreground", "--plugin-dir", bed.plugins()])
         .env("NOTIFY_SOCKET", &socket)
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut buffer = [0; 512];
-    let length = manager.recv(&mut buffer).unwrap();
-    assert!(String::from_utf8_lossy(&buffer[..length]).starts_with("READY=1"));
+    assert!(manager.told().starts_with("READY=1"));
     assert_eq!(bed.status()["supervisor_pid"], session.id());
 
     bed.config("odd = \"honest\"", "[mining.session]\nstop_grace = \"7s\"");
     bed.signal(session.id(), rustix::process::Signal::HUP);
     wait_until(PATIENCE, || bed.log().contains("in force now: mining.session.stop_grace"), || bed.log());
     assert!(bed.log().contains("in force after a restart only: mining.extra"), "{}", bed.log());
+
+    bed.config("odd = \"honest\"", "[mining.session]\nstop_grace = \"8s\"");
+    let reloaded = bed.run(&["reload"]);
+    assert_eq!(reloaded.code, 0, "{reloaded:?}");
+    assert!(reloaded.stdout.contains("changed: mining.session.stop_grace"), "{reloaded:?}");
+    bed.config("odd = \"honest\"", "[mining.session]\nstop_grce = \"8s\"");
+    let refused = bed.run(&["reload"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (6, ""), "{refused:?}");
+    assert!(
+        refused.stderr.contains("stop_grce") && refused.stderr.contains("nothing has changed"),
+        "{refused:?}"
+    );
 
     bed.signal(session.id(), rustix::process::Signal::TERM);
     assert!(session.wait().unwrap().success());
@@ -415,7 +504,7 @@ fn a_plugin_that_others_may_write_to_is_used_only_if_the_flag_says_so() {
         std::path::Path::new(bed.plugins()).join(format!("odd_miner{}", std::env::consts::DLL_SUFFIX));
     std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let refused = bed.start();
-    assert_eq!(refused.code, 1, "{refused:?}");
+    assert_eq!(refused.code, 6, "{refused:?}");
     let taken = bed.run(&["start", "--devnet", "--relax-file-checks", "--plugin-dir", bed.plugins()]);
     assert_eq!(taken.code, 0, "{taken:?}");
     assert_eq!(bed.run(&["stop"]).code, 0);

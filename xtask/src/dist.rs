@@ -3,7 +3,8 @@
 //! ```text
 //! bin/pearlbed
 //! lib/pearlbed/plugins/*.so
-//! lib/systemd/{system,user}/pearlbed.service
+//! lib/systemd/system/pearlbed.service, lib/sysusers.d, lib/tmpfiles.d
+//! share/systemd/user/pearlbed.service
 //! share/bash-completion/completions, share/zsh/site-functions, share/fish/vendor_completions.d
 //! share/man/man1
 //! share/doc/pearlbed
@@ -12,27 +13,37 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::package::{self, Packages};
 use crate::sh::{self, Profile};
+use crate::units;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Only lay out target/dist; make no packages
     #[arg(long)]
     no_packages: bool,
+
+    /// Pack the debug build instead, into target/xtask/dist: quick, for tests
+    #[arg(long)]
+    dev: bool,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let dist = sh::target().join("dist");
-    sh::build(Profile::Release)?;
-    let progress = sh::waiting("laying out target/dist");
-    lay_out(&dist, Profile::Release)?;
+    let (profile, dist, packages) = match args.dev {
+        false => (Profile::Release, sh::target().join("dist"), sh::target().join("packages")),
+        true => {
+            (Profile::Dev, sh::target().join("xtask/dist/tree"), sh::target().join("xtask/dist/packages"))
+        }
+    };
+    sh::build(profile)?;
+    let progress = sh::waiting("laying out the installation");
+    lay_out(&dist, profile)?;
     progress.aside(|| println!("{}", dist.display()));
     if !args.no_packages {
         progress.say("packing");
-        let made = package::make(&dist, &sh::target().join("packages"), Profile::Release)?;
+        let made = package::make(&dist, &packages, profile)?;
         progress.end();
         println!("{}", made.tar.display());
         match &made.deb {
@@ -53,20 +64,31 @@ pub fn make(profile: Profile, folder: &Path) -> Result<Packages> {
 /// Lays out what was built as an installation under `dist`.
 fn lay_out(dist: &Path, profile: Profile) -> Result<()> {
     sh::fresh(dist)?;
+    programs(dist, profile)?;
     let pearlbed = dist.join("bin/pearlbed");
-    sh::copy(&sh::pearlbed(profile), &pearlbed, 0o755)?;
-    for name in sh::bundled_plugins()? {
-        let file = sh::plugin_file(&name, profile);
-        let to = dist.join("lib/pearlbed/plugins").join(file.file_name().expect("a plugin file has a name"));
-        sh::copy(&file, &to, 0o644)?;
-    }
     completions(&pearlbed, dist)?;
     man_pages(&pearlbed, &dist.join("share/man/man1"))?;
-    units(&dist.join("lib/systemd"), "/usr/local/bin", "%h/.local/bin")?;
-    for file in ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-MIT", "LICENSE-APACHE"] {
-        sh::copy(&sh::root().join(file), &dist.join("share/doc/pearlbed").join(file), 0o644)?;
+    units::lay_out(dist, units::Prefix::Anywhere)?;
+    for file in documents()? {
+        sh::copy(&sh::root().join(&file), &dist.join("share/doc/pearlbed").join(&file), 0o644)?;
     }
-    sh::write(&dist.join("share/doc/pearlbed/THIRD-PARTY.txt"), third_party()?)
+    Ok(())
+}
+
+/// The program and its plugins below `prefix`, with the texts of their licences: what every way of shipping them holds.
+pub fn programs(prefix: &Path, profile: Profile) -> Result<()> {
+    sh::copy(&sh::pearlbed(profile), &prefix.join("bin/pearlbed"), 0o755)?;
+    for name in sh::bundled_plugins()? {
+        let file = sh::plugin_file(&name, profile);
+        let to =
+            prefix.join("lib/pearlbed/plugins").join(file.file_name().expect("a plugin file has a name"));
+        sh::copy(&file, &to, 0o644)?;
+    }
+    let documents = prefix.join("share/doc/pearlbed");
+    for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        sh::copy(&sh::root().join(file), &documents.join(file), 0o644)?;
+    }
+    sh::write(&documents.join("THIRD-PARTY.txt"), third_party()?)
 }
 
 fn completions(pearlbed: &Path, dist: &Path) -> Result<()> {
@@ -87,14 +109,31 @@ pub fn man_pages(pearlbed: &Path, folder: &Path) -> Result<()> {
     sh::run(Command::new(pearlbed).arg("__man").arg(folder))
 }
 
-/// Writes the systemd units, with the folders that hold the binary.
-pub fn units(folder: &Path, system_bin: &str, user_bin: &str) -> Result<()> {
-    for (kind, bin) in [("system", system_bin), ("user", user_bin)] {
-        let template = sh::root().join("packaging/systemd").join(kind).join("pearlbed.service");
-        let text = std::fs::read_to_string(&template)
-            .with_context(|| format!("cannot read {}", template.display()))?
-            .replace("@BINDIR@", bin);
-        sh::write(&folder.join(kind).join("pearlbed.service"), text)?;
+/// The documents that are shipped, as paths below the repository: every page that a page links to is among them.
+fn documents() -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(PathBuf::from).into();
+    for entry in std::fs::read_dir(sh::root().join("docs"))? {
+        let name = PathBuf::from("docs").join(entry?.file_name());
+        if name.extension().is_some_and(|extension| extension == "md" || extension == "svg") {
+            found.push(name);
+        }
+    }
+    // What a vendor starts from; the guide for writing a provider leads there.
+    files_below(Path::new("examples"), &mut found)?;
+    Ok(found)
+}
+
+/// Every file below the folder `name` of the repository, but what a build left there.
+fn files_below(name: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(sh::root().join(name))? {
+        let entry = entry?;
+        let name = name.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true if entry.file_name() == "target" => {}
+            true => files_below(&name, found)?,
+            false => found.push(name),
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod image;
 mod macos;
 mod package;
 // The host's own file: the development commands cannot wait for the host to be compiled.
@@ -16,6 +17,7 @@ mod package;
 mod progress;
 mod sh;
 mod test;
+mod units;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +34,8 @@ enum Command {
     Test(test::Args),
     /// Build everything in release, lay it out as an installation would, and make the packages
     Dist(dist::Args),
+    /// Build a container image with Docker or Podman
+    Image(image::Args),
     /// Build, mine on the built-in devnet until three blocks are verified, and stop
     Demo(demo::Args),
     /// Measure, in release
@@ -58,6 +62,7 @@ fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Dist(args) => dist::run(&args).map(|_| ()),
+        Command::Image(args) => image::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::CheckMacos(args) => macos::run(&args),

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::sh::Profile;
-use crate::{dist, sh};
+use crate::{sh, units};
 
 /// What was made.
 pub struct Packages {
@@ -47,7 +47,14 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
     let tree = folder.join("deb");
     sh::fresh(&tree)?;
     sh::run(Command::new("cp").arg("-a").arg(dist).arg(tree.join("usr")))?;
-    dist::units(&tree.join("usr/lib/systemd"), "/usr/bin", "/usr/bin")?;
+    std::fs::remove_dir_all(tree.join("usr/share/systemd"))?;
+    units::lay_out(&tree.join("usr"), units::Prefix::Usr)?;
+    // Where the guide has secrets put; empty, so that nobody's are overwritten.
+    std::fs::create_dir_all(tree.join("etc/pearlbed"))?;
+    for script in ["postinst", "prerm", "postrm"] {
+        let source = sh::root().join("packaging/deb").join(script);
+        sh::copy(&source, &tree.join("DEBIAN").join(script), 0o755)?;
+    }
     let bytes = String::from_utf8(sh::output(Command::new("du").args(["-sk", "usr"]).current_dir(&tree))?)?;
     let kib = bytes.split_whitespace().next().context("du prints a number")?;
     sh::write(
@@ -60,13 +67,13 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
              Section: net\n\
              Priority: optional\n\
              Installed-Size: {kib}\n\
-             Depends: {}, libgcc-s1\n\
+             Depends: {}\n\
              Recommends: libvulkan1, mesa-vulkan-drivers | nvidia-vulkan-icd\n\
              Description: host for Pearl (PRL) mining providers\n \
               Mines Pearl with providers that come as shared libraries. The host owns the\n \
               network, the wallet address, the work and the verification; a provider runs\n \
               in a confined process that can do nothing else.\n",
-            libc()?
+            depends(&tree)?
         ),
     )?;
     let file = folder.join(format!("pearlbed_{VERSION}_{architecture}.deb"));
@@ -77,11 +84,44 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The dependency on the C library: the one of this machine or newer, which is safe and at most too strict.
-fn libc() -> Result<String> {
-    let version = String::from_utf8(sh::output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?)?;
-    let version = version.trim().strip_prefix("glibc ").context("a .deb is made on a glibc system")?;
-    Ok(format!("libc6 (>= {version})"))
+/// What the programs and libraries below `tree` need of the system, as packages: each library that they name, and of the C
+/// library the newest version of a symbol that they use, whatever this machine has.
+fn depends(tree: &Path) -> Result<String> {
+    let mut libc = (0, 0);
+    let mut libgcc = false;
+    for file in linked(tree)? {
+        let headers = String::from_utf8(sh::output(Command::new("objdump").arg("-p").arg(&file))?)?;
+        for line in headers.lines() {
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["NEEDED", "libgcc_s.so.1"] => libgcc = true,
+                ["NEEDED", name] => ensure!(
+                    ["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"].contains(&name)
+                        || name.starts_with("ld-linux"),
+                    "{} needs {name}: say here in which package that is",
+                    file.display()
+                ),
+                [.., version] => libc = libc.max(glibc_version(version).unwrap_or_default()),
+                [] => {}
+            }
+        }
+    }
+    ensure!(libc > (2, 0), "the programs use no version of glibc: a .deb is made on a glibc system");
+    Ok(format!("libc6 (>= {}.{}){}", libc.0, libc.1, if libgcc { ", libgcc-s1" } else { "" }))
+}
+
+/// `GLIBC_2.34` as numbers.
+fn glibc_version(text: &str) -> Option<(u32, u32)> {
+    let (major, rest) = text.strip_prefix("GLIBC_")?.split_once('.')?;
+    Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
+}
+
+/// The program and the plugins below `tree`.
+fn linked(tree: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = vec![tree.join("usr/bin/pearlbed")];
+    for entry in std::fs::read_dir(tree.join("usr/lib/pearlbed/plugins"))? {
+        files.push(entry?.path());
+    }
+    Ok(files)
 }
 
 /// Installs each package into a scratch root and runs what was installed. Says what it did.
@@ -92,7 +132,10 @@ pub fn check(made: &Packages) -> Result<String> {
     std::fs::create_dir_all(&unpacked)?;
     sh::run(Command::new("tar").arg("-C").arg(&unpacked).arg("-xzf").arg(&made.tar))?;
     let name = made.tar.file_name().and_then(|name| name.to_str()).context("the archive has a name")?;
-    check_tree(&unpacked.join(name.trim_end_matches(".tar.gz")), &scratch.join("tar-home"))?;
+    let prefix = unpacked.join(name.trim_end_matches(".tar.gz"));
+    check_tree(&prefix, &scratch.join("tar-home"))?;
+    let unit = std::fs::metadata(prefix.join("share/systemd/user/pearlbed.service"));
+    ensure!(unit.is_ok(), "the archive's user unit does not lie where systemd looks below a prefix");
     let mut said = "tar.gz installed and run".to_owned();
 
     match &made.deb {
@@ -104,8 +147,14 @@ pub fn check(made: &Packages) -> Result<String> {
                 false => ", .deb unpacked by dpkg-deb and run",
             };
             check_tree(&root.join("usr"), &scratch.join("deb-home"))?;
-            let unit = std::fs::read_to_string(root.join("usr/lib/systemd/system/pearlbed.service"))?;
-            ensure!(unit.contains("ExecStart=/usr/bin/pearlbed "), "the unit starts another binary");
+            for kind in ["system", "user"] {
+                let unit = root.join("usr/lib/systemd").join(kind).join("pearlbed.service");
+                let unit = std::fs::read_to_string(unit)?;
+                ensure!(
+                    unit.contains("ExecStart=/usr/bin/pearlbed "),
+                    "the {kind} unit starts another binary"
+                );
+            }
         }
     }
     std::fs::remove_dir_all(scratch)?;
@@ -157,7 +206,8 @@ fn check_tree(prefix: &Path, home: &Path) -> Result<()> {
     }
     for file in [
         "lib/systemd/system/pearlbed.service",
-        "lib/systemd/user/pearlbed.service",
+        "lib/sysusers.d/pearlbed.conf",
+        "lib/tmpfiles.d/pearlbed.conf",
         "share/bash-completion/completions/pearlbed",
         "share/zsh/site-functions/_pearlbed",
         "share/fish/vendor_completions.d/pearlbed.fish",
@@ -169,5 +219,40 @@ fn check_tree(prefix: &Path, home: &Path) -> Result<()> {
         let size = std::fs::metadata(prefix.join(file)).with_context(|| format!("{file} is missing"))?.len();
         ensure!(size > 0, "{file} is empty");
     }
+    check_links(&prefix.join("share/doc/pearlbed"))
+}
+
+/// Every link between the shipped documents leads to a shipped document.
+fn check_links(folder: &Path) -> Result<()> {
+    let mut pages = 0;
+    for folder in [folder.to_owned(), folder.join("docs")] {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("no {}", folder.display()))? {
+            let page = entry?.path();
+            if page.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            pages += 1;
+            let text = std::fs::read_to_string(&page)?;
+            for (at, _) in text.match_indices("](") {
+                let link = text[at + 2..].split([')', '#']).next().unwrap_or_default();
+                let there = link.is_empty() || link.contains("://") || folder.join(link).exists();
+                ensure!(there, "{} links to {link}, which is not shipped", page.display());
+            }
+        }
+    }
+    ensure!(pages > 1, "no documents are shipped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_the_c_library_are_compared_as_numbers() {
+        assert_eq!(glibc_version("GLIBC_2.34"), Some((2, 34)));
+        assert!(glibc_version("GLIBC_2.4") < glibc_version("GLIBC_2.34"));
+        assert_eq!(glibc_version("GLIBC_2.3.4"), Some((2, 3)));
+        assert_eq!(glibc_version("GCC_3.0"), None);
+    }
 }

@@ -116,6 +116,13 @@ impl Explain for BenchError {
             _ => None,
         }
     }
+
+    fn exit(&self) -> crate::exit::Exit {
+        match self {
+            Self::Choose(err) => err.exit(),
+            _ => crate::exit::Exit::Failed,
+        }
+    }
 }
 
 impl From<Lost> for BenchError {

@@ -86,7 +86,7 @@ fn as_json(config: &Config) -> serde_json::Value {
 }
 
 /// TOML that could be put into a file as it is, with the origins as comments.
-fn as_text(config: &Config, origin: bool, width: usize) -> String {
+pub(super) fn as_text(config: &Config, origin: bool, width: usize) -> String {
     let mut out = String::new();
     let state = match (config.path.exists(), config.configured) {
         (false, false) => "does not exist; `pearlbed init` writes it",

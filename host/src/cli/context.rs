@@ -11,6 +11,7 @@ use super::{Error, Global};
 use crate::cli::render;
 use crate::config::{Config, Override, Sources};
 use crate::home::{Env, Home, NoHome};
+use crate::journal::{self, Priority};
 
 /// The widest that text ever gets.
 const WIDTH_MAX: usize = 80;
@@ -121,6 +122,11 @@ impl Context {
     /// Tells `text` on stderr, wrapped to the width.
     pub fn note(&self, text: &str) {
         let mut stderr = anstream::stderr().lock();
+        // The journal folds lines itself, and each line of ours would be an entry of its own.
+        if journal::is_stderr(&self.env) {
+            let _ = stderr.write_all(journal::marked(Priority::Info, text).as_bytes());
+            return;
+        }
         for line in crate::text::wrap(text, self.width) {
             // Where stderr is gone there is nobody left to tell.
             let _ = writeln!(stderr, "{line}");
@@ -129,7 +135,11 @@ impl Context {
 
     /// Prints an error with its causes and its hint on stderr.
     pub fn report(&self, err: &Error) {
-        let _ = anstream::stderr().lock().write_all(render::error(err, self.width).as_bytes());
+        let text = match journal::is_stderr(&self.env) {
+            true => journal::marked(Priority::Error, &render::error(err, usize::MAX)),
+            false => render::error(err, self.width),
+        };
+        let _ = anstream::stderr().lock().write_all(text.as_bytes());
     }
 }
 

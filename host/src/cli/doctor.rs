@@ -1,6 +1,7 @@
 //! `pearlbed doctor`: what this machine can mine with, and what stands in the way.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
-use super::{Context, Error, PluginDirs};
+use super::{Context, Error, PluginDirs, report};
 use crate::doctor::{self, CHECKS, Facts, Report, Row, Scope, Section, Selection, State};
 use crate::exit::Exit;
 use crate::text::{columns, duration};
@@ -19,8 +20,9 @@ Examples:
   pearlbed doctor --only gpu,providers   some checks, by id or by section
   pearlbed doctor --plugin-dir ./out     the plugins of one folder only
   pearlbed doctor --json | jq .ok        for scripts
+  pearlbed doctor --report               one file for a report of a fault
 
-Exit status: 0 if nothing failed, else 1.";
+Exit status: 0 if nothing failed, else 1; with --report 0 if it was written.";
 
 /// Check this machine, its plugins and its configuration, and say what to do
 #[derive(clap::Args, Debug)]
@@ -41,6 +43,12 @@ pub struct Args {
     /// Print the answer as JSON (docs/json.md)
     #[arg(long)]
     json: bool,
+
+    /// Write one file to attach to a report of a fault: everything that doctor sees, the configuration without secrets,
+    /// and the last log lines; `-` prints it
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "pearlbed-report.txt",
+          conflicts_with_all = ["json", "only", "list_checks", "verbose"])]
+    report: Option<PathBuf>,
 
     #[command(flatten)]
     plugins: PluginDirs,
@@ -65,19 +73,27 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     scope.relaxed = args.plugins.relax_file_checks;
     scope.probe_timeout = args.probe_timeout;
     let facts = Arc::new(Facts::new(scope));
-    let report = doctor::examine(&selection, &facts);
+    let examined = doctor::examine(&selection, &facts);
+    if let Some(path) = &args.report {
+        let show = Show { verbose: true, all: true, width: usize::MAX };
+        let answer = Answer { checks: &[], ..Answer::new(&examined, &facts) };
+        let answer = serde_json::to_string_pretty(&answer)
+            .map_err(|err| Error::caused_by("failed to write the facts as JSON", err))?;
+        report::write(context, path, &report::text(context, &render(&examined, show, None), &answer))?;
+        return Ok(Exit::Ok);
+    }
     if args.json {
-        context.print_json(&Answer::new(&report, &facts))?;
+        context.print_json(&Answer::new(&examined, &facts))?;
     } else {
         let show = Show {
             verbose: args.verbose,
             all: args.verbose || !args.only.is_empty(),
             width: context.width(),
         };
-        let next = args.only.is_empty().then(|| next_step(&report)).flatten();
-        context.print(&render(&report, show, next))?;
+        let next = args.only.is_empty().then(|| next_step(&examined)).flatten();
+        context.print(&render(&examined, show, next))?;
     }
-    Ok(if report.ok() { Exit::Ok } else { Exit::Failed })
+    Ok(if examined.ok() { Exit::Ok } else { Exit::Failed })
 }
 
 /// The whole answer as JSON, version 1 of its schema.

@@ -8,6 +8,7 @@
 
 mod context;
 mod error;
+mod first;
 pub mod render;
 
 use std::ffi::OsString;
@@ -64,6 +65,8 @@ mod man;
 mod models;
 pub mod plugins;
 mod probe;
+mod reload;
+mod report;
 mod start;
 mod status;
 mod stop;
@@ -80,6 +83,7 @@ commands! {
     Status(status),
     Stop(stop),
     Logs(logs),
+    Reload(reload),
     Attach(attach),
     Config(config),
     Devnet(devnet),
@@ -158,7 +162,19 @@ impl PluginDirs {
 
 /// Runs the command line that this process was given. This is all that `main` calls.
 pub fn main() -> ExitCode {
-    run(std::env::args_os()).into()
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if first::is_this() {
+        return match first::run(&args) {
+            Ok(code) => code.into(),
+            Err(err) => {
+                let err = Error::caused_by("failed to start the command beside the first process", err)
+                    .with_hint("give the container an init of its own: `docker run --init`");
+                Context::of_process(&Global::default()).report(&err);
+                err.exit().into()
+            }
+        };
+    }
+    run(args).into()
 }
 
 /// Parses `args` (the program's name first), runs the command, prints its error, and says how to exit.

@@ -125,8 +125,7 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 about = Some((source, miners));
             }
             Some(Announcement::Waiting { reason, hint, exit }) => {
-                let exit =
-                    if exit == Exit::NeedsUpdate.code() { Exit::NeedsUpdate } else { Exit::NotEarning };
+                let exit = Exit::from_code(exit);
                 if waiting.as_ref().is_none_or(|(said, ..)| *said != reason) {
                     note(&format!("waiting: {reason}"));
                 }
@@ -182,8 +181,7 @@ fn relayed(chain: Vec<String>, hint: Option<String>, exit: u8) -> Error {
         text,
         cause: Some(Box::new(cause)),
     });
-    let exit = if exit == Exit::Usage.code() { Exit::Usage } else { Exit::Failed };
-    let err = Error::new(whole).with_exit(exit);
+    let err = Error::new(whole).with_exit(Exit::from_code(exit));
     match hint {
         Some(hint) => err.with_hint(hint),
         None => err,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::exit::Exit;
 use crate::explain::Explain;
 
 /// Where a value was written.
@@ -83,6 +84,17 @@ impl Explain for ConfigError {
                 Some(format!("write it like this: {} = {example}", last(key)))
             }
             Self::Invalid { fix, .. } | Self::Missing { fix, .. } => Some(fix.clone()),
+        }
+    }
+
+    /// What is wrong stays wrong until somebody changes it; on the command line that is a wrong command line.
+    fn exit(&self) -> Exit {
+        match self {
+            Self::UnknownKey { place: Place::Flag(_), .. }
+            | Self::UnknownSection { place: Place::Flag(_), .. }
+            | Self::WrongType { place: Place::Flag(_), .. }
+            | Self::Invalid { place: Place::Flag(_), .. } => Exit::Usage,
+            _ => Exit::Futile,
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod checks;
 mod facts;
+pub mod redact;
 mod row;
 
 use std::collections::BTreeMap;

@@ -62,6 +62,10 @@ impl crate::explain::Explain for EditError {
             }
         }
     }
+
+    fn exit(&self) -> crate::exit::Exit {
+        crate::exit::Exit::Futile
+    }
 }
 
 /// Sets `path`; adds the sections that this took to `added`.

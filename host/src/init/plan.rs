@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::edit::{self, EditError};
 use crate::config::{Change, Config, ConfigError, Sources};
+use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::home::Env;
 
@@ -57,6 +58,14 @@ impl Explain for InitError {
                 ))
             }
             Self::Write { .. } => None,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Config(err) => err.exit(),
+            Self::Edit(err) => err.exit(),
+            Self::ChangedMeanwhile(_) | Self::Write { .. } => Exit::Failed,
         }
     }
 }

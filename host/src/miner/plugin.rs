@@ -8,6 +8,7 @@ use pearlbed_plugin_api::host_side::Provider;
 use super::options::Options;
 use super::provider::Order;
 use crate::config::Config;
+use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::hardware;
 use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load};
@@ -53,6 +54,15 @@ impl Explain for ChooseError {
                 "`pearlbed doctor` lists the plugins, and why each one is or is not usable".into()
             }
         })
+    }
+
+    /// A machine may yet come to support a plugin, such as when its driver is loaded late; a file that is not there or
+    /// is broken stays so.
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unknown { .. } | Self::Unusable { .. } | Self::None => Exit::Futile,
+            Self::Unsupported { .. } => Exit::Failed,
+        }
     }
 }
 

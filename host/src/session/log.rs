@@ -18,6 +18,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::journal::{self, Priority};
 use crate::text::printable;
 
 /// Rotated parts beside the one that is written.
@@ -29,6 +30,17 @@ const SECRET_BYTES_MIN: usize = 4;
 
 pub use crate::miner::effect::{Level, Speaker};
 
+/// Whether and how each line is repeated on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Echo {
+    /// Not at all: nobody is there.
+    No,
+    /// As it is in the file.
+    Plain,
+    /// As systemd's journal wants it: with its priority in front, and without the time, which it stamps itself.
+    Journal,
+}
+
 /// The log that is being written.
 #[derive(Debug)]
 pub struct SessionLog {
@@ -37,18 +49,18 @@ pub struct SessionLog {
     size: u64,
     size_max: u64,
     secrets: Vec<String>,
-    echo: bool,
+    echo: Echo,
     lost: u64,
     recent: std::collections::VecDeque<String>,
 }
 
 impl SessionLog {
-    /// Opens the log at `path`, whose parts together may take `size_max` bytes. `echo` repeats each line on stderr.
+    /// Opens the log at `path`, whose parts together may take `size_max` bytes.
     ///
     /// # Errors
     ///
     /// Where the folder or the file cannot be made.
-    pub fn open(path: &Path, size_max: u64, echo: bool) -> io::Result<Self> {
+    pub fn open(path: &Path, size_max: u64, echo: Echo) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
@@ -113,9 +125,16 @@ impl SessionLog {
         if self.write(&line).is_err() {
             self.lost += 1;
         }
-        if self.echo {
+        let echo = match self.echo {
+            Echo::No => None,
+            Echo::Plain => Some(line.clone()),
+            Echo::Journal => {
+                Some(journal::marked(priority(level), &format!("{:<10}  {text}", speaker.word())))
+            }
+        };
+        if let Some(echo) = echo {
             // Where stderr is gone there is nobody left to tell.
-            let _ = anstream::stderr().lock().write_all(line.as_bytes());
+            let _ = anstream::stderr().lock().write_all(echo.as_bytes());
         }
         if self.recent.len() == 8 {
             self.recent.pop_front();
@@ -151,6 +170,16 @@ impl SessionLog {
         self.file = None;
         self.size = 0;
         Ok(())
+    }
+}
+
+/// How the journal counts what we call grave.
+const fn priority(level: Level) -> Priority {
+    match level {
+        Level::Error => Priority::Error,
+        Level::Warn => Priority::Warning,
+        Level::Info => Priority::Info,
+        Level::Debug => Priority::Debug,
     }
 }
 
@@ -297,7 +326,7 @@ mod tests {
     fn lines_of_others_stay_one_line_and_secrets_are_blotted_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("logs/mining.log");
-        let mut log = SessionLog::open(&path, 1 << 20, false).unwrap();
+        let mut log = SessionLog::open(&path, 1 << 20, Echo::No).unwrap();
         log.hide("hunter2!");
         log.hide("x");
         log.line_at(at(0), Level::Warn, Speaker::Provider, "a\nb \x1b[31m hunter2! x");
@@ -317,7 +346,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mining.log");
         let bound = 64 << 10;
-        let mut log = SessionLog::open(&path, bound, false).unwrap();
+        let mut log = SessionLog::open(&path, bound, Echo::No).unwrap();
         for number in 0..3000 {
             log.line(Level::Info, Speaker::Provider, &format!("line {number} {}", "x".repeat(60)));
         }
@@ -337,7 +366,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mining.log");
         let mut follower = Follower::from_end(&path).unwrap();
-        let mut log = SessionLog::open(&path, 64 << 10, false).unwrap();
+        let mut log = SessionLog::open(&path, 64 << 10, Echo::No).unwrap();
         let mut seen = Vec::new();
         for number in 0..1000 {
             log.line(Level::Info, Speaker::Supervisor, &format!("line {number}."));

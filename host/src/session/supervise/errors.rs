@@ -97,6 +97,7 @@ impl Explain for SuperviseError {
         match self {
             Self::Lock(err) => err.exit(),
             Self::Settings(err) => err.exit(),
+            Self::Choose(err) => err.exit(),
             _ => Exit::Failed,
         }
     }

@@ -17,12 +17,14 @@ pub(super) struct Herald {
     announcer: Announcer,
     env: Env,
     last_error: Option<String>,
+    /// The service manager's status line.
+    status: String,
 }
 
 impl Herald {
     /// Speaks in `log` and to `announcer`; `env` names the service manager.
     pub fn new(log: SessionLog, announcer: Announcer, env: Env) -> Self {
-        Self { log, announcer, env, last_error: None }
+        Self { log, announcer, env, last_error: None, status: String::new() }
     }
 
     /// A line of `speaker`'s.
@@ -64,6 +66,15 @@ impl Herald {
     /// Nothing more will be announced.
     pub fn hush(&mut self) {
         self.announcer.close();
+    }
+
+    /// Tells the service manager how it goes, where that is not what it was told last.
+    pub fn status(&mut self, line: &str) {
+        let line = crate::text::printable(line);
+        if line != self.status {
+            self.notify(&format!("STATUS={line}"));
+            self.status = line.into_owned();
+        }
     }
 
     /// Tells the service manager.

@@ -33,10 +33,11 @@ use self::verifier::chain;
 use super::announce::{Announcement, Announcer, MinerNote};
 use super::control::ControlSocket;
 use super::lock::{Holder, LockError, SessionLock};
-use super::log::{Level, SessionLog};
+use super::log::{Echo, Level, SessionLog};
 use super::report::LastSession;
 use crate::home::Home;
 use crate::identity::ProcessIdentity;
+use crate::journal;
 use crate::miner::{MinerPlan, Options, plan};
 use crate::sidecar::{self, Sidecar, SidecarError, unix_seconds};
 use crate::work::{self, ProofStore};
@@ -115,7 +116,12 @@ async fn supervise(
 ) -> Result<(), SuperviseError> {
     let home = &options.home;
     let config = options.config().map_err(SuperviseError::config)?;
-    let mut log = SessionLog::open(&home.log_file(), Tunables::of(&config).log_bytes_max, foreground)
+    let echo = match (foreground, journal::is_stderr(&options.env)) {
+        (false, _) => Echo::No,
+        (true, false) => Echo::Plain,
+        (true, true) => Echo::Journal,
+    };
+    let mut log = SessionLog::open(&home.log_file(), Tunables::of(&config).log_bytes_max, echo)
         .map_err(SuperviseError::Log)?;
     for name in settings::secret_names(&config) {
         if let Some(secret) = options.env.var(name) {

@@ -181,6 +181,9 @@ impl Session {
     }
 
     async fn turns(&mut self) -> Result<(), SuperviseError> {
+        // Whoever asks is answered from here on. Jobs may be long in coming, and a boot waits for nobody's gateway.
+        self.herald.notify("READY=1");
+        self.tell_manager();
         let told = self.crew.each(|miner| miner.start(Instant::now()));
         self.follow(told, Instant::now())?;
         let mut tick = interval(Duration::from_secs(1));
@@ -203,6 +206,7 @@ impl Session {
                 }
                 Turn::Wake => self.crew.each(|miner| miner.wake(now)),
                 Turn::Tick => {
+                    self.tell_manager();
                     let patience = self.settings.tunables.stall_after;
                     self.crew.each(|miner| miner.tick(patience, now))
                 }
@@ -299,9 +303,32 @@ impl Session {
         let provider_pid = self.crew.get_mut(id).and_then(|miner| miner.pid()).unwrap_or_default();
         let pid = self.record.holder.supervisor.pid;
         let miner = self.crew.name(id).to_owned();
-        self.herald.announce(&Announcement::Ready { pid, provider_pid, miner: miner.clone() });
+        self.herald.announce(&Announcement::Ready { pid, provider_pid, miner });
         self.herald.hush();
-        self.herald.notify(&format!("READY=1\nMAINPID={pid}\nSTATUS=mining with {miner}"));
+        self.tell_manager();
+    }
+
+    /// What the service manager shows of the session: the worst that is known, in a phrase that stays while it lasts.
+    fn tell_manager(&mut self) {
+        let work = self.source.status.borrow().clone();
+        let names: Vec<&str> = self.crew.iter().map(|miner| miner.plan().name.as_str()).collect();
+        let names = names.join(", ");
+        let unfit = |miner: &crate::miner::Miner| {
+            miner.unfit().map(|unfit| unfit.sentence(&miner.plan().chosen.manifest))
+        };
+        let all_unfit = self.crew.iter().map(unfit).collect::<Option<Vec<_>>>();
+        let line = match (self.course.reason(), all_unfit, work.condition.trouble()) {
+            (Some(reason), ..) => format!("stopping: {reason}"),
+            (_, Some(unfit), _) if !unfit.is_empty() => unfit.join("; "),
+            (.., Some(trouble)) => {
+                let at = work.endpoints.iter().find(|endpoint| endpoint.purpose == work.source);
+                let at = at.map(|endpoint| format!(" at {}", endpoint.address)).unwrap_or_default();
+                format!("{}{at} {trouble}", work.source)
+            }
+            _ if self.course.running_since().is_some() => format!("mining with {names}"),
+            _ => format!("starting {names}"),
+        };
+        self.herald.status(&line);
     }
 
     fn write_record(&mut self) {
@@ -482,6 +509,7 @@ impl Session {
         self.herald.info(&format!("stopping: {reason}"));
         self.herald.notify("STOPPING=1");
         self.course.end(reason, now);
+        self.tell_manager();
         let grace = self.settings.tunables.stop_grace;
         self.crew.iter_mut().for_each(|miner| miner.stop(grace, now));
         Vec::new()

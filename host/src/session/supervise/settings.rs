@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Config, ConfigError, SubmitTarget};
+use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::home::Home;
 use crate::work::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig};
@@ -14,7 +15,7 @@ use crate::work::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig};
 #[expect(missing_docs, reason = "each message is its variant's documentation")]
 pub enum SettingsError {
     #[error("nothing is set up yet: {} sets no wallet address", crate::text::printable_path(path))]
-    NotConfigured { path: PathBuf },
+    NotConfigured { path: PathBuf, command: String },
     #[error("the configuration cannot be used")]
     Config(#[source] ConfigError),
     #[error("this version does not speak with pools yet")]
@@ -24,13 +25,19 @@ pub enum SettingsError {
 impl Explain for SettingsError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotConfigured { .. } => Some(
-                "`pearlbed init` sets it up; `pearlbed start --devnet` mines on the built-in test network, \
+            Self::NotConfigured { command, .. } => Some(format!(
+                "`{command}` sets it up; `pearlbed start --devnet` mines on the built-in test network, \
                  without wallet and node"
-                    .into(),
-            ),
+            )),
             Self::Config(err) => err.hint(),
             Self::Pool => Some("set `submit_target = \"solo\"`, or try `pearlbed start --devnet`".into()),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Config(err) => err.exit(),
+            Self::NotConfigured { .. } | Self::Pool => Exit::Futile,
         }
     }
 }
@@ -70,7 +77,10 @@ pub fn source(home: &Home, config: &Config) -> Result<SourceConfig, SettingsErro
         SubmitTarget::Pool(_) => Err(SettingsError::Pool),
         SubmitTarget::Solo => {
             if mining.wallet_address.is_none() {
-                return Err(SettingsError::NotConfigured { path: home.config_file() });
+                return Err(SettingsError::NotConfigured {
+                    path: home.config_file(),
+                    command: home.command("init"),
+                });
             }
             Ok(SourceConfig::Gateway(Box::new(GatewayConfig {
                 endpoint: mining.gateway.endpoint.clone(),

@@ -1,0 +1,252 @@
+//! Beside the real OpenJarvis, in one home folder: its loader, its `mine` commands, its collector and its engine discovery
+//! on what we leave there, and our commands on what it does.
+//!
+//! It is installed from the package index into a folder below `target`, with what its `mine` commands import and no more.
+//! Where it cannot be had, the tests say why and are skipped.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use pearlbed_tests::build;
+use pearlbed_tests::session::{Bed, wait_until};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The release that the tests are written against.
+const RELEASE: &str = "openjarvis==1.0.4";
+/// What its `mine` commands, configuration and engines import.
+const IMPORTED: [&str; 8] =
+    ["click", "httpx", "openai", "nvidia-ml-py", "pyyaml", "requests", "rich", "tomlkit"];
+
+const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+
+/// Its environment of programs, installed once; or why there is none.
+static INSTALLED: LazyLock<Result<PathBuf, String>> = LazyLock::new(install);
+
+fn install() -> Result<PathBuf, String> {
+    let folder = build::target().join("openjarvis");
+    std::fs::create_dir_all(&folder).map_err(|err| err.to_string())?;
+    let lock = File::create(folder.join("lock")).map_err(|err| err.to_string())?;
+    lock.lock().map_err(|err| err.to_string())?;
+    let (venv, made_of) = (folder.join("venv"), folder.join("made-of"));
+    let wanted = format!("{RELEASE} {}", IMPORTED.join(" "));
+    if std::fs::read_to_string(&made_of).is_ok_and(|found| found == wanted) {
+        return Ok(venv.join("bin"));
+    }
+    let _ = std::fs::remove_dir_all(&venv);
+    let run = |command: &mut Command| -> Result<(), String> {
+        let output = command.output().map_err(|err| format!("{:?}: {err}", command.get_program()))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason").to_owned();
+        if output.status.success() { Ok(()) } else { Err(last) }
+    };
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    let pip = || {
+        let mut pip = Command::new(venv.join("bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+        pip
+    };
+    run(pip().args(["--no-deps", RELEASE]))?;
+    run(pip().args(IMPORTED))?;
+    std::fs::write(&made_of, wanted).map_err(|err| err.to_string())?;
+    Ok(venv.join("bin"))
+}
+
+/// OpenJarvis with the home folder of a bed.
+struct Jarvis<'a> {
+    bin: PathBuf,
+    bed: &'a Bed,
+}
+
+impl<'a> Jarvis<'a> {
+    /// None where it cannot be had, which is said.
+    #[expect(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
+    fn beside(bed: &'a Bed) -> Option<Self> {
+        match &*INSTALLED {
+            Ok(bin) => Some(Self { bin: bin.clone(), bed }),
+            Err(why) => {
+                println!("skipped: OpenJarvis cannot be installed here: {why}");
+                None
+            }
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        let path = format!("{}:/usr/bin:/bin", self.bed.dir().join("bin").display());
+        command.env_clear().env("PATH", path).env("OPENJARVIS_HOME", self.bed.home());
+        command.env("HOME", self.bed.dir()).current_dir(self.bed.dir());
+        command
+    }
+
+    /// `jarvis mine <args>`.
+    fn mine(&self, args: &[&str]) -> Output {
+        self.command("jarvis").arg("mine").args(args).output().expect("it was installed a moment ago")
+    }
+
+    /// What the Python `text` prints, as JSON.
+    #[track_caller]
+    fn python(&self, text: &str) -> Value {
+        let output = self.command("python").args(["-c", text]).output().expect("it was installed");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|err| panic!("{err}: {output:?}"))
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A bed with a session on the devnet that has found something, and serves its numbers.
+fn mining() -> Bed {
+    let bed = Bed::with("", "[mining.session]\nmetrics_listen = \"127.0.0.1:0\"");
+    // Its loader wants both keys, whatever a session is started with.
+    let file = bed.home().join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("the bed wrote it");
+    let text = format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{WALLET}\"\n{text}");
+    std::fs::write(file, text).expect("the folder is the test's own");
+    assert_eq!(bed.start().code, 0);
+    bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
+    bed
+}
+
+const LOADER: &str = "
+import json
+from openjarvis.core.config import load_config
+mining = load_config().mining
+print(json.dumps(mining and {
+    'provider': mining.provider,
+    'wallet_address': mining.wallet_address,
+    'target': type(mining.submit_target).__name__,
+    'fee_bps': mining.fee_bps,
+    'extra': mining.extra,
+}))";
+
+#[test]
+fn its_loader_reads_what_init_writes() {
+    let bed = Bed::new("");
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let init = |args: &[&str]| {
+        let answer = bed.run(&[&["init", "--yes", "--plugin-dir", bed.plugins()][..], args].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+    };
+    init(&["--provider", "odd-miner", "--submit-target", "solo", "--wallet-address", WALLET]);
+    init(&["--set", "mining.session.stop_grace=20s", "--set", "mining.extra.gateway_port=18337"]);
+    let seen = jarvis.python(LOADER);
+    assert_eq!(seen["provider"], "odd-miner");
+    assert_eq!(seen["wallet_address"], WALLET);
+    assert_eq!((&seen["target"], &seen["fee_bps"]), (&json!("SoloTarget"), &json!(0)));
+    assert_eq!(seen["extra"]["gateway_port"], 18337);
+    // And its own commands get through with it.
+    let doctor = jarvis.mine(&["doctor"]);
+    assert!(doctor.status.success() && said(&doctor).contains("format ok"), "{}", said(&doctor));
+    init(&["--submit-target", "pool:stratum+tcp://pool.example:3333"]);
+    assert_eq!(jarvis.python(LOADER)["target"], "PoolTarget");
+}
+
+#[test]
+fn its_status_shows_our_numbers_and_its_stop_ends_us_in_order() {
+    let bed = mining();
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let pids = bed.pids();
+    let status = said(&jarvis.mine(&["status"]));
+    assert!(status.contains("provider:           odd-miner"), "{status}");
+    assert_eq!(status.matches("(alive)").count(), 2, "{status}");
+    let accepted = status.lines().find_map(|line| line.strip_prefix("Shares accepted:"));
+    assert!(accepted.is_some_and(|count| count.trim().parse::<u64>().unwrap_or(0) >= 1), "{status}");
+
+    let stopped = jarvis.mine(&["stop"]);
+    assert!(stopped.status.success(), "{}", said(&stopped));
+    wait_until(PATIENCE, || bed.alive(&pids).is_empty(), || bed.log());
+    assert!(bed.log().contains("session ends: told to end (SIGTERM)"), "{}", bed.log());
+    assert_eq!(bed.sidecar(), None);
+    assert_eq!(bed.status()["state"], "STOPPED");
+    assert!(said(&jarvis.mine(&["status"])).contains("provider:"), "nothing of ours is in its way");
+}
+
+#[test]
+fn what_it_attaches_is_found_by_us_and_registered_as_its_engine() {
+    let bed = Bed::new("");
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let attached = jarvis.mine(&[
+        "attach",
+        "--vllm-endpoint",
+        "http://127.0.0.1:9/v1",
+        "--gateway-url",
+        "http://127.0.0.1:8337",
+        "--gateway-metrics-url",
+        "http://127.0.0.1:9",
+    ]);
+    assert!(attached.status.success(), "{}", said(&attached));
+    let status = bed.status();
+    assert_eq!(status["provider"], "vllm-pearl", "{status:#}");
+    let engine = "
+import json
+from openjarvis.core.config import load_config
+from openjarvis.core.registry import EngineRegistry
+from openjarvis.engine._discovery import discover_engines
+discover_engines(load_config())
+print(json.dumps(EngineRegistry.contains('vllm-pearl-mining')))";
+    assert_eq!(jarvis.python(engine), json!(true));
+}
+
+#[test]
+fn our_record_registers_no_engine_that_is_not_there() {
+    let bed = mining();
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let engine = "
+import json
+from openjarvis.core.config import load_config
+from openjarvis.core.registry import EngineRegistry
+from openjarvis.engine._discovery import discover_engines
+discover_engines(load_config())
+print(json.dumps(EngineRegistry.contains('vllm-pearl-mining')))";
+    assert_eq!(jarvis.python(engine), json!(false));
+}
+
+/// The wait of a session of its own: a gateway that does nothing, found by the name that it looks for.
+fn stand_in_gateway(dir: &Path) {
+    let bin = dir.join("bin");
+    std::fs::create_dir_all(&bin).expect("the folder is the test's own");
+    std::fs::write(bin.join("pearl-gateway"), "#!/bin/sh\nexec sleep 600\n").expect("the same");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("pearl-gateway"), mode).expect("the same");
+}
+
+#[test]
+fn its_session_is_told_and_neither_replaced_nor_ended_by_us() {
+    let bed = Bed::new("");
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    stand_in_gateway(bed.dir());
+    std::fs::create_dir_all(bed.home()).expect("the folder is the test's own");
+    let config = format!("[mining]\nprovider = \"cpu-pearl\"\nwallet_address = \"{WALLET}\"\n");
+    std::fs::write(bed.home().join("config.toml"), config).expect("the same");
+    let started = jarvis.mine(&["start"]);
+    assert!(started.status.success(), "{}", said(&started));
+    let record = bed.sidecar().expect("it leaves a record");
+    let gateway = record["gateway_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let gateway = gateway.unwrap_or_else(|| panic!("{record:#}"));
+    assert_eq!(bed.alive(&[gateway]), [gateway], "{record:#}");
+
+    let status = bed.status();
+    assert_eq!(status["provider"], "cpu-pearl", "{status:#}");
+    let start = bed.start();
+    assert_ne!(start.code, 0, "{start:?}");
+    assert!(
+        start.stderr.contains(&gateway.to_string()) && start.stderr.contains("jarvis mine stop"),
+        "{start:?}"
+    );
+    let stop = bed.run(&["stop"]);
+    assert_ne!(stop.code, 0, "{stop:?}");
+    assert!(stop.stderr.contains("jarvis mine stop"), "{stop:?}");
+    assert_eq!(bed.alive(&[gateway]), [gateway]);
+    assert_eq!(bed.sidecar(), Some(record));
+
+    let stopped = jarvis.mine(&["stop"]);
+    assert!(stopped.status.success(), "{}", said(&stopped));
+    wait_until(PATIENCE, || bed.alive(&[gateway]).is_empty(), || gateway);
+    assert_eq!(bed.start().code, 0, "and then it is our turn");
+}
