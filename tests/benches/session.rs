@@ -11,11 +11,20 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pearlbed_tests::build;
+use pearlbed_tests::gateway::Gateway;
+use pearlbed_tests::network::Network;
 use pearlbed_tests::session::Bed;
 
 const STARTS: usize = 7;
 const ANSWERS: usize = 31;
 const WATCHED: Duration = Duration::from_secs(30);
+/// Miners of a large rig.
+const MINERS: usize = 16;
+/// Jobs that are followed to all of them.
+const JOBS: usize = 11;
+/// A block that nobody here finds.
+const NBITS: u32 = 0x1801_d1b2;
+const ADDRESS: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
 
 fn main() {
     let bed = Bed::new("threads = 1");
@@ -74,6 +83,49 @@ fn main() {
         std::thread::sleep(Duration::from_millis(200));
     }
     line(&format!("job change to new work, {} changes", changes.len()), &mut changes, "50 ms");
+    bed.run(&["stop"]);
+    rig();
+}
+
+/// A rig of many miners on a quick network, none of which does more than take its jobs and ask for more: what is left is
+/// what the host itself costs.
+fn rig() {
+    let network = Network::new(NBITS, 3);
+    let gateway = Gateway::tcp(&network);
+    let extra = format!("odd = \"take\"\ngateway_port = {}", gateway.port());
+    let mut mining = format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"\n");
+    for number in 2..=MINERS {
+        mining.push_str(&format!(
+            "[[mining.miners]]\nname = \"m{number}\"\nprovider = \"odd-miner\"\nextra = {{ odd = \"take\" }}\n"
+        ));
+    }
+    let bed = Bed::with(&extra, &mining);
+    let answer = bed.run(&["start", "--plugin-dir", bed.plugins()]);
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", bed.log());
+    let taken = |status: &serde_json::Value| {
+        let miners = status["miners"].as_array().map(Vec::as_slice).unwrap_or_default();
+        miners.len() == MINERS && miners.iter().all(|miner| miner["job"]["taken"] == true)
+    };
+    let pid = bed.wait_for(WATCHED, taken)["supervisor_pid"].as_u64().expect("a session runs");
+    let before = processor_time(pid);
+    let begun = Instant::now();
+    std::thread::sleep(WATCHED);
+    let share = (processor_time(pid) - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let what = format!("supervisor with {MINERS} miners");
+    println!("{:<44} {:>7.2} %                   1 %", format!("{what}, of a core"), share * 100.0);
+    println!("{:<44} {:>5.1} MiB                30 MiB", format!("{what}, resident"), resident_mib(pid));
+
+    let mut reached = Vec::new();
+    for _ in 0..JOBS {
+        // Old enough to be told from the next.
+        std::thread::sleep(Duration::from_millis(2500));
+        network.mine_elsewhere(1);
+        let is_new = |status: &serde_json::Value| status["job"]["age_seconds"].as_f64() < Some(1.5);
+        let status = bed.wait_for(WATCHED, |status| taken(status) && is_new(status));
+        // The slowest of all.
+        reached.extend(status["job"]["taken_after_seconds"].as_f64().map(Duration::from_secs_f64));
+    }
+    line(&format!("a new job taken by all {MINERS}, {JOBS} jobs"), &mut reached, "20 ms");
 }
 
 fn line(what: &str, times: &mut [Duration], bound: &str) {

@@ -13,7 +13,8 @@ use pearlbed::work::devnet::chain::Chain;
 use pearlbed_tests::session::{Bed, children, reap_orphans};
 use rustix::process::Signal;
 
-const KILLS: usize = 20;
+/// Kills without `PEARLBED_TESTS_SLOW`, and with it.
+const KILLS: [usize; 2] = [20, 100];
 const PATIENCE: Duration = Duration::from_secs(90);
 /// What the contract gives the processes of a killed supervisor.
 const ORPHAN_TIME: Duration = Duration::from_secs(2);
@@ -63,7 +64,8 @@ fn whatever_is_killed_nothing_is_orphaned_and_no_proof_is_lost() {
     let bed = Bed::new("");
     let mut dice = Dice::new();
     println!("PEARLBED_TEST_SEED={}", dice.0);
-    let kills = number("PEARLBED_TEST_KILLS", KILLS);
+    let kills =
+        number("PEARLBED_TEST_KILLS", KILLS[usize::from(std::env::var_os("PEARLBED_TESTS_SLOW").is_some())]);
     let mut hits = BTreeMap::new();
     for round in 0..kills {
         let victim = if dice.below(3) == 0 { Victim::Provider } else { Victim::Supervisor };

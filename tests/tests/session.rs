@@ -31,13 +31,13 @@ fn start_mines_status_tells_and_stop_leaves_nothing_behind() {
     assert_eq!(status["miners"][0]["proofs"]["found"], status["proofs"]["found"]);
     assert_eq!(status["miners"][0]["condition"], "mining");
     assert_eq!(status["provider"], "odd-miner");
-    for key in ["found", "verified", "submitted", "accepted", "rejected", "stale"] {
+    for key in ["found", "verified", "late", "paying", "submitted", "accepted", "rejected", "stale"] {
         assert!(status["proofs"][key].is_u64(), "{key}");
     }
     for window in ["10s", "60s", "15m"] {
         assert!(status["hashrate"]["raw"].get(window).is_some(), "{window}");
     }
-    for key in ["accepted", "verified", "verdict"] {
+    for key in ["accepted", "verified", "judgement", "verdict"] {
         assert!(status["hashrate"].get(key).is_some(), "{key}");
     }
     for key in ["restarts", "last_error", "endpoints", "job", "work", "confinement", "expected_seconds"] {
@@ -63,6 +63,11 @@ fn start_mines_status_tells_and_stop_leaves_nothing_behind() {
     let status = bed.status();
     assert_eq!(status["state"], "STOPPED");
     assert!(status["last_session"]["proofs"]["accepted"].as_u64() >= Some(2));
+    for command in [&["pause"][..], &["resume"], &["restart", "odd-miner"], &["reload"]] {
+        let answer = bed.run(command);
+        assert_eq!(answer.code, 1, "{answer:?}");
+        assert!(answer.stderr.contains("no session runs"), "{answer:?}");
+    }
     let answer = bed.run(&["stop"]);
     assert_eq!((answer.code, answer.stdout.as_str()), (0, "nothing was running\n"));
 }
@@ -162,11 +167,12 @@ fn s4_a_claim_that_the_proofs_do_not_bear_out_is_shown_beside_them() {
     let bed = Bed::new("odd = \"boast\"");
     assert_eq!(bed.start().code, 0);
     let status = bed.wait_for(PATIENCE, |status| {
-        let verdict = status["hashrate"]["accepted"]["verdict"].as_str();
+        let verdict = status["hashrate"]["judgement"]["verdict"].as_str();
         verdict == Some("claims-more") && status["proofs"]["accepted"].as_u64() >= Some(3)
     });
-    let accepted = &status["hashrate"]["accepted"];
-    assert!(accepted["claimed"].as_f64() > accepted["high"].as_f64(), "{accepted}");
+    let judgement = &status["hashrate"]["judgement"];
+    assert_eq!(judgement["found"], status["proofs"]["found"], "the same word is the same number");
+    assert!(judgement["due"].as_f64() > Some(100.0), "{judgement}");
     let text = bed.run(&["status"]);
     assert!(text.stdout.contains("claims more than its proofs bear out"), "{text:?}");
     assert_eq!(status["restarts"], 0, "it mines all the same");
@@ -340,7 +346,8 @@ fn the_foreground_session_tells_the_service_manager_and_ends_with_sigterm() {
     bed.config("odd = \"honest\"", "[mining.session]\nstop_grace = \"7s\"");
     bed.signal(session.id(), rustix::process::Signal::HUP);
     wait_until(PATIENCE, || bed.log().contains("in force now: mining.session.stop_grace"), || bed.log());
-    assert!(bed.log().contains("in force after a restart only: mining.extra"), "{}", bed.log());
+    assert!(bed.log().contains("miner odd-miner changed and started again"), "{}", bed.log());
+    bed.wait_for(PATIENCE, |status| status["earning"] == json!(true));
 
     bed.config("odd = \"honest\"", "[mining.session]\nstop_grace = \"8s\"");
     let reloaded = bed.run(&["reload"]);

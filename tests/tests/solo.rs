@@ -285,6 +285,36 @@ fn a_fork_stops_the_provider_with_a_sentence_and_mining_resumes_by_itself() {
 }
 
 #[test]
+fn a_rate_is_verified_within_two_minutes_where_no_block_is_ever_found() {
+    // As hard as the real network: this machine would take centuries.
+    let network = Network::new(0x1801_d1b2, 3);
+    let gateway = Gateway::tcp(&network);
+    let bed = Bed::with(
+        &format!("gateway_port = {}", gateway.port()),
+        &format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\""),
+    );
+    let output = bed.run(&["start", "--plugin-dir", bed.plugins()]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let status = bed.wait_for(PATIENCE, |status| {
+        let rate = &status["hashrate"]["verified"];
+        rate["low"].as_f64() > Some(0.0) && status["proofs"]["verified"].as_u64() >= Some(1)
+    });
+    let rate = &status["hashrate"]["verified"];
+    assert!(rate["low"].as_f64() < rate["hashrate"].as_f64(), "{rate}");
+    assert!(rate["hashrate"].as_f64() < rate["high"].as_f64(), "{rate}");
+    let job = &status["miners"][0]["job"];
+    assert!(job["hashes_per_share"].as_f64() < job["hashes_per_proof"].as_f64(), "{job}");
+    let text = bed.run(&["status"]).stdout;
+    assert!(text.contains("\nverified ") && text.contains("95 %"), "{text}");
+    let proofs = bed.status()["proofs"].clone();
+    assert_eq!(
+        (&proofs["paying"], &proofs["submitted"], &proofs["refused"]),
+        (&0.into(), &0.into(), &0.into())
+    );
+    assert!(gateway.seen().submissions.is_empty(), "a share is nobody's business");
+}
+
+#[test]
 fn a_gateway_and_a_node_that_are_not_there_are_in_the_status_with_since_when_and_what_to_do() {
     // Nothing listens on port 1 of a test machine.
     let extra = "gateway_port = 1\npearld_rpc_url = \"http://127.0.0.1:1\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"";

@@ -62,6 +62,7 @@ mod init;
 mod inspect_model;
 mod logs;
 mod man;
+mod miners;
 mod models;
 pub mod plugins;
 mod probe;
@@ -72,6 +73,7 @@ mod status;
 mod stop;
 mod verify;
 
+use self::miners::{pause, restart, resume};
 use self::start::{background as supervise, provider};
 
 // In the order of `pearlbed --help`.
@@ -82,6 +84,9 @@ commands! {
     Start(start),
     Status(status),
     Stop(stop),
+    Pause(pause),
+    Resume(resume),
+    Restart(restart),
     Logs(logs),
     Reload(reload),
     Attach(attach),

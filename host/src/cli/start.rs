@@ -136,6 +136,11 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 }
                 waiting = Some((reason, hint, exit));
             }
+            Some(Announcement::Resting { reason, hint, exit: _ }) => {
+                context.note(&format!("the session runs and mines nothing: {reason}"));
+                context.note(&hint.unwrap_or_default());
+                return Ok(Exit::NotEarning);
+            }
             Some(Announcement::Ready { pid, .. }) => {
                 progress.end();
                 let (source, miners) = about.unwrap_or_default();
@@ -224,7 +229,7 @@ fn grants_text(provider: &str, exposure: Option<&str>, granted: &[String], withh
 }
 
 fn interrupted(context: &Context, options: &Options) -> Result<Exit, Error> {
-    let asked = control::ask(&options.home.control_socket(), Request::Stop, look::ANSWER_TIME);
+    let asked = control::ask(&options.home.control_socket(), &Request::Stop, look::ANSWER_TIME);
     if asked.is_err()
         && let Some(holder) = look::live_holder(&options.home)
     {
@@ -236,7 +241,7 @@ fn interrupted(context: &Context, options: &Options) -> Result<Exit, Error> {
 
 fn already_running(context: &Context, options: &Options, holder: Option<Holder>) -> Result<Exit, Error> {
     let report: Option<Report> =
-        control::ask(&options.home.control_socket(), Request::Status, look::ANSWER_TIME)
+        control::ask(&options.home.control_socket(), &Request::Status, look::ANSWER_TIME)
             .ok()
             .and_then(|value| serde_json::from_value(value).ok());
     let who = match (&report, &holder) {

@@ -6,7 +6,7 @@ use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error};
 use crate::exit::Exit;
 use crate::session::look;
-use crate::session::report::{Report, TroubleReport, Windows};
+use crate::session::report::{ConfinementReport, MinerReport, ProofReport, Report, TroubleReport, Windows};
 use crate::session::state::State;
 use crate::text::{columns, duration, hashrate, printable, wrap};
 
@@ -69,12 +69,13 @@ fn render(report: &Report, width: usize) -> String {
     if let Some(hint) = report.hint.as_ref().filter(|hint| !said(hint)) {
         page.row("hint", hint);
     }
-    if let Some(provider) = &report.provider {
+    let many = report.miners.len() > 1;
+    if let Some(provider) = report.provider.as_ref().filter(|_| !many) {
         let version = report.plugin.as_ref().map(|plugin| format!(" {}", plugin.version)).unwrap_or_default();
         let process = report.provider_pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
         page.row("provider", &format!("{provider}{version}{process}"));
     }
-    if let Some(plugin) = &report.plugin {
+    if let Some(plugin) = report.plugin.as_ref().filter(|_| !many) {
         page.row("plugin", &plugin.path);
     }
     if let Some(device) = &report.device {
@@ -82,10 +83,16 @@ fn render(report: &Report, width: usize) -> String {
     }
     if report.supervisor_pid.is_none() && report.proofs == Default::default() {
         if let Some(last) = &report.last_session {
-            page.row(
-                "then",
-                &format!("{} proofs found, {} accepted", last.proofs.found, last.proofs.accepted),
-            );
+            let counts = |proofs: &ProofReport| {
+                let ProofReport { found, verified, late, submitted, accepted, .. } = proofs;
+                format!(
+                    "{found} proofs found, {verified} verified, {late} late, {submitted} submitted, {accepted} accepted"
+                )
+            };
+            page.row("then", &counts(&last.proofs));
+            for miner in last.miners.iter().filter(|_| last.miners.len() > 1) {
+                page.row("", &format!("{}: {}", miner.name, counts(&miner.proofs)));
+            }
         }
     } else {
         running(&mut page, report);
@@ -125,23 +132,24 @@ fn running(page: &mut Page, report: &Report) {
     if report.work.is_some() {
         page.row("hashrate", &windows(&report.hashrate.raw));
     }
-    let rates = &report.hashrate;
-    let borne_out = match (&rates.accepted, &rates.verified) {
-        (Some(accepted), _) => Some(("accepted", accepted)),
-        (None, Some(verified)) => Some(("verified", verified)),
-        (None, None) => None,
-    };
-    if let Some((label, rate)) = borne_out {
+    if let Some(rate) = &report.hashrate.verified {
         let (low, high) = (hashrate(rate.low), hashrate(rate.high));
-        page.row(label, &format!("{} (95 %: {low} to {high})", hashrate(rate.hashrate)));
+        page.row("verified", &format!("{} (95 %: {low} to {high})", hashrate(rate.hashrate)));
     }
     if let Some(verdict) = &report.hashrate.verdict {
         page.row("", verdict);
     }
     let proofs = &report.proofs;
     let mut counts = format!(
-        "{} found, {} verified, {} submitted, {} accepted, {} rejected, {} stale",
-        proofs.found, proofs.verified, proofs.submitted, proofs.accepted, proofs.rejected, proofs.stale
+        "{} found, {} verified, {} late; {} that pay: {} submitted, {} accepted, {} rejected, {} stale",
+        proofs.found,
+        proofs.verified,
+        proofs.late,
+        proofs.paying,
+        proofs.submitted,
+        proofs.accepted,
+        proofs.rejected,
+        proofs.stale
     );
     if proofs.refused > 0 {
         let stages: Vec<String> =
@@ -161,8 +169,14 @@ fn running(page: &mut Page, report: &Report) {
     if let Some(seconds) = report.expected_seconds.block {
         page.row("expected", &format!("a block every {}", about(seconds)));
     }
-    confinement(page, report);
-    if report.restarts > 0 {
+    match report.miners.as_slice() {
+        [one] => {
+            confinement(page, &report.confinement);
+            devices(page, one);
+        }
+        many => many.iter().for_each(|one| miner(page, one)),
+    }
+    if report.restarts > 0 && report.miners.len() <= 1 {
         let (failures, failures_max) = report.failures;
         page.row(
             "restarts",
@@ -194,8 +208,65 @@ fn running(page: &mut Page, report: &Report) {
     }
 }
 
-fn confinement(page: &mut Page, report: &Report) {
-    let confinement = &report.confinement;
+/// One of several miners.
+fn miner(page: &mut Page, miner: &MinerReport) {
+    let version = miner.plugin.as_ref().map(|plugin| format!(" {}", plugin.version)).unwrap_or_default();
+    let process = miner.provider_pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let style = if miner.condition == "mining" { BOLD } else { WARN };
+    page.labelled("miner", style, &format!("{}: {}", miner.name, miner.condition));
+    page.row("", &format!("{}{version}{process}", miner.provider));
+    if let Some(reason) = &miner.reason {
+        page.labelled("", WARN, reason);
+    }
+    if let Some(hint) = &miner.hint {
+        page.row("", hint);
+    }
+    page.row("", &windows(&miner.hashrate.raw));
+    let verified = miner.hashrate.verified.map(|rate| {
+        let (low, high) = (hashrate(rate.low), hashrate(rate.high));
+        format!("verified {} (95 %: {low} to {high})", hashrate(rate.hashrate))
+    });
+    let verdict = miner.hashrate.verdict.clone();
+    let claims: Vec<String> = verified.into_iter().chain(verdict).collect();
+    if !claims.is_empty() {
+        page.row("", &claims.join("; "));
+    }
+    let proofs = &miner.proofs;
+    let restarts = match miner.restarts {
+        0 => String::new(),
+        restarts => format!("; {restarts} restarts"),
+    };
+    page.row(
+        "",
+        &format!(
+            "{} found, {} verified, {} late, {} refused{restarts}",
+            proofs.found, proofs.verified, proofs.late, proofs.refused
+        ),
+    );
+    devices(page, miner);
+    if !miner.confinement.withheld.is_empty() {
+        page.row("", &format!("not granted: {}", miner.confinement.withheld.join(", ")));
+    }
+    for (what, count) in miner.confinement.denied.iter().take(3) {
+        page.labelled("", WARN, &format!("denied: {what} ({count} times)"));
+    }
+    if let Some(error) = &miner.last_error {
+        page.row("", &format!("last error: {error}"));
+    }
+}
+
+fn devices(page: &mut Page, miner: &MinerReport) {
+    for device in &miner.devices {
+        let mut parts = vec![device.name.clone()];
+        parts.extend(device.address.clone());
+        parts.extend(device.hashrate.map(hashrate));
+        parts.extend(device.temperature_celsius.map(|degrees| format!("{degrees:.0} °C")));
+        parts.extend(device.power_watts.map(|watts| format!("{watts:.0} W")));
+        page.row("device", &parts.join(", "));
+    }
+}
+
+fn confinement(page: &mut Page, confinement: &ConfinementReport) {
     if let Some(summary) = &confinement.summary {
         let granted = match confinement.granted.as_slice() {
             [] => "nothing granted".to_owned(),
@@ -262,7 +333,13 @@ impl Page {
             .since_seconds
             .map(|seconds| format!(", for {}", duration(Duration::from_secs_f64(seconds.max(0.0).floor()))))
             .unwrap_or_default();
+        let devnet = report.work.as_ref().is_some_and(|work| work.source == "devnet");
         let what = match (&report.reason, report.earning) {
+            // Nothing is earned with a block of a network of one's own.
+            (None, true) if devnet => format!("mining{since}, on a test network: worth nothing"),
+            (Some(reason), true) if devnet => {
+                format!("mining{since}, on a test network: worth nothing; {reason}")
+            }
             (None, true) => format!("earning{since}"),
             (Some(reason), true) => format!("earning{since}: {reason}"),
             (Some(reason), false) => reason.clone(),
@@ -290,7 +367,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::miner::rate::{AcceptedRate, Verdict};
+    use crate::miner::luck::VerifiedRate;
     use crate::session::report::*;
 
     fn busy() -> Report {
@@ -319,20 +396,14 @@ mod tests {
                 taken: true,
                 taken_after_seconds: Some(0.001),
                 hashes_per_proof: Some(1e9),
+                hashes_per_share: None,
             }),
             hashrate: RateReport {
                 raw: Windows { s10: Some(1.2e9), s60: None, m15: None },
-                accepted: Some(AcceptedRate {
-                    hashrate: 1e9,
-                    low: 5e8,
-                    high: 2e9,
-                    claimed: 1.2e9,
-                    proofs: 9,
-                    proofs_expected: 10.0,
-                    verdict: Verdict::BornOut,
-                }),
-                verified: None,
-                verdict: Some("the proofs bear the claim out: 9 found, 10.0 due".into()),
+                accepted: None,
+                verified: Some(VerifiedRate { hashrate: 1e9, low: 5e8, high: 2e9 }),
+                judgement: None,
+                verdict: Some("within luck: 9 found, 10.0 due".into()),
             },
             expected_seconds: Expected { share: None, block: Some(1e12) },
             last_error: Some("a\x1b[2J line\nof others ".repeat(20)),
@@ -388,7 +459,10 @@ mod tests {
     fn a_window_that_is_not_full_is_not_a_number() {
         let text = anstream::adapter::strip_str(&render(&busy(), 80)).to_string();
         assert!(text.contains("10 s 1.20 GH/s, 60 s n/a, 15 m n/a"), "{text}");
-        assert!(text.starts_with("RUNNING  earning, for 3 m 12 s\n"), "{text}");
+        assert!(
+            text.starts_with("RUNNING  mining, for 3 m 12 s, on a test network: worth nothing\n"),
+            "{text}"
+        );
         assert!(text.contains("a block every 31.7 k years"), "{text}");
     }
 
@@ -404,5 +478,39 @@ mod tests {
         for state in [State::NotConfigured, State::Configured, State::Stopped, State::Failed] {
             assert_eq!(Report::without_session(state).exit(), Exit::Stopped);
         }
+    }
+
+    #[test]
+    fn several_miners_have_a_block_each_under_the_totals() {
+        let mut fast = MinerReport::named("card");
+        fast.condition = "mining".into();
+        fast.hashrate.verified = Some(VerifiedRate { hashrate: 1e12, low: 8e11, high: 1.3e12 });
+        fast.hashrate.verdict = Some("within luck: 9 found, 10.0 due".into());
+        fast.devices = vec![DeviceReport {
+            name: "Some Card\x1b[2J".into(),
+            address: Some("0000:01:00.0".into()),
+            hashrate: Some(1e12),
+            temperature_celsius: Some(61.4),
+            power_watts: Some(312.0),
+        }];
+        let mut broken = MinerReport::named("cpu");
+        broken.condition = "restarting".into();
+        broken.reason = Some("it ended".into());
+        broken.restarts = 3;
+        let report = Report { miners: vec![fast, broken], ..busy() };
+        for width in [40, 80] {
+            let text = anstream::adapter::strip_str(&render(&report, width)).to_string();
+            assert!(text.lines().all(|line| columns(line) <= width), "{text}");
+        }
+        let text = anstream::adapter::strip_str(&render(&report, 200)).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        let at = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
+        assert!(
+            at("hashrate") < at("miner      card: mining") && at("miner      card") < at("miner      cpu")
+        );
+        assert!(text.contains("verified 1.00 TH/s (95 %: 800 GH/s to 1.30 TH/s); within luck"), "{text}");
+        assert!(text.contains("Some Card\\u{1b}[2J, 0000:01:00.0, 1.00 TH/s, 61 °C, 312 W"), "{text}");
+        assert!(text.contains("0 found, 0 verified, 0 late, 0 refused; 3 restarts"), "{text}");
+        assert!(!text.contains("\nprovider "), "each has its own: {text}");
     }
 }

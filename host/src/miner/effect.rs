@@ -72,6 +72,8 @@ pub enum Verdict {
     },
     /// It passed, and the work source does not take it.
     NotTaken(String),
+    /// It could not be judged, for reasons of the host's.
+    NotJudged(String),
 }
 
 /// What follows.

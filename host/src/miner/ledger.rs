@@ -1,9 +1,10 @@
 //! Counts proofs from the provider's hand to the chain, each in exactly one place at a time.
 //!
 //! ```text
-//! found -> refused (by the host's verifier)
-//!       -> stale   (its job was over before it left)
-//!       -> verified -> kept -> handed over -> accepted | rejected | stale | untraced
+//! handed in -> refused (by the host's verifier)
+//!           -> verified -> late   (its job was over: never sent)
+//!                       -> a share of the host's own (what pays is harder: never sent)
+//!                       -> pays -> kept -> handed over -> accepted | rejected | stale | untraced
 //! ```
 //!
 //! What was "submitted" is never counted as accepted: only a block of the chain is. A block that leaves the chain
@@ -39,47 +40,62 @@ struct Entry {
     hashes: f64,
 }
 
-/// The counts of one session.
+/// The counts of one miner.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    found: u64,
-    verified: u64,
+    waiting: u64,
+    unjudged: u64,
     refused_by: BTreeMap<String, u64>,
-    stale_before_leaving: u64,
+    late: u64,
+    paying: u64,
     submitted: u64,
     accepted: u64,
     rejected: u64,
     stale: u64,
     untraced: u64,
     refused_in_a_row: u64,
-    verified_work: ProvenWork,
+    verified: u64,
     accepted_work: ProvenWork,
     followed: HashMap<ProofId, Entry>,
     unclaimed: VecDeque<(ProofId, ProofState)>,
 }
 
 impl Ledger {
-    /// The provider handed a proof in.
-    pub fn found(&mut self) {
-        self.found += 1;
+    /// The miner handed a proof in, and the verifier has it.
+    pub fn handed_in(&mut self) {
+        self.waiting += 1;
+    }
+
+    /// The host could not judge it, for reasons of its own: it stays found.
+    pub fn not_judged(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.unjudged += 1;
     }
 
     /// The host's verifier refused it at `stage`.
     pub fn refused(&mut self, stage: &str) {
+        self.waiting = self.waiting.saturating_sub(1);
         self.refused_in_a_row += 1;
         *self.refused_by.entry(stage.to_owned()).or_default() += 1;
     }
 
-    /// Its job was over before it left.
-    pub fn stale_before_leaving(&mut self) {
-        self.stale_before_leaving += 1;
-    }
-
-    /// It passed the verifier and stands for `hashes`; `id` follows it from here on.
-    pub fn verified(&mut self, id: ProofId, hashes: f64) {
+    /// It passed the verifier.
+    pub fn verified(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
         self.refused_in_a_row = 0;
         self.verified += 1;
-        self.verified_work.add(hashes);
+    }
+
+    /// It passed, and its job was over.
+    pub fn late(&mut self) {
+        self.verified();
+        self.late += 1;
+    }
+
+    /// It passed, pays, and stands for `hashes` at the paying target; `id` follows it from here on.
+    pub fn pays(&mut self, id: ProofId, hashes: f64) {
+        self.verified();
+        self.paying += 1;
         if self.followed.len() >= FOLLOWED_MAX {
             // Accepted ones wait longest, for confirmations that change no number here.
             self.followed.retain(|_, entry| entry.place == Place::Pending);
@@ -150,9 +166,9 @@ impl Ledger {
         self.refused_in_a_row
     }
 
-    /// Work of the proofs that passed the verifier.
-    pub fn verified_work(&self) -> &ProvenWork {
-        &self.verified_work
+    /// Proofs that passed the verifier.
+    pub fn passed(&self) -> u64 {
+        self.verified
     }
 
     /// Work of the proofs that are blocks of the chain.
@@ -165,27 +181,23 @@ impl Ledger {
         self.untraced == 0
     }
 
-    /// The counts; `pending` is what the store holds.
-    pub fn report(&self, pending: usize) -> ProofReport {
+    /// The counts. What the store holds is not known here.
+    pub fn report(&self) -> ProofReport {
         ProofReport {
-            found: self.found,
+            found: self.verified + self.waiting + self.unjudged,
             verified: self.verified,
+            late: self.late,
+            paying: self.paying,
             submitted: self.submitted,
             accepted: self.accepted,
             rejected: self.rejected,
-            stale: self.stale + self.stale_before_leaving,
+            stale: self.stale,
             refused: self.refused_by.values().sum(),
             refused_by: self.refused_by.clone(),
             untraced: self.untraced,
-            pending: pending as u64,
+            pending: 0,
         }
     }
-}
-
-/// Hashes that a proof at `target` (an unscaled little-endian number) takes on average: 2^256 / target.
-pub fn hashes_per_proof(target: &[u8; 32]) -> Option<f64> {
-    let number = target.iter().rev().fold(0.0_f64, |sum, &byte| sum * 256.0 + f64::from(byte));
-    (number > 0.0).then(|| 2.0_f64.powi(256) / number)
 }
 
 #[cfg(test)]
@@ -216,18 +228,18 @@ mod tests {
     #[test]
     fn a_proof_counts_once_wherever_it_goes() {
         let mut ledger = Ledger::default();
-        ledger.found();
-        ledger.verified(id(1), 10.0);
+        ledger.handed_in();
+        ledger.pays(id(1), 10.0);
         for state in
             [ProofState::HandedOver { attempt: 1 }, ProofState::HandedOver { attempt: 2 }, in_block()]
         {
             assert!(ledger.moved(&id(1), &state));
         }
-        let report = ledger.report(0);
+        let report = ledger.report();
         assert_eq!((report.submitted, report.accepted, report.stale), (1, 1, 0));
         // The block leaves the chain.
         assert!(ledger.moved(&id(1), &ProofState::Stale { reason: String::new() }));
-        let report = ledger.report(0);
+        let report = ledger.report();
         assert_eq!((report.submitted, report.accepted, report.stale), (1, 0, 1));
     }
 
@@ -237,8 +249,8 @@ mod tests {
         assert!(!ledger.moved(&id(1), &ProofState::HandedOver { attempt: 1 }));
         assert!(!ledger.moved(&id(1), &in_block()));
         assert!(!ledger.moved(&id(2), &in_block()), "of an earlier session");
-        ledger.verified(id(1), 10.0);
-        let report = ledger.report(0);
+        ledger.pays(id(1), 10.0);
+        let report = ledger.report();
         assert_eq!((report.verified, report.submitted, report.accepted), (1, 1, 1));
     }
 
@@ -255,56 +267,74 @@ mod tests {
     fn what_the_verifier_refuses_is_counted_by_stage_and_never_submitted() {
         let mut ledger = Ledger::default();
         for stage in ["shape", "difficulty", "shape"] {
-            ledger.found();
+            ledger.handed_in();
             ledger.refused(stage);
         }
         assert_eq!(ledger.refused_in_a_row(), 3);
-        ledger.found();
-        ledger.verified(id(1), 10.0);
+        ledger.handed_in();
+        ledger.pays(id(1), 10.0);
         assert_eq!(ledger.refused_in_a_row(), 0, "one that passes ends the row");
-        ledger.found();
+        ledger.handed_in();
         ledger.refused("difficulty");
-        let report = ledger.report(1);
+        let report = ledger.report();
         assert_eq!((ledger.refused_in_a_row(), report.refused), (1, 4));
         assert_eq!(
             report.refused_by,
             BTreeMap::from([("shape".to_owned(), 2), ("difficulty".to_owned(), 2)])
         );
-        assert_eq!((report.found, report.verified, report.submitted, report.pending), (5, 1, 0, 1));
+        assert_eq!((report.found, report.verified, report.paying, report.submitted), (1, 1, 1, 0));
     }
 
     #[test]
-    fn stale_before_leaving_and_stale_after_are_one_number_and_only_the_latter_was_submitted() {
+    fn late_and_stale_are_two_things_and_neither_need_have_been_submitted() {
         let mut ledger = Ledger::default();
-        ledger.stale_before_leaving();
-        ledger.verified(id(1), 10.0);
-        ledger.verified(id(2), 10.0);
+        ledger.handed_in();
+        ledger.late();
+        ledger.pays(id(1), 10.0);
+        ledger.pays(id(2), 10.0);
         let stale = ProofState::Stale { reason: String::new() };
         // The first was with the gateway, the second never left.
         ledger.moved(&id(1), &ProofState::HandedOver { attempt: 1 });
         ledger.moved(&id(1), &stale);
         ledger.moved(&id(2), &stale);
-        let report = ledger.report(0);
-        assert_eq!((report.stale, report.submitted, report.accepted), (3, 1, 0));
+        let report = ledger.report();
+        assert_eq!((report.late, report.stale, report.submitted, report.accepted), (1, 2, 1, 0));
+        assert_eq!((report.found, report.verified, report.paying), (3, 3, 2));
+    }
+
+    #[test]
+    fn a_proof_counts_as_found_from_the_moment_it_is_handed_in_until_it_is_refused() {
+        let mut ledger = Ledger::default();
+        for _ in 0..4 {
+            ledger.handed_in();
+        }
+        assert_eq!((ledger.report().found, ledger.report().verified), (4, 0));
+        ledger.refused("shape");
+        ledger.verified();
+        ledger.late();
+        let report = ledger.report();
+        assert_eq!((report.found, report.verified, report.late, report.refused), (3, 2, 1, 1));
+        ledger.not_judged();
+        assert_eq!((ledger.report().found, ledger.report().verified), (3, 2), "it may have been one");
     }
 
     #[test]
     fn a_proof_that_nobody_can_follow_is_untraced_and_the_verifier_has_the_last_word() {
         let mut ledger = Ledger::default();
-        ledger.verified(id(1), 10.0);
+        ledger.pays(id(1), 10.0);
         ledger.moved(&id(1), &ProofState::HandedOver { attempt: 1 });
         assert!(ledger.is_traced());
         ledger.moved(&id(1), &ProofState::Untraced { reason: String::new() });
         assert!(!ledger.is_traced());
-        let report = ledger.report(0);
+        let report = ledger.report();
         assert_eq!((report.untraced, report.submitted, report.accepted, report.rejected), (1, 1, 0, 0));
     }
 
     #[test]
     fn work_counts_as_accepted_while_its_block_stands_and_once_however_often_that_is_told() {
         let mut ledger = Ledger::default();
-        ledger.verified(id(1), 10.0);
-        ledger.verified(id(2), 5.0);
+        ledger.pays(id(1), 10.0);
+        ledger.pays(id(2), 5.0);
         for _ in 0..3 {
             ledger.moved(&id(1), &in_block());
         }
@@ -312,21 +342,21 @@ mod tests {
         assert_eq!((ledger.accepted_work().hashes(), ledger.accepted_work().proofs()), (15.0, 2));
         // A reorganisation takes the first block away; the gateway tries the proof again, and it is a block again.
         ledger.moved(&id(1), &ProofState::HandedOver { attempt: 2 });
-        assert_eq!((ledger.accepted_work().hashes(), ledger.report(0).accepted), (5.0, 1));
+        assert_eq!((ledger.accepted_work().hashes(), ledger.report().accepted), (5.0, 1));
         ledger.moved(&id(1), &in_block());
-        assert_eq!((ledger.accepted_work().hashes(), ledger.report(0).accepted), (15.0, 2));
-        assert_eq!((ledger.verified_work().hashes(), ledger.report(0).submitted), (15.0, 2));
+        assert_eq!((ledger.accepted_work().hashes(), ledger.report().accepted), (15.0, 2));
+        assert_eq!((ledger.passed(), ledger.report().submitted), (2, 2));
     }
 
     #[test]
     fn a_settled_proof_is_followed_no_longer_and_later_news_of_it_changes_nothing() {
         let mut ledger = Ledger::default();
-        ledger.verified(id(1), 10.0);
+        ledger.pays(id(1), 10.0);
         let confirmed = ProofState::Confirmed { hash: "aa".into(), height: 7, confirmations: 6 };
         assert!(ledger.moved(&id(1), &confirmed));
-        let before = ledger.report(0);
+        let before = ledger.report();
         assert!(!ledger.moved(&id(1), &ProofState::Rejected { reason: String::new() }));
-        assert_eq!(ledger.report(0), before);
+        assert_eq!(ledger.report(), before);
         assert!(ledger.followed.is_empty());
     }
 
@@ -352,21 +382,10 @@ mod tests {
             ProofId::of(&found)
         };
         for number in 0..=FOLLOWED_MAX {
-            ledger.verified(many(number), 1.0);
+            ledger.pays(many(number), 1.0);
             ledger.moved(&many(number), &in_block());
         }
         assert!(ledger.followed.len() <= FOLLOWED_MAX, "{}", ledger.followed.len());
-        assert_eq!(ledger.report(0).accepted, FOLLOWED_MAX as u64 + 1);
-    }
-
-    #[test]
-    fn hashes_per_proof_follow_the_target_and_none_are_claimed_for_no_target() {
-        let mut target = [0; 32];
-        assert_eq!(hashes_per_proof(&target), None);
-        target[31] = 0x80;
-        assert_eq!(hashes_per_proof(&target), Some(2.0));
-        target = [0; 32];
-        target[0] = 1;
-        assert_eq!(hashes_per_proof(&target), Some(2.0_f64.powi(256)));
+        assert_eq!(ledger.report().accepted, FOLLOWED_MAX as u64 + 1);
     }
 }

@@ -322,6 +322,11 @@ impl Luck {
         }
     }
 
+    /// Shares that the claimed hashes should have brought so far.
+    pub fn due(&self) -> f64 {
+        self.due
+    }
+
     /// The verdict so far.
     pub fn verdict(&self) -> Verdict {
         self.verdict

@@ -22,6 +22,8 @@ pub mod frame;
 pub mod gate;
 pub mod grants;
 pub mod ledger;
+pub mod life;
+pub mod line;
 pub mod link;
 pub mod luck;
 pub mod machine;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::effect::Work;
 use super::frame::WireJob;
-use super::ledger::hashes_per_proof;
+use super::vardiff::work_of;
 
 /// Jobs that are remembered: ten seconds of a network with a job every 50 ms.
 const GIVEN_MAX: usize = 200;
@@ -56,7 +56,7 @@ impl Offers {
         if self.given.len() == GIVEN_MAX {
             self.given.pop_front();
         }
-        let each = hashes_per_proof(&target).unwrap_or(f64::INFINITY);
+        let each = work_of(&target).unwrap_or(f64::INFINITY);
         let given = Given { id: self.last, work: Arc::clone(work), target, each };
         let wire = wire(&given);
         self.given.push_back(given);

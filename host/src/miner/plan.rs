@@ -57,6 +57,15 @@ impl MinerPlan {
         Self { name, chosen, grants, order, estimate }
     }
 
+    /// Whether `other` is the same miner: what it expects of itself may be measured anew.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let without = |plan: &Self| {
+            let chosen = Chosen { estimate: None, ..plan.chosen.clone() };
+            Self { estimate: None, chosen, ..plan.clone() }
+        };
+        without(self) == without(other)
+    }
+
     /// The provider's id.
     pub fn provider(&self) -> &str {
         &self.chosen.manifest.id
@@ -76,7 +85,10 @@ impl MinerPlan {
 ///
 /// [`ChooseError`]: a miner that is asked for has no plugin.
 pub fn plans(options: &Options, config: &Config) -> Result<Vec<MinerPlan>, ChooseError> {
-    let chosen = plugin::choose(options, config)?;
+    let mut chosen = plugin::choose(options, config)?;
+    if chosen.estimate.is_none() {
+        chosen.estimate = plugin::estimate(&chosen, options, config);
+    }
     let id = chosen.manifest.id.clone();
     let user = config.mining.grants.get(&id).cloned().unwrap_or_default();
     Ok(vec![MinerPlan::new(id, chosen, &user, &config.mining.extra, config)])

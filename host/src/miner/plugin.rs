@@ -1,6 +1,7 @@
 //! Chooses the plugin of a miner, and loads it in the provider process.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pearlbed_plugin_api::Manifest;
 use pearlbed_plugin_api::host_side::Provider;
@@ -12,6 +13,9 @@ use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::hardware;
 use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load};
+
+/// How long a plugin may take to say what it expects of itself.
+const ESTIMATE_TIME: Duration = Duration::from_secs(1);
 
 /// The plugin that a miner runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +143,18 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
         Some((_, entry)) => chosen(entry).ok_or(ChooseError::None),
         None => Err(ChooseError::Unsupported { reasons }),
     }
+}
+
+/// What the plugin expects to do here, in hashes per second: it is asked in a confined child.
+pub fn estimate(chosen: &Chosen, options: &Options, config: &Config) -> Option<f64> {
+    let probe = probe_options(config);
+    // It only spares the first minute of a session its steering.
+    let probe = ProbeOptions { timeout: probe.timeout.min(ESTIMATE_TIME), ..probe };
+    let survey = plugins::Options {
+        relaxed: options.relax_file_checks || config.plugins.relax_trust,
+        probe: Some(probe),
+    };
+    plugins::survey_file(&chosen.path, &survey).capabilities()?.estimated_hashrate
 }
 
 fn probe_options(config: &Config) -> ProbeOptions {

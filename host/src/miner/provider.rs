@@ -317,7 +317,8 @@ impl HostServices for Shared {
             if let Some(job) = offered.take() {
                 self.handed_out.store(job.id, Ordering::Release);
                 drop(offered);
-                // Without a pipe the process is about to end.
+                // What was done before belongs to the job before. Without a pipe the process is about to end.
+                let _ = self.flush();
                 let _ = self.send(&FromProvider::Took(job.id));
                 return NextJob::Job(Job::new(
                     job.id,

@@ -1,10 +1,11 @@
-//! The numbers: hashrate by window, and what the proofs say about it.
+//! The numbers: hashrate by window, and the rate that proofs stand for.
 //!
 //! Plain arithmetic on what was counted and on a monotonic clock that the caller reads, so that a wall clock set
 //! back changes nothing here. A hash is one int8 multiply-accumulate of the noisy GEMM.
 
-use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
+
+use super::luck::{VerifiedRate, poisson_band};
 
 /// Hashrate windows that are shown, in seconds.
 pub const WINDOWS: [u64; 3] = [10, 60, 900];
@@ -87,12 +88,11 @@ impl Hashrate {
     }
 }
 
-/// Work that proofs bear out, beside the hashes that a provider claims.
+/// Work that proofs stand for, each for its own: 2^256 / target hashes on average.
 ///
-/// A proof at target `T` is found once in `2^256 / T` hashes on average, so each proof that was taken stands for
-/// that many. At one target the number of proofs is a Poisson count, which gives the band. Where targets differ, the
-/// sum of weights `w` is as certain as a count of `(Σw)² / Σw²` proofs: a hundred easy proofs from before the difficulty
-/// rose say next to nothing beside one hard one.
+/// At one target the number of proofs is a Poisson count, which gives the band. Where targets differ, the sum of weights
+/// `w` is as certain as a count of `(Σw)² / Σw²` proofs: a hundred easy proofs from before the difficulty rose say next to
+/// nothing beside one hard one.
 #[derive(Debug, Clone, Default)]
 pub struct ProvenWork {
     proofs: u64,
@@ -115,11 +115,6 @@ impl ProvenWork {
         self.squares = (self.squares - hashes * hashes).max(0.0);
     }
 
-    /// How many proofs of one target would be as telling.
-    fn telling(&self) -> f64 {
-        if self.squares > 0.0 { self.hashes * self.hashes / self.squares } else { 0.0 }
-    }
-
     /// Proofs added.
     pub fn proofs(&self) -> u64 {
         self.proofs
@@ -130,99 +125,17 @@ impl ProvenWork {
         self.hashes
     }
 
-    /// The rate that the proofs bear out over `elapsed`, judged beside `raw` claimed hashes in the same time.
-    ///
-    /// `hashes_per_proof` is the expectation at today's target and is used while there is no proof yet.
-    pub fn judge(&self, raw: u64, elapsed: Duration, hashes_per_proof: Option<f64>) -> Option<AcceptedRate> {
-        let seconds = elapsed.as_secs_f64();
-        let telling = self.telling();
-        let each = if telling > 0.0 { self.hashes / telling } else { hashes_per_proof? };
-        if seconds < 1.0 || each <= 0.0 || !each.is_finite() {
+    /// The rate that the proofs show over `seconds`; none without a proof, or for less than a second.
+    pub fn rate(&self, seconds: f64) -> Option<VerifiedRate> {
+        if seconds < 1.0 || self.squares <= 0.0 {
             return None;
         }
-        let (low, high) = poisson_band(telling);
-        let expected = raw as f64 / each;
-        let verdict = if expected < 3.0 && telling < 3.0 {
-            Verdict::TooEarly
-        } else if expected > high {
-            Verdict::ClaimsMore
-        } else if expected < low {
-            Verdict::ClaimsLess
-        } else {
-            Verdict::BornOut
-        };
-        Some(AcceptedRate {
-            hashrate: self.hashes / seconds,
-            low: low * each / seconds,
-            high: high * each / seconds,
-            claimed: raw as f64 / seconds,
-            proofs: self.proofs,
-            proofs_expected: if telling > 0.0 { expected / telling * self.proofs as f64 } else { expected },
-            verdict,
-        })
+        let telling = self.hashes * self.hashes / self.squares;
+        let each = self.hashes / telling;
+        let (low, high) = poisson_band(telling.round().max(1.0) as u64);
+        let per_second = |count: f64| count * each / seconds;
+        Some(VerifiedRate { hashrate: self.hashes / seconds, low: per_second(low), high: per_second(high) })
     }
-}
-
-/// What the proofs say of the provider's claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Too few proofs are due to tell.
-    TooEarly,
-    /// The claimed rate lies within the band.
-    BornOut,
-    /// The proofs are too few for the claim.
-    ClaimsMore,
-    /// The proofs are too many for the claim.
-    ClaimsLess,
-}
-
-/// Accepted-work rate with its 95 % band.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AcceptedRate {
-    /// Hashes per second that the proofs stand for.
-    pub hashrate: f64,
-    /// Lower end of the band, hashes per second.
-    pub low: f64,
-    /// Upper end of the band, hashes per second.
-    pub high: f64,
-    /// What the provider claims over the same time, hashes per second.
-    pub claimed: f64,
-    /// Proofs counted.
-    pub proofs: u64,
-    /// Proofs that the claim should have brought, at the targets of those that were counted.
-    pub proofs_expected: f64,
-    /// What follows.
-    pub verdict: Verdict,
-}
-
-impl AcceptedRate {
-    /// The verdict in words.
-    pub fn words(&self) -> String {
-        let AcceptedRate { proofs, proofs_expected: expected, .. } = self;
-        match self.verdict {
-            Verdict::TooEarly => format!("too early to tell: {proofs} proofs, {expected:.1} due"),
-            Verdict::BornOut => format!("the proofs bear the claim out: {proofs} found, {expected:.1} due"),
-            Verdict::ClaimsMore => {
-                format!("claims more than its proofs bear out: {proofs} found, {expected:.1} due")
-            }
-            Verdict::ClaimsLess => format!("finds more than it claims: {proofs} found, {expected:.1} due"),
-        }
-    }
-}
-
-/// Bounds of the mean of a Poisson count, 95 % two-sided, by Byar's approximation (within 1 % of the exact bounds
-/// from one proof upward; the exact value for none).
-fn poisson_band(n: f64) -> (f64, f64) {
-    const Z: f64 = 1.959_964;
-    let low = if n <= 0.0 { 0.0 } else { n * (1.0 - 1.0 / (9.0 * n) - Z / (3.0 * n.sqrt())).powi(3) };
-    let high = if n <= 0.0 {
-        3.688_88
-    } else {
-        let m = n + 1.0;
-        m * (1.0 - 1.0 / (9.0 * m) + Z / (3.0 * m.sqrt())).powi(3)
-    };
-    (low.max(0.0), high)
 }
 
 #[cfg(test)]
@@ -256,54 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn the_band_is_close_to_the_exact_one() {
-        // Garwood's exact bounds.
-        for (count, low, high) in [
-            (0.0, 0.0, 3.689),
-            (1.0, 0.0253, 5.572),
-            (5.0, 1.623, 11.668),
-            (10.0, 4.795, 18.390),
-            (100.0, 81.364, 121.627),
-        ] {
-            let (ours_low, ours_high) = poisson_band(count);
-            assert!((ours_low - low).abs() <= 0.02 + 0.01 * low, "{count}: {ours_low} {low}");
-            assert!((ours_high - high).abs() <= 0.02 + 0.01 * high, "{count}: {ours_high} {high}");
-        }
-    }
-
-    #[test]
-    fn a_claim_is_judged_by_its_proofs() {
-        let minute = Duration::from_secs(60);
+    fn a_rate_has_a_band_as_wide_as_its_telling_proofs_are_few() {
         let mut work = ProvenWork::default();
-        assert_eq!(work.judge(1000, minute, None), None);
-        assert_eq!(work.judge(1000, minute, Some(1000.0)).unwrap().verdict, Verdict::TooEarly);
-        assert_eq!(work.judge(20_000, minute, Some(1000.0)).unwrap().verdict, Verdict::ClaimsMore);
-        for _ in 0..20 {
+        assert!(work.rate(60.0).is_none());
+        for _ in 0..100 {
             work.add(1000.0);
         }
-        let judged = work.judge(20_000, minute, None).unwrap();
-        assert_eq!(judged.verdict, Verdict::BornOut);
-        assert!(judged.low < judged.hashrate && judged.hashrate < judged.high);
-        assert_eq!(work.judge(200_000, minute, None).unwrap().verdict, Verdict::ClaimsMore);
-        assert_eq!(work.judge(2_000, minute, None).unwrap().verdict, Verdict::ClaimsLess);
-    }
-
-    #[test]
-    fn easy_proofs_say_little_once_the_difficulty_has_risen() {
-        let mut work = ProvenWork::default();
-        for _ in 0..8 {
-            work.add(1e9);
-        }
-        work.add(100e9);
-        // Twice the hashes that the proofs stand for is a common start: one hard proof was found, two were due.
-        let judged = work.judge(216_000_000_000, Duration::from_secs(10), None).unwrap();
-        assert_eq!(judged.verdict, Verdict::TooEarly);
-        assert!(judged.high > 4.0 * judged.hashrate, "one telling proof makes a wide band");
-        assert!((judged.proofs_expected - 18.0).abs() < 0.1, "{}", judged.proofs_expected);
-        work.take_back(100e9);
-        assert_eq!(
-            work.judge(8_000_000_000, Duration::from_secs(10), None).unwrap().verdict,
-            Verdict::BornOut
-        );
+        assert!(work.rate(0.5).is_none());
+        let rate = work.rate(100.0).unwrap();
+        assert!((rate.hashrate - 1000.0).abs() < 1e-6 && rate.low > 800.0 && rate.high < 1250.0, "{rate:?}");
+        // One hard proof beside easy ones: nearly all that is known rests on it.
+        work.add(1e8);
+        let rate = work.rate(100.0).unwrap();
+        assert!(rate.high > 4.0 * rate.hashrate, "{rate:?}");
+        work.take_back(1e8);
+        assert_eq!(work.proofs(), 100);
+        assert!(work.rate(100.0).unwrap().high < 1250.0);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::rate::AcceptedRate;
+use super::luck::{Judgement, VerifiedRate};
 use super::standing;
 
 /// A miner at one moment.
@@ -15,7 +15,7 @@ pub struct MinerReport {
     /// What commands call it by.
     pub name: String,
     /// One word for how it stands: `mining`, `starting`, `waiting-for-job`, `idle`, `needs-update`, `refused-proofs`,
-    /// `restarting`, `stopping`, `paused` or `given-up`.
+    /// `restarting`, `stopping`, `paused`, `given-up` or `removed`.
     pub condition: String,
     /// The condition in a sentence, unless it mines.
     pub reason: Option<String>,
@@ -47,11 +47,78 @@ pub struct MinerReport {
     pub confinement: ConfinementReport,
     /// What was held back for being too much.
     pub flood: FloodReport,
+    /// What it mines on, as it says itself.
+    #[serde(default)]
+    pub devices: Vec<DeviceReport>,
     /// The provider's own numbers, as it gave them.
     pub provider_stats: Option<serde_json::Value>,
 }
 
+/// A device that a miner says it mines on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceReport {
+    /// Its name.
+    pub name: String,
+    /// Its address on the machine's bus.
+    pub address: Option<String>,
+    /// Hashes per second.
+    pub hashrate: Option<f64>,
+    /// How hot it is.
+    pub temperature_celsius: Option<f64>,
+    /// What it draws.
+    pub power_watts: Option<f64>,
+}
+
+/// Devices of one miner that are told of.
+const DEVICES_MAX: usize = 64;
+
+impl DeviceReport {
+    /// The devices in a provider's own numbers, which may hold anything.
+    pub fn all(stats: &serde_json::Value) -> Vec<Self> {
+        let devices = stats["details"]["devices"].as_array().into_iter().flatten();
+        devices.filter(|device| device.is_object()).take(DEVICES_MAX).map(Self::one).collect()
+    }
+
+    fn one(device: &serde_json::Value) -> Self {
+        let number = |key: &str| device[key].as_f64().filter(|number| number.is_finite());
+        let text = |key: &str| device[key].as_str().map(crate::text::foreign);
+        Self {
+            name: text("name").unwrap_or_else(|| "a device without a name".into()),
+            address: text("address").or_else(|| text("pci_address")),
+            hashrate: number("hashrate"),
+            temperature_celsius: number("temperature_celsius"),
+            power_watts: number("power_watts"),
+        }
+    }
+}
+
 impl MinerReport {
+    /// A miner of which nothing is known but its name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            condition: "starting".into(),
+            reason: None,
+            hint: None,
+            provider: String::new(),
+            plugin: None,
+            provider_pid: None,
+            job: None,
+            hashrate: RateReport::default(),
+            hashes: 0,
+            proofs: ProofReport::default(),
+            last_proof_at: None,
+            restarts: 0,
+            failures: (0, 0),
+            last_error: None,
+            confinement: ConfinementReport::default(),
+            flood: FloodReport::default(),
+            devices: Vec::new(),
+            provider_stats: None,
+        }
+    }
+
     /// Whether it is out of the game for now, whatever the work source does.
     pub fn is_down(&self) -> bool {
         standing::is_down(&self.condition)
@@ -83,8 +150,11 @@ pub struct JobReport {
     /// Seconds from the moment the session had it to the moment the provider took it.
     #[serde(default)]
     pub taken_after_seconds: Option<f64>,
-    /// Hashes that a proof takes on average.
+    /// Hashes that a proof that pays takes on average.
     pub hashes_per_proof: Option<f64>,
+    /// Hashes that a share takes on average: what a miner is asked for; nothing for several together.
+    #[serde(default)]
+    pub hashes_per_share: Option<f64>,
 }
 
 /// Hash rates, in hashes per second.
@@ -92,10 +162,12 @@ pub struct JobReport {
 pub struct RateReport {
     /// As the provider reports them, by window.
     pub raw: Windows,
-    /// As accepted proofs bear them out.
-    pub accepted: Option<AcceptedRate>,
-    /// As proofs that passed the host's verifier bear them out.
-    pub verified: Option<AcceptedRate>,
+    /// As the shares that passed the host's verifier show it, whatever is claimed.
+    pub verified: Option<VerifiedRate>,
+    /// As accepted proofs show it; nothing where nobody can say what was accepted.
+    pub accepted: Option<VerifiedRate>,
+    /// The claim held against the shares; nothing for several miners together.
+    pub judgement: Option<Judgement>,
     /// The verdict in words.
     pub verdict: Option<String>,
 }
@@ -114,20 +186,25 @@ pub struct Windows {
     pub m15: Option<f64>,
 }
 
-/// Proofs by what became of them.
+/// Proofs by what became of them. What the host measures with is a share; a proof that pays is one, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProofReport {
-    /// Handed in by the provider.
+    /// Handed in and not refused, late ones included: what the verdict means by `found`.
     pub found: u64,
-    /// Passed the host's verifier.
+    /// Of these, passed the host's verifier by now.
     pub verified: u64,
+    /// Of these, came when their job was over. They count for the rate and are never sent.
+    pub late: u64,
+    /// Verified, in time, and hard enough to pay: what goes on to the work source.
+    pub paying: u64,
     /// Taken by the work source's peer.
     pub submitted: u64,
     /// Became a block of the chain.
     pub accepted: u64,
     /// Refused by the work source's peer.
     pub rejected: u64,
-    /// Came too late for their job.
+    /// Paid once, and their job was over when the work source's peer got them.
     pub stale: u64,
     /// Refused by the host's verifier, and never sent.
     pub refused: u64,
@@ -159,4 +236,28 @@ pub struct FloodReport {
     pub log_lines_dropped: u64,
     /// Times that reading from the provider was slowed down.
     pub pipe_throttled: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_provider_says_of_its_devices_is_taken_as_far_as_it_makes_sense() {
+        let stats = serde_json::json!({ "details": { "devices": [
+            { "name": "A\u{1b}[2J", "hashrate": 5.0, "pci_address": "0000:01:00.0", "power_watts": "much" },
+            7, { "hashrate": null }
+        ] } });
+        let devices = DeviceReport::all(&stats);
+        assert_eq!(devices.len(), 2);
+        assert_eq!((devices[0].name.as_str(), devices[0].hashrate), ("A\\u{1b}[2J", Some(5.0)));
+        assert_eq!((devices[0].address.as_deref(), devices[0].power_watts), (Some("0000:01:00.0"), None));
+        assert_eq!(devices[1].name, "a device without a name");
+        assert!(DeviceReport::all(&serde_json::json!([1])).is_empty());
+        let many: Vec<_> = (0..1000).map(|_| serde_json::json!({})).collect();
+        assert_eq!(
+            DeviceReport::all(&serde_json::json!({ "details": { "devices": many } })).len(),
+            DEVICES_MAX
+        );
+    }
 }

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 pub struct RestartPolicy {
     failures_max: u32,
     failures: u32,
-    total: u64,
     started: Option<Instant>,
 }
 
@@ -41,7 +40,7 @@ impl RestartPolicy {
 
     /// A policy that gives up at the `failures_max`-th failure in a row.
     pub fn new(failures_max: u32) -> Self {
-        Self { failures_max: failures_max.max(1), failures: 0, total: 0, started: None }
+        Self { failures_max: failures_max.max(1), failures: 0, started: None }
     }
 
     /// The provider process was started.
@@ -59,7 +58,6 @@ impl RestartPolicy {
         if self.failures >= self.failures_max {
             return Next::GiveUp { failures: self.failures };
         }
-        self.total += 1;
         let doublings = (self.failures - 1).min(16);
         let delay = Self::FIRST_DELAY.saturating_mul(1 << doublings).min(Self::DELAY_MAX);
         Next::RestartAt(now + delay)
@@ -68,11 +66,6 @@ impl RestartPolicy {
     /// A person has asked for it: it starts with a clean slate.
     pub fn forgive(&mut self) {
         self.failures = 0;
-    }
-
-    /// Restarts so far, in the whole session.
-    pub fn total(&self) -> u64 {
-        self.total
     }
 
     /// Failures in a row, and the number at which the session gives up.
@@ -95,7 +88,6 @@ mod tests {
         }
         policy.started(now);
         assert_eq!(policy.ended(now), Next::GiveUp { failures: 4 });
-        assert_eq!(policy.total(), 3);
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub enum Announcement {
         /// The exit status for a `start` that waits no longer.
         exit: u8,
     },
+    /// No miner is to be started: the session waits to be told otherwise.
+    Resting {
+        /// Why, in a sentence.
+        reason: String,
+        /// What to do, where there is something.
+        hint: Option<String>,
+        /// The exit status for a `start` that waits no longer.
+        exit: u8,
+    },
     /// A miner has taken its first job.
     Ready {
         /// The supervisor.

@@ -19,7 +19,7 @@ const PEER_TIME: Duration = Duration::from_secs(5);
 const PEERS_MAX: usize = 32;
 
 /// What may be asked of a supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// The state: answers a [`Report`](super::report::Report).
@@ -28,6 +28,27 @@ pub enum Request {
     Stop,
     /// Read the configuration again: answers what changed, what could not, and why.
     Reload,
+    /// Let a miner rest, or all of them: answers whom.
+    Pause {
+        /// Which; all without a name.
+        miner: Option<String>,
+        /// Also in later sessions.
+        #[serde(default)]
+        keep: bool,
+    },
+    /// Let a miner mine again, or all of them: answers whom.
+    Resume {
+        /// Which; all without a name.
+        miner: Option<String>,
+        /// Also in later sessions.
+        #[serde(default)]
+        keep: bool,
+    },
+    /// End a miner's process in order and start it again: answers whom.
+    Restart {
+        /// Which.
+        miner: String,
+    },
 }
 
 /// A request with the way back for its answer.
@@ -144,14 +165,14 @@ impl crate::explain::Explain for AskError {}
 ///
 /// - [`AskError::Nobody`]: nothing listens there.
 /// - [`AskError::Silent`], [`AskError::Garbled`]: something does, and does not answer as it should.
-pub fn ask(path: &Path, request: Request, limit: Duration) -> Result<serde_json::Value, AskError> {
+pub fn ask(path: &Path, request: &Request, limit: Duration) -> Result<serde_json::Value, AskError> {
     let nobody = |err| AskError::Nobody { path: path.to_owned(), err };
     let way = reachable(path).map_err(nobody)?;
     let mut stream = UnixStream::connect(&way.path).map_err(nobody)?;
     let mut exchange = || {
         stream.set_read_timeout(Some(limit))?;
         stream.set_write_timeout(Some(limit))?;
-        let mut line = serde_json::to_string(&request)?;
+        let mut line = serde_json::to_string(request)?;
         line.push('\n');
         stream.write_all(line.as_bytes())?;
         let mut answer = String::new();
@@ -214,7 +235,7 @@ mod tests {
                 assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
                 let limit = Duration::from_secs(20);
                 let asked =
-                    tokio::task::spawn_blocking(move || ask(&path, Request::Status, limit)).await.unwrap();
+                    tokio::task::spawn_blocking(move || ask(&path, &Request::Status, limit)).await.unwrap();
                 assert_eq!(asked.unwrap(), serde_json::json!({ "asked": { "command": "status" } }));
             }
         });
@@ -225,7 +246,7 @@ mod tests {
         runtime().block_on(async {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("s");
-            assert!(matches!(ask(&path, Request::Stop, PEER_TIME), Err(AskError::Nobody { .. })));
+            assert!(matches!(ask(&path, &Request::Stop, PEER_TIME), Err(AskError::Nobody { .. })));
             serve(&path).await;
             let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
             stream.write_all(b"{\"command\":\"explode\"}\n").await.unwrap();

@@ -11,13 +11,13 @@ use rustix::process::Signal;
 use super::control::{self, Request};
 use super::lock::{Holder, LockError, SessionLock};
 use super::look::{ANSWER_TIME, live_holder};
-use super::report::{LastSession, ProofReport, Report};
-use super::supervise::last_session_file;
+use super::past;
+use super::report::{LastSession, Report};
 use crate::config::{Config, Sources};
 use crate::explain::Explain;
 use crate::home::{Env, Home};
 use crate::identity::ProcessIdentity;
-use crate::sidecar::{self, Sidecar, SidecarError, unix_seconds};
+use crate::sidecar::{Sidecar, SidecarError, unix_seconds};
 
 /// What a supervisor may take beyond the provider's grace period.
 const TIDYING_TIME: Duration = Duration::from_secs(20);
@@ -105,12 +105,12 @@ pub fn end(home: &Home, env: &Env) -> Result<End, EndError> {
 }
 
 fn end_live(home: &Home, env: &Env, holder: &Holder, notes: &mut Vec<String>) -> Result<Ended, EndError> {
-    let report: Option<Report> = control::ask(&home.control_socket(), Request::Status, ANSWER_TIME)
+    let report: Option<Report> = control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME)
         .ok()
         .and_then(|value| serde_json::from_value(value).ok());
     let provider = report.and_then(|report| report.provider).unwrap_or_else(|| "the session".into());
     let pid = holder.supervisor.pid;
-    if let Err(err) = control::ask(&home.control_socket(), Request::Stop, ANSWER_TIME)
+    if let Err(err) = control::ask(&home.control_socket(), &Request::Stop, ANSWER_TIME)
         && holder.supervisor.is_alive()
     {
         notes.push(format!("{err}: sending SIGTERM to process {pid}"));
@@ -202,15 +202,19 @@ fn clear_locked(home: &Home, dead: Option<Holder>, notes: &mut Vec<String>) -> R
     let recorded = record.and_then(|record| record.pearlbed).map(|own| own.supervisor);
     let Some(dead) = recorded.or(dead.map(|holder| holder.supervisor)) else { return Ok(Ended::Nothing) };
     let _ = std::fs::remove_file(home.control_socket());
+    let known = past::of(home, &dead);
     let ended = LastSession {
-        provider,
-        ended_at: unix_seconds(SystemTime::now()),
+        provider: known.as_ref().and_then(|last| last.provider.clone()).or(provider),
+        ended_at: known.as_ref().map_or_else(|| unix_seconds(SystemTime::now()), |last| last.ended_at),
         failed: true,
-        reason: format!("its supervisor (process {}) ended without a word", dead.pid),
-        proofs: ProofReport::default(),
+        reason: past::how_it_ended(&dead),
+        proofs: known.as_ref().map(|last| last.proofs.clone()).unwrap_or_default(),
+        hashes: known.as_ref().map_or(0, |last| last.hashes),
+        supervisor: Some(dead.clone()),
+        miners: known.map(|last| last.miners).unwrap_or_default(),
     };
-    let json = serde_json::to_vec_pretty(&ended).expect("plain values");
-    let _ = sidecar::write_atomically(&last_session_file(home), &json);
+    // Without the record, `status` only says less about the past.
+    let _ = past::write(home, &ended);
     Ok(Ended::Forgotten { what: format!("what a dead session (process {}) had left", dead.pid) })
 }
 

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use super::control::{self, AskError, Request};
 use super::lock::{self, Holder};
 use super::log;
-use super::report::{LastSession, ProofReport, Report};
+use super::past;
+use super::report::{ProofReport, Report};
 use super::state::{self, RemainingFacts, State};
-use super::supervise::last_session_file;
 use crate::config::{Config, Sources};
 use crate::home::{Env, Home};
 use crate::http;
+use crate::identity::ProcessIdentity;
 use crate::sidecar::Sidecar;
 use crate::url::Url;
 
@@ -28,7 +29,7 @@ const METRICS_BYTES_MAX: usize = 1 << 20;
 pub fn look(home: &Home, env: &Env) -> Report {
     let asked = Instant::now();
     loop {
-        let problem = match control::ask(&home.control_socket(), Request::Status, ANSWER_TIME) {
+        let problem = match control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME) {
             Ok(value) => match serde_json::from_value(value) {
                 Ok(report) => return report,
                 Err(err) => format!("its answer is not understood ({err}): it may be of another version"),
@@ -72,7 +73,7 @@ fn without_supervisor(home: &Home, env: &Env) -> Report {
     let record = match Sidecar::read(&home.sidecar_file()) {
         Ok(record) => record,
         Err(err) => {
-            let report = remains(home, env, false);
+            let report = remains(home, env, None);
             return Report {
                 reason: Some(format!("nothing runs; {err}")),
                 hint: Some("`pearlbed start` sets it aside, `pearlbed stop` removes it".into()),
@@ -89,10 +90,10 @@ fn without_supervisor(home: &Home, env: &Env) -> Report {
                 .and_then(|record| record.pearlbed)
                 .map(|own| own.supervisor)
                 .or(lock::holder(&home.lock_file()).map(|holder| holder.supervisor));
-            let report = remains(home, env, dead.is_some());
+            let report = remains(home, env, dead.as_ref());
             let Some(dead) = dead else { return report };
             Report {
-                reason: Some(format!("the supervisor (process {}) ended without a word", dead.pid)),
+                reason: Some(past::how_it_ended(&dead)),
                 hint: Some("`pearlbed logs` shows its last words, `pearlbed start` starts anew".into()),
                 ..report
             }
@@ -101,16 +102,19 @@ fn without_supervisor(home: &Home, env: &Env) -> Report {
 }
 
 /// The state that follows from what lies in the home folder.
-fn remains(home: &Home, env: &Env, left_behind: bool) -> Report {
-    let last: Option<LastSession> =
-        std::fs::read(last_session_file(home)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+fn remains(home: &Home, env: &Env, left_behind: Option<&ProcessIdentity>) -> Report {
+    // Of a session that ended without a word, its own counts or none.
+    let last = match left_behind {
+        Some(dead) => past::of(home, dead),
+        None => past::read(home),
+    };
     let file = home.config_file();
     let config = Config::load(&Sources { file: &file, text: None, env, flags: &[] });
     // A configuration that cannot be used is one all the same.
     let configured = config.as_ref().map_or(true, |config| config.configured);
     let state = state::of_remains(RemainingFacts {
         configured,
-        left_behind,
+        left_behind: left_behind.is_some(),
         last_failed: last.as_ref().map(|last| last.failed),
     });
     let provider = config.ok().and_then(|config| config.mining.provider);
@@ -147,7 +151,7 @@ fn of_others(home: &Home, env: &Env, record: &Sidecar) -> Report {
     let present = record.foreign_pids_present();
     let named = record.gateway_pid.is_some() || record.miner_loop_pid.is_some();
     if !attached && named && present.is_empty() {
-        let report = remains(home, env, false);
+        let report = remains(home, env, None);
         return Report {
             reason: Some("nothing runs; another program left the record of a session that has ended".into()),
             hint: Some("`pearlbed start` replaces it".into()),

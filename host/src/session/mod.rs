@@ -23,6 +23,8 @@ pub mod log;
 pub mod look;
 pub mod metrics;
 pub mod notify;
+pub mod past;
+pub mod paused;
 pub mod report;
 pub mod state;
 pub mod supervise;

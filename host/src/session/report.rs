@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::state::State;
 use crate::exit::Exit;
+use crate::identity::ProcessIdentity;
 pub use crate::miner::report::{
-    ConfinementReport, FloodReport, JobReport, MinerReport, PluginReport, ProofReport, RateReport, Windows,
+    ConfinementReport, DeviceReport, FloodReport, JobReport, MinerReport, PluginReport, ProofReport,
+    RateReport, Windows,
 };
 
 /// Version of the JSON form. Keys may be added within one version; none changes its meaning or goes.
@@ -136,12 +138,32 @@ pub struct TroubleReport {
 pub struct LastSession {
     /// Provider id.
     pub provider: Option<String>,
-    /// Unix time of its end, in seconds.
+    /// Unix time of its end, in seconds; of its last sign of life, where it ended without a word.
     pub ended_at: u64,
     /// Whether it failed, as opposed to having been stopped.
     pub failed: bool,
     /// Why it ended, in a phrase.
     pub reason: String,
+    /// Its proofs.
+    pub proofs: ProofReport,
+    /// Hashes that were reported in it.
+    #[serde(default)]
+    pub hashes: u64,
+    /// Its supervisor.
+    #[serde(default)]
+    pub supervisor: Option<ProcessIdentity>,
+    /// Its miners.
+    #[serde(default)]
+    pub miners: Vec<LastMiner>,
+}
+
+/// A miner of a session that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastMiner {
+    /// Its name.
+    pub name: String,
+    /// Provider id.
+    pub provider: String,
     /// Its proofs.
     pub proofs: ProofReport,
 }

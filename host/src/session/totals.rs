@@ -1,6 +1,6 @@
 //! What the miners of a session make together: sums of what each says.
 
-use crate::miner::rate::AcceptedRate;
+use crate::miner::luck::VerifiedRate;
 use crate::miner::report::{ConfinementReport, FloodReport, MinerReport, ProofReport, RateReport, Windows};
 
 /// Sums over miners.
@@ -68,6 +68,8 @@ fn merge(into: &mut Vec<String>, from: &[String]) {
 fn add_proofs(into: &mut ProofReport, from: &ProofReport) {
     into.found += from.found;
     into.verified += from.verified;
+    into.late += from.late;
+    into.paying += from.paying;
     into.submitted += from.submitted;
     into.accepted += from.accepted;
     into.rejected += from.rejected;
@@ -95,30 +97,48 @@ fn add_rates(rates: &[&RateReport]) -> RateReport {
         accepted: add_proven(rates.iter().map(|rate| rate.accepted.as_ref())),
         verified: add_proven(rates.iter().map(|rate| rate.verified.as_ref())),
         // A verdict is on one miner's claim.
+        judgement: None,
         verdict: None,
     }
 }
 
 /// The sum of independent rates; the band's halves add up as their squares do.
-fn add_proven<'a>(rates: impl Iterator<Item = Option<&'a AcceptedRate>>) -> Option<AcceptedRate> {
-    let mut sum: Option<(AcceptedRate, f64, f64)> = None;
+fn add_proven<'a>(rates: impl Iterator<Item = Option<&'a VerifiedRate>>) -> Option<VerifiedRate> {
+    let mut sum: Option<[f64; 3]> = None;
     for rate in rates.flatten() {
         let (below, above) = (rate.hashrate - rate.low, rate.high - rate.hashrate);
-        match &mut sum {
-            None => sum = Some((rate.clone(), below * below, above * above)),
-            Some((all, low, high)) => {
-                all.hashrate += rate.hashrate;
-                all.claimed += rate.claimed;
-                all.proofs += rate.proofs;
-                all.proofs_expected += rate.proofs_expected;
-                *low += below * below;
-                *high += above * above;
-            }
-        }
+        let [hashrate, low, high] = sum.get_or_insert([0.0; 3]);
+        *hashrate += rate.hashrate;
+        *low += below * below;
+        *high += above * above;
     }
-    sum.map(|(all, low, high)| AcceptedRate {
-        low: (all.hashrate - low.sqrt()).max(0.0),
-        high: all.hashrate + high.sqrt(),
-        ..all
+    sum.map(|[hashrate, low, high]| VerifiedRate {
+        hashrate,
+        low: (hashrate - low.sqrt()).max(0.0),
+        high: hashrate + high.sqrt(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(hashrate: f64, half: f64) -> VerifiedRate {
+        VerifiedRate { hashrate, low: hashrate - half, high: hashrate + 2.0 * half }
+    }
+
+    #[test]
+    fn the_band_of_a_sum_is_narrower_than_the_sum_of_bands() {
+        let (a, b) = (rate(100.0, 30.0), rate(200.0, 40.0));
+        let sum = add_proven([Some(&a), None, Some(&b)].into_iter()).unwrap();
+        assert_eq!((sum.hashrate, sum.low, sum.high), (300.0, 250.0, 400.0));
+        assert!(add_proven([None, None].into_iter()).is_none());
+    }
+
+    #[test]
+    fn rates_add_up_and_what_nobody_knows_stays_unknown() {
+        let of = |s10, s60| RateReport { raw: Windows { s10, s60, m15: None }, ..RateReport::default() };
+        let sum = add_rates(&[&of(Some(1.0), None), &of(Some(2.0), Some(5.0))]);
+        assert_eq!((sum.raw.s10, sum.raw.s60, sum.raw.m15), (Some(3.0), Some(5.0), None));
+    }
 }

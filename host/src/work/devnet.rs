@@ -65,6 +65,9 @@ impl Devnet {
         for block in chain.newest(16) {
             pace.replay(block.nbits(), Duration::from_millis(block.interval_ms.into()));
         }
+        if let Some(rate) = config.rate {
+            pace.expect(rate);
+        }
         let certificate_version = config.certificate_version;
         let job = make_job(&chain, &pace, certificate_version, SystemTime::now(), Instant::now());
         Ok((Self { chain, pace, certificate_version, job }, notes))

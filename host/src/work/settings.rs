@@ -26,12 +26,14 @@ pub struct DevnetConfig {
     pub certificate_version: u32,
     /// What the network aims at between two blocks: 5 s but in tests.
     pub spacing: Duration,
+    /// Hashes per second that the miners expect of themselves together, where they were asked: what the first job fits.
+    pub rate: Option<f64>,
 }
 
 impl DevnetConfig {
     /// Today's rules, with the chain in `dir`.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, certificate_version: 3, spacing: devnet::pace::SPACING }
+        Self { dir, certificate_version: 3, spacing: devnet::pace::SPACING, rate: None }
     }
 }
 

@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::session::report::Report;
+use crate::session::report::{MinerReport, ProofReport, Report};
 
 /// The content type of [`page`].
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -66,21 +66,30 @@ impl Family {
     }
 }
 
-/// Everything that is published of a session.
+/// A number of each miner; the sum of the samples is the session's.
+fn of_miners<V: Into<Value>>(
+    name: &'static str,
+    help: &'static str,
+    miners: &[MinerReport],
+    value: impl Fn(&MinerReport) -> Option<V>,
+) -> Family {
+    let samples = miners.iter().filter_map(|miner| {
+        let labels = vec![("miner", miner.name.clone())];
+        Some(Sample { labels, value: value(miner)?.into() })
+    });
+    Family { name, help, samples: samples.collect() }
+}
+
+/// Everything that is published of a session: what OpenJarvis reads and what belongs to all miners together without
+/// labels, the rest by miner.
 pub fn families(report: &Report) -> Vec<Family> {
+    let mut families = of_session(report);
+    families.extend(by_miner(&report.miners));
+    families
+}
+
+fn of_session(report: &Report) -> Vec<Family> {
     let proofs = &report.proofs;
-    let raw = &report.hashrate.raw;
-    let windows = [("10s", raw.s10), ("60s", raw.s60), ("15m", raw.m15)];
-    let hashrate = Family {
-        name: "pearlbed_hashrate",
-        help: "Hashes per second that the provider reports.",
-        samples: windows
-            .into_iter()
-            .filter_map(|(window, rate)| {
-                Some(Sample { labels: vec![("window", window.to_owned())], value: rate?.into() })
-            })
-            .collect(),
-    };
     vec![
         Family::count(
             "pearl_gateway_shares_submitted_total",
@@ -106,41 +115,92 @@ pub fn families(report: &Report) -> Vec<Family> {
             report.started_at,
         ),
         Family::count("pearlbed_earning", "1 while the session earns, else 0.", u64::from(report.earning)),
-        Family::count("pearlbed_proofs_found_total", "Proofs that the provider handed in.", proofs.found),
-        Family::count(
-            "pearlbed_proofs_verified_total",
-            "Proofs that passed the host's verifier.",
-            proofs.verified,
-        ),
-        Family::count(
-            "pearlbed_proofs_refused_total",
-            "Proofs that the host's verifier refused.",
-            proofs.refused,
-        ),
-        Family::count("pearlbed_proofs_stale_total", "Proofs whose job was over.", proofs.stale),
         Family::count("pearlbed_proofs_pending", "Proofs on disk that are not settled.", proofs.pending),
-        Family::count(
-            "pearlbed_hashes_total",
-            "Hashes (multiply-accumulates) that the provider reported.",
-            report.hashes,
-        ),
-        Family::count(
-            "pearlbed_provider_restarts_total",
-            "Restarts of the provider process.",
-            report.restarts,
-        ),
         Family::single(
             "pearlbed_job_age_seconds",
             "Age of the job in work.",
             report.job.as_ref().map(|job| job.age_seconds),
         ),
-        Family::single(
-            "pearlbed_accepted_hashrate",
-            "Hashes per second that accepted proofs stand for.",
-            report.hashrate.accepted.as_ref().map(|accepted| accepted.hashrate),
-        ),
-        hashrate,
     ]
+}
+
+fn by_miner(miners: &[MinerReport]) -> Vec<Family> {
+    type Count = fn(&ProofReport) -> u64;
+    let counts: [(&'static str, &'static str, Count); 7] = [
+        ("pearlbed_proofs_found_total", "Proofs handed in and not refused.", |proofs| proofs.found),
+        ("pearlbed_proofs_verified_total", "Proofs that passed the host's verifier.", |proofs| {
+            proofs.verified
+        }),
+        ("pearlbed_proofs_late_total", "Verified proofs whose job was over.", |proofs| proofs.late),
+        ("pearlbed_proofs_paying_total", "Verified proofs hard enough to pay.", |proofs| proofs.paying),
+        ("pearlbed_proofs_refused_total", "Proofs that the host's verifier refused.", |proofs| {
+            proofs.refused
+        }),
+        ("pearlbed_proofs_stale_total", "Proofs that the work source found stale.", |proofs| proofs.stale),
+        ("pearlbed_proofs_accepted_total", "Proofs that became a block of the chain.", |proofs| {
+            proofs.accepted
+        }),
+    ];
+    let mut families: Vec<Family> = counts
+        .into_iter()
+        .map(|(name, help, count)| of_miners(name, help, miners, |miner| Some(count(&miner.proofs))))
+        .collect();
+    families.push(of_miners("pearlbed_miner_up", "1 while the miner mines, else 0.", miners, |miner| {
+        Some(u64::from(miner.condition == "mining"))
+    }));
+    families.push(of_miners(
+        "pearlbed_hashes_total",
+        "Hashes (multiply-accumulates) that the miner claims.",
+        miners,
+        |miner| Some(miner.hashes),
+    ));
+    families.push(of_miners(
+        "pearlbed_shares_due_total",
+        "Proofs that the claimed hashes should have brought, on average.",
+        miners,
+        |miner| miner.hashrate.judgement.as_ref().map(|judgement| judgement.due),
+    ));
+    families.push(of_miners(
+        "pearlbed_accused",
+        "1 where the proofs do not bear out the claim, else 0.",
+        miners,
+        |miner| miner.hashrate.judgement.as_ref().map(|judgement| u64::from(judgement.verdict.accuses())),
+    ));
+    families.push(of_miners(
+        "pearlbed_miner_restarts_total",
+        "Restarts of the miner's process.",
+        miners,
+        |miner| Some(miner.restarts),
+    ));
+    families.push(of_miners(
+        "pearlbed_verified_hashrate",
+        "Hashes per second that the verified proofs show.",
+        miners,
+        |miner| miner.hashrate.verified.map(|rate| rate.hashrate),
+    ));
+    families.push(of_miners(
+        "pearlbed_accepted_hashrate",
+        "Hashes per second that accepted proofs show.",
+        miners,
+        |miner| miner.hashrate.accepted.map(|rate| rate.hashrate),
+    ));
+    families.push(windows(miners));
+    families
+}
+
+fn windows(miners: &[MinerReport]) -> Family {
+    let samples = miners.iter().flat_map(|miner| {
+        let raw = &miner.hashrate.raw;
+        [("10s", raw.s10), ("60s", raw.s60), ("15m", raw.m15)].into_iter().filter_map(|(window, rate)| {
+            let labels = vec![("miner", miner.name.clone()), ("window", window.to_owned())];
+            Some(Sample { labels, value: rate?.into() })
+        })
+    });
+    Family {
+        name: "pearlbed_hashrate",
+        help: "Hashes per second that the miner claims.",
+        samples: samples.collect(),
+    }
 }
 
 /// `families` in Prometheus' text format, version 0.0.4.
@@ -185,6 +245,7 @@ impl Collector for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::report::Windows;
     use crate::session::state::State;
 
     #[test]
@@ -192,8 +253,10 @@ mod tests {
         let mut report = Report::without_session(State::Running);
         report.proofs.submitted = 3;
         report.started_at = Some(1_795_477_409);
-        report.hashrate.raw.s10 = Some(1.5e12);
-        report.hashrate.raw.m15 = Some(0.0);
+        let mut miner = MinerReport::named("card \"0\"");
+        miner.hashrate.raw = Windows { s10: Some(1.5e12), s60: None, m15: Some(0.0) };
+        miner.proofs.found = 7;
+        report.miners = vec![miner, MinerReport::named("b")];
         let page = page(families(&report));
         for lines in [
             "# HELP pearl_gateway_shares_submitted_total Proofs handed to the work source.\n\
@@ -202,7 +265,9 @@ mod tests {
             "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1795477409\n",
             "# TYPE pearlbed_earning gauge\npearlbed_earning 0\n",
             "# TYPE pearlbed_hashrate gauge\n\
-             pearlbed_hashrate{window=\"10s\"} 1500000000000.0\npearlbed_hashrate{window=\"15m\"} 0.0\n",
+             pearlbed_hashrate{miner=\"card \\\"0\\\"\",window=\"10s\"} 1500000000000.0\n\
+             pearlbed_hashrate{miner=\"card \\\"0\\\"\",window=\"15m\"} 0.0\n",
+            "pearlbed_proofs_found_total{miner=\"card \\\"0\\\"\"} 7\npearlbed_proofs_found_total{miner=\"b\"} 0\n",
         ] {
             assert!(page.contains(lines), "{lines}\nis not in\n{page}");
         }

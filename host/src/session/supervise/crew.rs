@@ -82,8 +82,38 @@ impl Crew {
         self.miners.values().filter_map(|miner| miner.wake_at(now)).min()
     }
 
+    /// Those that belong to the session still.
+    pub fn present(&self) -> impl Iterator<Item = &Miner> {
+        self.miners.values().filter(|miner| !miner.is_dismissed())
+    }
+
+    /// The one of that name that belongs to the session still.
+    pub fn called(&self, name: &str) -> Option<MinerId> {
+        let mut ids = self.miners.iter().filter(|(_, miner)| !miner.is_dismissed());
+        ids.find(|(_, miner)| miner.plan().name == name).map(|(id, _)| *id)
+    }
+
+    /// Those meant by a name, or all where there is none.
+    ///
+    /// # Errors
+    ///
+    /// A sentence where nobody is called so.
+    pub fn meant(&self, name: Option<&str>) -> Result<Vec<MinerId>, String> {
+        match name {
+            None => {
+                let all = self.miners.iter().filter(|(_, miner)| !miner.is_dismissed());
+                Ok(all.map(|(id, _)| *id).collect())
+            }
+            Some(name) => self.called(name).map(|id| vec![id]).ok_or_else(|| {
+                let names: Vec<&str> = self.present().map(|miner| miner.plan().name.as_str()).collect();
+                format!("no miner is called `{name}`; here are {}", names.join(", "))
+            }),
+        }
+    }
+
     /// Whether none of them can go on without a person.
     pub fn is_lost(&self) -> bool {
-        !self.miners.is_empty() && self.miners.values().all(Miner::has_given_up)
+        let mut present = self.present().peekable();
+        present.peek().is_some() && present.all(Miner::has_given_up)
     }
 }

@@ -8,6 +8,7 @@ use super::course::Course;
 use super::jobs::Jobs;
 use super::record::{Record, providers};
 use crate::miner::report::{JobReport, MinerReport};
+use crate::miner::vardiff::work_of;
 use crate::session::report::{EndpointReport, Expected, Report, SCHEMA, TroubleReport, WorkReport};
 use crate::session::totals::Totals;
 use crate::sidecar::unix_seconds;
@@ -96,7 +97,8 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
             age_seconds: work.job.age(now).as_secs_f64(),
             taken: of_miners().any(|job| job.taken),
             taken_after_seconds: after,
-            hashes_per_proof: crate::miner::ledger::hashes_per_proof(&work.job.target),
+            hashes_per_proof: work_of(&work.job.target),
+            hashes_per_share: None,
         }
     });
     let each = job.as_ref().and_then(|job| job.hashes_per_proof);

@@ -13,20 +13,23 @@ mod crew;
 mod describe;
 mod errors;
 mod herald;
+mod inbox;
 mod jobs;
 mod record;
 mod reload;
+mod requests;
 mod session;
 pub mod settings;
 pub mod verifier;
+mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use self::errors::SuperviseError;
 use self::herald::Herald;
-use self::record::{Record, providers};
+use self::record::Record;
 use self::session::{Session, Setup};
 use self::settings::Tunables;
 use self::verifier::chain;
@@ -34,12 +37,13 @@ use super::announce::{Announcement, Announcer, MinerNote};
 use super::control::ControlSocket;
 use super::lock::{Holder, LockError, SessionLock};
 use super::log::{Echo, Level, SessionLog};
-use super::report::LastSession;
+use super::past;
+use super::paused::Paused;
 use crate::home::Home;
 use crate::identity::ProcessIdentity;
 use crate::journal;
 use crate::miner::{MinerPlan, Options, plan};
-use crate::sidecar::{self, Sidecar, SidecarError, unix_seconds};
+use crate::sidecar::{Sidecar, SidecarError, unix_seconds};
 use crate::work::{self, ProofStore};
 
 pub use crate::miner::process::SUBCOMMAND as PROVIDER_SUBCOMMAND;
@@ -67,11 +71,6 @@ pub fn make_folders(home: &Home) -> Result<(), SuperviseError> {
         tempfile::tempfile_in(&path).map_err(failed)?;
     }
     Ok(())
-}
-
-/// The record of how the last session ended.
-pub fn last_session_file(home: &Home) -> PathBuf {
-    home.runtime_dir().join("last-session.json")
 }
 
 /// Runs one session to its end in this process, which should have one thread.
@@ -129,12 +128,16 @@ async fn supervise(
         }
     }
     let mut herald = Herald::new(log, announcer, options.env.clone());
-    let source = settings::source(home, &config).map_err(SuperviseError::Settings)?;
+    let mut source = settings::source(home, &config).map_err(SuperviseError::Settings)?;
     for line in look_at_record(&home.sidecar_file())? {
         herald.line(Level::Warn, &line);
         herald.announce(&Announcement::Note { text: line });
     }
     let plans = plan::plans(options, &config).map_err(SuperviseError::Choose)?;
+    if let work::SourceConfig::Devnet(devnet) = &mut source {
+        // Where one does not say, the others' are a beginning.
+        devnet.rate = plans.iter().filter_map(|plan| plan.estimate).reduce(|a, b| a + b);
+    }
 
     let store = ProofStore::open(&home.proofs_dir()).map_err(SuperviseError::Proofs)?;
     let socket_path = home.control_socket();
@@ -154,24 +157,18 @@ async fn supervise(
         ));
     }
     let handle = work::spawn(source, Arc::clone(&store)).map_err(SuperviseError::Work)?;
-    let provider = providers(plans.iter().map(MinerPlan::provider));
     let graphics = plans.iter().any(|plan| plan.grants.has_devices());
     let record = Record::new(holder, store, home.sidecar_file(), graphics);
-    let setup = Setup { options: options.clone(), config, plans, herald, record };
+    let paused = Paused::read(home);
+    let setup = Setup { options: options.clone(), config, plans, herald, record, paused };
     let (mut session, result) = Session::new(setup, handle, socket).await?.run().await;
-    let ended = LastSession {
-        provider: Some(provider),
-        ended_at: unix_seconds(SystemTime::now()),
-        failed: result.is_err(),
-        reason: match &result {
-            Ok(reason) => reason.clone(),
-            Err(err) => chain(err),
-        },
-        proofs: session.report(std::time::Instant::now()).proofs,
+    let reason = match &result {
+        Ok(reason) => reason.clone(),
+        Err(err) => chain(err),
     };
-    let json = serde_json::to_vec_pretty(&ended).expect("plain values");
+    let report = session.report(std::time::Instant::now());
     // Without the record, `status` only says less about the past.
-    let _ = sidecar::write_atomically(&last_session_file(home), &json);
+    let _ = past::write_ended(home, &report, &ProcessIdentity::own(), reason, result.is_err());
     session.tidy_up().await;
     result.map(drop)
 }

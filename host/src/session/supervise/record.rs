@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::crew::Crew;
 use crate::config::Config;
@@ -12,6 +12,9 @@ use crate::miner::Miner;
 use crate::session::lock::Holder;
 use crate::sidecar::{Own, Sidecar, SidecarError, unix_seconds};
 use crate::work::{ProofStore, WorkStatus};
+
+/// Between two times that the counts are left where they outlive this process.
+const REMEMBER_EVERY: Duration = Duration::from_secs(5);
 
 /// The session as others see it.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(super) struct Record {
     file: PathBuf,
     began: SystemTime,
     device: Arc<OnceLock<String>>,
+    /// When the counts were last left where they outlive this process.
+    remembered: Option<Instant>,
 }
 
 impl Record {
@@ -32,12 +37,22 @@ impl Record {
     /// processors. Must be called in a tokio runtime.
     pub fn new(holder: Holder, store: Arc<ProofStore>, file: PathBuf, graphics: bool) -> Self {
         let device = look_for_device(graphics);
-        Self { holder, store, metrics: None, file, began: SystemTime::now(), device }
+        Self { holder, store, metrics: None, file, began: SystemTime::now(), device, remembered: None }
     }
 
     /// What is mined on, as soon as it is known.
     pub fn device(&self) -> Option<String> {
         self.device.get().cloned()
+    }
+
+    /// Whether the counts are to be left where they outlive this process.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.remembered.is_none_or(|at| now.saturating_duration_since(at) >= REMEMBER_EVERY)
+    }
+
+    /// They were, or could not be: the next time they are due comes as late either way.
+    pub fn remembered(&mut self, now: Instant) {
+        self.remembered = Some(now);
     }
 
     /// Writes the record anew.
@@ -54,7 +69,7 @@ impl Record {
             None => endpoint.address.clone(),
         });
         let record = Sidecar {
-            provider: Some(providers(crew.iter().map(|miner| miner.plan().provider()))),
+            provider: Some(providers(crew.present().map(|miner| miner.plan().provider()))),
             model: config.mining.model.clone(),
             wallet_address: Some(config.mining.wallet_address.clone().unwrap_or_default()),
             started_at: Some(unix_seconds(self.began)),
@@ -62,7 +77,7 @@ impl Record {
             gateway_metrics_url: metrics.clone(),
             metrics_url: metrics,
             gateway_pid: Some(self.holder.supervisor.pid),
-            miner_loop_pid: crew.iter().find_map(Miner::pid),
+            miner_loop_pid: crew.present().find_map(Miner::pid),
             container_id: None,
             vllm_endpoint: None,
             pearlbed: Some(Own {

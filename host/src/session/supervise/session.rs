@@ -14,8 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::course::Course;
@@ -23,11 +22,14 @@ use super::crew::{Crew, Told};
 use super::describe;
 use super::errors::SuperviseError;
 use super::herald::Herald;
+use super::inbox::{Inbox, Planned, Turn};
 use super::jobs::Jobs;
 use super::record::Record;
 use super::reload;
+use super::requests::{self, Order};
 use super::settings::Tunables;
 use super::verifier::{Case, Verifier, chain};
+use super::words;
 use crate::config::Config;
 use crate::miner::effect::{Judged, Verdict};
 use crate::miner::link::{Event, What};
@@ -36,6 +38,8 @@ use crate::session::announce::Announcement;
 use crate::session::control::{Call, ControlSocket, Request};
 use crate::session::log::Level;
 use crate::session::metrics;
+use crate::session::past;
+use crate::session::paused::Paused;
 use crate::session::report::Report;
 use crate::work::{Condition, ProofState, WorkEvent, WorkHandle, WorkStatus};
 
@@ -43,8 +47,6 @@ use crate::work::{Condition, ProofState, WorkEvent, WorkHandle, WorkStatus};
 const WORK_STOP_TIME: Duration = Duration::from_secs(5);
 /// How long found proofs may take to be judged once the miners have ended.
 const JUDGING_TIME: Duration = Duration::from_secs(10);
-/// Events that may wait, of all miners together.
-const EVENTS_MAX: usize = 64;
 
 /// Everything that a session is made of before it runs.
 pub(super) struct Setup {
@@ -53,6 +55,7 @@ pub(super) struct Setup {
     pub plans: Vec<MinerPlan>,
     pub herald: Herald,
     pub record: Record,
+    pub paused: Paused,
 }
 
 /// A running session.
@@ -66,6 +69,7 @@ pub(super) struct Session {
     course: Course,
     herald: Herald,
     record: Record,
+    paused: Paused,
     inbox: Inbox,
 }
 
@@ -81,28 +85,6 @@ struct Source {
     status: watch::Receiver<WorkStatus>,
 }
 
-/// Where everything comes in.
-struct Inbox {
-    calls: mpsc::Receiver<Call>,
-    events: mpsc::Receiver<Event>,
-    judged: mpsc::UnboundedReceiver<(MinerId, Judged)>,
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-/// What one turn of the loop found.
-enum Turn {
-    Miner(Event),
-    Judged(MinerId, Judged),
-    Work(Option<WorkEvent>),
-    Call(Call),
-    Stop(&'static str),
-    Reload,
-    Wake,
-    Tick,
-}
-
 impl Session {
     pub(super) async fn new(
         setup: Setup,
@@ -111,7 +93,7 @@ impl Session {
     ) -> Result<Self, SuperviseError> {
         let now = Instant::now();
         let runtime = SuperviseError::Runtime;
-        let Setup { options, config, plans, mut herald, mut record } = setup;
+        let Setup { options, config, plans, mut herald, mut record, paused } = setup;
         let (calls_in, calls) = mpsc::channel(16);
         tokio::spawn(socket.serve(calls_in.clone()));
         if let Some(address) = config.mining.session.metrics_listen {
@@ -128,21 +110,16 @@ impl Session {
                 }
             }
         }
-        let (judged_in, judged) = mpsc::unbounded_channel();
-        let verifier = Verifier::start(handle.proofs.clone(), judged_in).map_err(runtime)?;
-        let (events_in, events) = mpsc::channel(EVENTS_MAX);
-        let mut crew = Crew::new(events_in);
+        let (inbox, ways) = Inbox::open(calls).map_err(runtime)?;
+        let verifier = Verifier::start(handle.proofs.clone(), ways.judged).map_err(runtime)?;
+        let mut crew = Crew::new(ways.events);
         for plan in plans {
-            crew.add(plan, now);
+            let rests = paused.contains(&plan.name);
+            let id = crew.add(plan, now);
+            if let Some(miner) = crew.get_mut(id).filter(|_| rests) {
+                miner.pause(Duration::ZERO, now);
+            }
         }
-        let inbox = Inbox {
-            calls,
-            events,
-            judged,
-            interrupt: signal(SignalKind::interrupt()).map_err(runtime)?,
-            terminate: signal(SignalKind::terminate()).map_err(runtime)?,
-            hangup: signal(SignalKind::hangup()).map_err(runtime)?,
-        };
         let tunables = Tunables::of(&config);
         Ok(Self {
             options,
@@ -154,6 +131,7 @@ impl Session {
             course: Course::begin(now),
             herald,
             record,
+            paused,
             inbox,
         })
     }
@@ -184,12 +162,19 @@ impl Session {
         // Whoever asks is answered from here on. Jobs may be long in coming, and a boot waits for nobody's gateway.
         self.herald.notify("READY=1");
         self.tell_manager();
-        let told = self.crew.each(|miner| miner.start(Instant::now()));
-        self.follow(told, Instant::now())?;
+        let begin = Instant::now();
+        self.remember(begin);
+        let told = self.crew.each(|miner| miner.start(begin));
+        self.follow(told, begin)?;
+        if self.crew.iter().all(|miner| miner.is_paused()) {
+            self.nobody_wants_to();
+        }
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let turn = self.next_turn(&mut tick).await;
+            let wake_at = self.crew.wake_at(Instant::now());
+            let work = self.source.handle.as_mut().expect("the work source is ended after the last turn");
+            let turn = self.inbox.next(work, wake_at, &mut tick).await;
             let now = Instant::now();
             let told = match turn {
                 Turn::Miner(Event { miner, generation, what }) => {
@@ -201,12 +186,14 @@ impl Session {
                 Turn::Call(call) => self.call(call, now),
                 Turn::Stop(why) => self.stop(why, now),
                 Turn::Reload => {
-                    self.reload();
+                    self.read_again(None);
                     Vec::new()
                 }
+                Turn::Planned(planned) => self.planned(*planned, now),
                 Turn::Wake => self.crew.each(|miner| miner.wake(now)),
                 Turn::Tick => {
                     self.tell_manager();
+                    self.remember(now);
                     let patience = self.settings.tunables.stall_after;
                     self.crew.each(|miner| miner.tick(patience, now))
                 }
@@ -215,23 +202,6 @@ impl Session {
             if self.course.is_ending() && self.crew.iter().all(|miner| miner.is_down()) {
                 return Ok(());
             }
-        }
-    }
-
-    async fn next_turn(&mut self, tick: &mut tokio::time::Interval) -> Turn {
-        let wake_at = self.crew.wake_at(Instant::now());
-        let handle = self.source.handle.as_mut().expect("the work source is ended after the last turn");
-        let inbox = &mut self.inbox;
-        tokio::select! {
-            Some(event) = inbox.events.recv() => Turn::Miner(event),
-            Some((miner, judged)) = inbox.judged.recv() => Turn::Judged(miner, judged),
-            event = handle.events.recv() => Turn::Work(event),
-            Some(call) = inbox.calls.recv() => Turn::Call(call),
-            _ = inbox.interrupt.recv() => Turn::Stop("interrupted (SIGINT)"),
-            _ = inbox.terminate.recv() => Turn::Stop("told to end (SIGTERM)"),
-            _ = inbox.hangup.recv() => Turn::Reload,
-            () = sleep_until_some(wake_at) => Turn::Wake,
-            _ = tick.tick() => Turn::Tick,
         }
     }
 
@@ -325,10 +295,31 @@ impl Session {
                 let at = at.map(|endpoint| format!(" at {}", endpoint.address)).unwrap_or_default();
                 format!("{}{at} {trouble}", work.source)
             }
+            _ if self.crew.present().all(|miner| miner.is_paused()) => "every miner is paused".to_owned(),
             _ if self.course.running_since().is_some() => format!("mining with {names}"),
             _ => format!("starting {names}"),
         };
         self.herald.status(&line);
+    }
+
+    /// Every miner rests, and was told so in an earlier session: nothing is to be waited for.
+    fn nobody_wants_to(&mut self) {
+        let reason = "every miner is paused".to_owned();
+        let hint = Some("`pearlbed resume` lets them mine".to_owned());
+        let exit = crate::exit::Exit::NotEarning.code();
+        self.herald.announce(&Announcement::Resting { reason, hint, exit });
+        self.herald.hush();
+    }
+
+    /// Leaves the counts where they outlive this process.
+    fn remember(&mut self, now: Instant) {
+        if !self.record.is_due(now) {
+            return;
+        }
+        let report = self.report(now);
+        // A disk that refuses costs the past, never the session.
+        let _ = past::write_alive(&self.options.home, &report, &self.record.holder.supervisor);
+        self.record.remembered(now);
     }
 
     fn write_record(&mut self) {
@@ -348,7 +339,7 @@ impl Session {
         let Some(verifier) = &mut self.verifier else { return Ok(()) };
         let Err(case) = verifier.submit(case) else { return Ok(()) };
         let crate::miner::effect::Candidate { generation, sequence, work, target, .. } = case.candidate;
-        let verdict = Verdict::NotTaken("too many of its proofs wait to be verified".into());
+        let verdict = Verdict::NotJudged("too many of its proofs wait to be verified".into());
         let judged = Judged { generation, sequence, work, target, verdict };
         let told = self.crew.one(case.miner, |miner| miner.judged(judged, now));
         self.follow(told, now)
@@ -411,7 +402,11 @@ impl Session {
             WorkEvent::Proof { id, state } => {
                 // Each may be the one that handed it in, also one whose verdict is still on its way.
                 let ours = self.crew.iter_mut().any(|miner| miner.proof_moved(&id, &state));
-                self.proof_line(&id.to_string(), &state, ours);
+                match words::of_proof(&id, &state, ours) {
+                    Some(text) if matches!(state, ProofState::Rejected { .. }) => self.herald.trouble(&text),
+                    Some(text) => self.herald.info(&text),
+                    None => {}
+                }
             }
             WorkEvent::Note(text) => self.herald.info(&text),
         }
@@ -462,42 +457,60 @@ impl Session {
         }
     }
 
-    fn proof_line(&mut self, id: &str, state: &ProofState, ours: bool) {
-        let whose = if ours { "" } else { " of an earlier session" };
-        let what = match state {
-            ProofState::Kept => return,
-            ProofState::HandedOver { attempt: 1 } => "was handed over".to_owned(),
-            ProofState::HandedOver { attempt } => format!("was handed over again (time {attempt})"),
-            ProofState::InBlock { hash, height } => format!("is in block {height} ({hash})"),
-            ProofState::Confirmed { height, confirmations, .. } => {
-                format!("is confirmed: block {height} has {confirmations} confirmations")
-            }
-            ProofState::Stale { reason } => format!("is stale: {reason}"),
-            ProofState::Rejected { reason } => format!("was rejected: {reason}"),
-            ProofState::Untraced { reason } => format!("cannot be followed further: {reason}"),
-        };
-        let text = format!("proof {id}{whose} {what}");
-        match state {
-            ProofState::Rejected { .. } => self.herald.trouble(&text),
-            _ => self.herald.info(&text),
-        }
-    }
-
     // What is asked.
 
     fn call(&mut self, call: Call, now: Instant) -> Vec<Told> {
-        let mut told = Vec::new();
-        let answer = match call.request {
-            Request::Status => serde_json::to_value(self.report(now)).unwrap_or_default(),
+        let grace = self.settings.tunables.stop_grace;
+        let (answer, told) = match call.request {
+            Request::Status => (serde_json::to_value(self.report(now)).unwrap_or_default(), Vec::new()),
             Request::Stop => {
-                told = self.stop("asked to by `pearlbed stop`", now);
-                serde_json::json!({ "stopping": true })
+                let told = self.stop("asked to by `pearlbed stop`", now);
+                (serde_json::json!({ "stopping": true }), told)
             }
-            Request::Reload => self.reload(),
+            Request::Reload => {
+                self.read_again(Some(call.answer));
+                return Vec::new();
+            }
+            Request::Pause { miner, keep } => self.order(Order::Pause, miner.as_deref(), keep, |crew, id| {
+                crew.one(id, |miner| {
+                    miner.pause(grace, now);
+                    Vec::new()
+                })
+            }),
+            Request::Resume { miner, keep } => {
+                self.order(Order::Resume, miner.as_deref(), keep, |crew, id| {
+                    crew.one(id, |miner| miner.resume(now))
+                })
+            }
+            Request::Restart { miner } => self.order(Order::Restart, Some(&miner), false, |crew, id| {
+                crew.one(id, |miner| miner.restart(grace, now))
+            }),
         };
         // Who asked may have gone meanwhile.
         let _ = call.answer.send(answer);
         told
+    }
+
+    fn order(
+        &mut self,
+        order: Order,
+        name: Option<&str>,
+        keep: bool,
+        give: impl FnMut(&mut Crew, MinerId) -> Vec<Told>,
+    ) -> (serde_json::Value, Vec<Told>) {
+        if self.course.is_ending() {
+            return (serde_json::json!({ "error": "the session is being stopped" }), Vec::new());
+        }
+        let (answer, told) = requests::give(&mut self.crew, &mut self.paused, order, name, keep, give);
+        match answer["error"].as_str() {
+            Some(why) => self.herald.line(Level::Warn, why),
+            None => {
+                let whom = name.map_or("every miner".to_owned(), |name| format!("miner {name}"));
+                let kept = if keep { ", also in later sessions" } else { "" };
+                self.herald.info(&format!("{whom} is {} by request{kept}", order.done()));
+            }
+        }
+        (answer, told)
     }
 
     fn stop(&mut self, reason: &str, now: Instant) -> Vec<Told> {
@@ -511,35 +524,67 @@ impl Session {
         self.course.end(reason, now);
         self.tell_manager();
         let grace = self.settings.tunables.stop_grace;
-        self.crew.iter_mut().for_each(|miner| miner.stop(grace, now));
+        self.crew.iter_mut().for_each(|miner| miner.pause(grace, now));
         Vec::new()
     }
 
-    fn reload(&mut self) -> serde_json::Value {
+    /// Reads the configuration again and looks for its plugins, beside everything else.
+    fn read_again(&mut self, asker: Option<oneshot::Sender<serde_json::Value>>) {
         self.herald.notify("RELOADING=1");
-        let answer = match self.options.config() {
-            Ok(config) => {
-                let tunables = Tunables::of(&config);
-                let changes =
-                    reload::compare((&self.settings.config, &self.settings.tunables), &config, &tunables);
-                self.settings.tunables = tunables;
-                self.herald.log().set_size_max(tunables.log_bytes_max);
-                for (level, line) in changes.lines() {
-                    self.herald.line(level, &line);
-                }
-                serde_json::json!({ "in_force": changes.now, "after_restart": changes.later })
+        let (options, old) = (self.options.clone(), self.settings.config.clone());
+        let planned = self.inbox.planned_in();
+        tokio::task::spawn_blocking(move || {
+            // Without a listener the session is over.
+            let _ = planned.blocking_send(Planned { read: reload::read(&options, &old), asker });
+        });
+    }
+
+    /// The configuration was read again.
+    fn planned(&mut self, planned: Planned, now: Instant) -> Vec<Told> {
+        let Planned { read, asker } = planned;
+        let (answer, told) = match read {
+            _ if self.course.is_ending() => {
+                (serde_json::json!({ "error": "the session is being stopped" }), Vec::new())
             }
-            Err(err) => {
-                let text = format!(
-                    "the configuration was not reloaded: the configuration cannot be used: {}",
-                    chain(&err)
-                );
+            Ok((config, plans)) => self.change(&config, plans, now),
+            Err(why) => {
+                let text = format!("the configuration was not reloaded: {why}");
                 self.herald.trouble(&text);
-                serde_json::json!({ "error": text })
+                (serde_json::json!({ "error": text }), Vec::new())
             }
         };
         self.herald.notify("READY=1");
-        answer
+        if let Some(asker) = asker {
+            // Who asked may have gone meanwhile.
+            let _ = asker.send(answer);
+        }
+        told
+    }
+
+    fn change(
+        &mut self,
+        config: &Config,
+        plans: Vec<MinerPlan>,
+        now: Instant,
+    ) -> (serde_json::Value, Vec<Told>) {
+        let tunables = Tunables::of(config);
+        let changes = reload::compare(
+            (&self.settings.config, &self.settings.tunables),
+            (config, &tunables),
+            self.crew.present().map(crate::miner::Miner::plan),
+            plans,
+        );
+        self.settings.tunables = tunables;
+        self.herald.log().set_size_max(tunables.log_bytes_max);
+        for (level, line) in changes.lines() {
+            self.herald.line(level, &line);
+        }
+        let answer = changes.json();
+        let current = self.jobs.current().cloned();
+        let grace = tunables.stop_grace;
+        let told = reload::apply(changes, &mut self.crew, &self.paused, current.as_ref(), grace, now);
+        self.settings.config = reload::in_force(&self.settings.config, config);
+        (answer, told)
     }
 
     /// The session at this moment.
@@ -556,12 +601,5 @@ impl Session {
             log: self.herald.log().recent().map(str::to_owned).collect(),
         };
         describe::report(&view, miners, now)
-    }
-}
-
-async fn sleep_until_some(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

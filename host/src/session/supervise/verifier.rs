@@ -3,21 +3,24 @@
 //! One thread, one proof at a time: verification takes milliseconds of a core. The miners take turns, each in the order in
 //! which its proofs came, and one that floods it with rubbish is slowed down instead of being served faster, itself alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use pearl_pow::Target;
 use tokio::sync::mpsc;
 
-use crate::miner::MinerId;
 use crate::miner::effect::{Candidate, Judged, Verdict};
-use crate::work::{FoundProof, HandOverError, ProofSender, WorkJob};
+use crate::miner::{MinerId, Work};
+use crate::work::{FoundProof, HandOverError, ProofId, ProofSender, WorkJob};
 
 /// Proofs of one miner that may wait here.
 const WAITING_MAX: usize = 64;
 /// Refusals in a row that are served at full speed.
 const REFUSALS_FREE: u32 = 20;
+/// Jobs whose proofs are remembered: as many as a miner remembers.
+const JOBS_SEEN_MAX: usize = 256;
 /// Pause after each refusal beyond those.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,10 +55,11 @@ impl Verifier {
         let desk = Arc::new((Mutex::new(Desk::default()), Condvar::new()));
         let queue = Arc::clone(&desk);
         std::thread::Builder::new().name("pearlbed-verify".into()).spawn(move || {
+            let mut seen = Seen::default();
             while let Some(case) = wait(&queue) {
                 let Case { miner, candidate, pays } = case;
                 let Candidate { generation, sequence, work, target, proof, place } = candidate;
-                let verdict = judge(&work.job, pays, proof, &proofs);
+                let verdict = judge(&work, &target, pays, proof, &proofs, &mut seen);
                 let refused = matches!(verdict, Verdict::Refused { .. });
                 lock(&queue.0).served(miner, refused, Instant::now());
                 let verdict = Judged { generation, sequence, work, target, verdict };
@@ -182,31 +186,71 @@ impl Desk {
     }
 }
 
-fn judge(job: &WorkJob, pays: bool, proof: Vec<u8>, proofs: &ProofSender) -> Verdict {
-    let refused = |stage: &str, why: String| Verdict::Refused { stage: stage.into(), why };
-    // The verifier is written not to panic on any bytes; a bug there must cost one proof and not the session.
-    match std::panic::catch_unwind(AssertUnwindSafe(|| verify(job, &proof))) {
-        Ok(Ok(())) => {}
-        Ok(Err((stage, why))) => return refused(stage, why),
-        Err(_) => return refused("panic", "the verifier panicked".into()),
+/// Proofs that passed, so that none counts twice.
+#[derive(Debug, Default)]
+struct Seen {
+    by_job: BTreeMap<u64, HashSet<ProofId>>,
+}
+
+impl Seen {
+    fn contains(&self, job: u64, id: &ProofId) -> bool {
+        self.by_job.get(&job).is_some_and(|ids| ids.contains(id))
     }
-    if !pays {
-        return Verdict::Late;
-    }
-    match proofs.hand_over(FoundProof { job: job.clone(), proof, found: SystemTime::now() }) {
-        Ok(taken) => Verdict::Passed { id: taken.id, not_kept: taken.not_kept.map(|err| chain(&err)) },
-        Err(HandOverError::Known { id }) => refused("duplicate", format!("it was handed in before, as {id}")),
-        Err(err) => Verdict::NotTaken(chain(&err)),
+
+    /// Jobs are numbered as they come; what is far behind is no longer known to any miner.
+    fn insert(&mut self, job: u64, id: ProofId) {
+        self.by_job.entry(job).or_default().insert(id);
+        while self.by_job.len() > JOBS_SEEN_MAX {
+            self.by_job.pop_first();
+        }
     }
 }
 
-/// Checks `proof` against `job`; the failing stage and what does not fit otherwise.
-pub fn verify(job: &WorkJob, proof: &[u8]) -> Result<(), (&'static str, String)> {
-    let job = job.to_pow().map_err(|err| ("certificate", err.to_string()))?;
+fn judge(
+    work: &Work,
+    target: &[u8; 32],
+    pays: bool,
+    proof: Vec<u8>,
+    proofs: &ProofSender,
+    seen: &mut Seen,
+) -> Verdict {
+    let refused = |stage: &str, why: String| Verdict::Refused { stage: stage.into(), why };
+    // The verifier is written not to panic on any bytes; a bug there must cost one proof and not the session.
+    let paying = match std::panic::catch_unwind(AssertUnwindSafe(|| verify(&work.job, target, &proof))) {
+        Ok(Ok(paying)) => paying,
+        Ok(Err((stage, why))) => return refused(stage, why),
+        Err(_) => return refused("panic", "the verifier panicked".into()),
+    };
+    let found = FoundProof { job: work.job.clone(), proof, found: SystemTime::now() };
+    let id = ProofId::of(&found);
+    if seen.contains(work.number, &id) {
+        return refused("duplicate", format!("it was handed in before, as {id}"));
+    }
+    let verdict = match (pays, paying) {
+        (false, _) => Verdict::Late,
+        (true, false) => Verdict::Share,
+        (true, true) => match proofs.hand_over(found) {
+            Ok(taken) => Verdict::Passed { id: taken.id, not_kept: taken.not_kept.map(|err| chain(&err)) },
+            Err(HandOverError::Known { id }) => {
+                return refused("duplicate", format!("it was handed in before, as {id}"));
+            }
+            // It may be handed in again.
+            Err(err) => return Verdict::NotTaken(chain(&err)),
+        },
+    };
+    seen.insert(work.number, id);
+    verdict
+}
+
+/// Checks `proof` against `job` at `target`, which is easier than the job's own or equal to it; answers whether it meets
+/// the job's own, too. The failing stage and what does not fit otherwise.
+pub fn verify(job: &WorkJob, target: &[u8; 32], proof: &[u8]) -> Result<bool, (&'static str, String)> {
+    let mut rules = job.to_pow().map_err(|err| ("certificate", err.to_string()))?;
+    rules.target = Some(Target::from_le_bytes(*target));
     // The network tolerates other spellings of a proof. We send out none: each would pass as a new proof, so a provider
     // could have one counted many times, and a gateway is not tried with what it may never have seen.
-    match pearl_pow::verify::verify_canonical(&job, proof) {
-        Ok(_) => Ok(()),
+    match pearl_pow::verify::verify_canonical(&rules, proof) {
+        Ok(verified) => Ok(verified.meets(Target::from_le_bytes(job.target), job.rank_penalty)),
         Err(err) => Err((err.stage().map_or("form", pearl_pow::Stage::name), err.to_string())),
     }
 }
@@ -247,12 +291,16 @@ mod tests {
         let rule = CertificateVersion::try_from(3).unwrap().seed_rule();
         let product = Product::new(&Header::from_bytes(job.header), &config, rule, a, bt);
         let proof = product.prove(&product.attempt(0, 0)).encode();
-        assert_eq!(verify(&job, &proof), Ok(()));
+        assert_eq!(verify(&job, &job.target, &proof), Ok(true));
+        // What pays may be harder than what was asked for, and no tile meets this.
+        let hard = WorkJob { target: [0; 32], ..job.clone() };
+        assert_eq!(verify(&hard, &job.target, &proof), Ok(false));
+        assert_eq!(verify(&job, &[0; 32], &proof).unwrap_err().0, "difficulty");
 
         // The layout of certificate version 1 lacks the last byte; the network takes it.
         let spelled_otherwise = &proof[..proof.len() - 1];
         assert!(pearl_pow::verify_bytes(&job.to_pow().unwrap(), spelled_otherwise).is_ok());
-        assert_eq!(verify(&job, spelled_otherwise).unwrap_err().0, "form");
+        assert_eq!(verify(&job, &job.target, spelled_otherwise).unwrap_err().0, "form");
     }
 
     fn case(miner: u32, sequence: u64) -> Case {
@@ -270,7 +318,7 @@ mod tests {
             generation: 1,
             sequence,
             target: job.target,
-            work: Arc::new(crate::miner::Work { number: 1, job }),
+            work: Arc::new(Work { number: 1, job }),
             proof: vec![],
             place: crate::miner::link::Place::default(),
         };

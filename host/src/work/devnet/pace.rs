@@ -1,7 +1,7 @@
 //! How hard the devnet's next block is.
 //!
-//! Nothing is known of the machine at first: it may do 10^8 or 10^12 hashes a second. The pace starts with the
-//! easiest target, multiplies the work of a block by at most `STEP` each time, and makes the job easier when none
+//! Little is known of the machine at first: it may do 10^8 or 10^12 hashes a second. The pace starts with what the miners
+//! expect of themselves, or with the easiest target where they do not say. It multiplies the work of a block by at most `STEP` each time, and makes the job easier when none
 //! is found for long. From there on it follows the rate measured over the last `WINDOW` blocks.
 //!
 //! Work is counted in expected hashes for one block, `2^256 / target` (protocol section 6.4).
@@ -90,6 +90,16 @@ impl Pace {
             self.window.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let wanted = work_sum / seconds * self.spacing.as_secs_f64();
         self.set_work(wanted.clamp(work / STEP, work * STEP));
+    }
+
+    /// The miners expect to do `rate` hashes a second together: what was measured before counts only if it fits that.
+    pub fn expect(&mut self, rate: f64) {
+        let wanted = rate * self.spacing.as_secs_f64();
+        let fits = (wanted / STEP..=wanted * STEP).contains(&self.work);
+        if wanted.is_finite() && wanted > 0.0 && (self.window.is_empty() || !fits) {
+            self.window.clear();
+            self.set_work(wanted);
+        }
     }
 
     fn spend(&mut self, elapsed: Duration) {
@@ -195,6 +205,36 @@ mod tests {
             pace.block(Duration::from_secs_f64(seconds));
         }
         assert!((3.0..8.0).contains(&(total / 400.0)), "{}", total / 400.0);
+    }
+
+    #[test]
+    fn the_first_job_fits_what_is_expected_and_a_wrong_expectation_is_mended() {
+        for rate in [1e8, 1e10, 1e13] {
+            let mut pace = Pace::new(SPACING);
+            pace.expect(rate);
+            let ratio = work_of(pace.nbits()) / (rate * 5.0);
+            assert!((0.99..1.01).contains(&ratio), "{rate}: {ratio}");
+            // Measured, and near: what was measured stays.
+            pace.replay(compact(rate * 10.0), Duration::from_secs(5));
+            let measured = pace.nbits();
+            pace.expect(rate);
+            assert_eq!(pace.nbits(), measured);
+            for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+                pace.expect(nonsense);
+                assert_eq!(pace.nbits(), measured);
+            }
+            let mut pace = Pace::new(SPACING);
+            pace.expect(rate * 1e-3);
+            let (blocks, seconds) = settle(rate, 0.05, &mut pace);
+            assert!(blocks <= 16 && seconds < 60.0, "{rate}: {blocks} blocks, {seconds} s");
+            // A thousand times too hard: made easier five times, after twenty seconds each.
+            let mut pace = Pace::new(SPACING);
+            pace.expect(rate * 1e3);
+            for _ in 0..5 {
+                pace.ease(pace.patience().unwrap());
+            }
+            assert!(work_of(pace.nbits()) <= rate * 5.0, "{rate}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | `idle` | takes no job |
 //! | `barren` | takes jobs, claims ten times the work of a proof each tenth of a second, and finds nothing |
 //! | `mute` | takes jobs and is never heard of again |
+//! | `take` | takes every job at once, claims a little, and finds nothing: all that is left is what the host costs |
 //! | `garbage` | submits bytes that are no proof |
 //! | `wrong-job` | mines the job before, and submits that for the new one |
 //! | `no-job` | submits each proof for a job that was never given out |
@@ -197,7 +198,11 @@ fn rubbish_on_every_socket() {
 
 /// Mines one job until it is stale; nothing once the host has ended the session.
 fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
-    let job = match host.next_job(Duration::from_millis(50)) {
+    let job = match host.next_job(Duration::from_millis(if order.is("take") { 250 } else { 50 })) {
+        NextJob::Job(_) | NextJob::TimedOut if order.is("take") => {
+            host.progress(1000);
+            return Some(());
+        }
         NextJob::Job(job) => job,
         NextJob::TimedOut => return Some(()),
         NextJob::Stopped => return None,

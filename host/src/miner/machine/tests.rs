@@ -1,0 +1,404 @@
+//! A miner with a link that a test holds the other end of.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use pearlbed_plugin_api::Manifest;
+
+use super::*;
+use crate::config::Config;
+use crate::miner::frame::WireJob;
+use crate::miner::link::{LaunchError, Place};
+use crate::miner::plugin::Chosen;
+use crate::work::{FoundProof, WorkJob};
+
+/// What a test sees of all links of one miner, and how they behave.
+#[derive(Debug, Default)]
+struct World {
+    sent: Vec<ToProvider>,
+    launched: u64,
+    /// How the present link has ended.
+    ending: Option<String>,
+    deaf: bool,
+    cannot_start: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Shared(Rc<RefCell<World>>);
+
+impl Link for Shared {
+    fn send(&mut self, frame: ToProvider) -> bool {
+        let mut world = self.0.borrow_mut();
+        if !world.deaf {
+            world.sent.push(frame);
+        }
+        !world.deaf
+    }
+
+    fn end(&mut self) -> String {
+        self.0.borrow_mut().ending.get_or_insert_with(|| "SIGKILL".into()).clone()
+    }
+
+    fn try_ended(&mut self) -> Option<String> {
+        self.0.borrow().ending.clone()
+    }
+}
+
+impl Launch for Shared {
+    fn launch(
+        &self,
+        _: MinerId,
+        generation: u64,
+        _: &mpsc::Sender<Event>,
+    ) -> Result<Box<dyn Link>, LaunchError> {
+        let mut world = self.0.borrow_mut();
+        if world.cannot_start {
+            return Err(LaunchError("no memory".into()));
+        }
+        world.launched = generation;
+        world.ending = None;
+        Ok(Box::new(self.clone()))
+    }
+}
+
+struct Bed {
+    miner: Miner,
+    world: Shared,
+    now: Instant,
+    jobs: u64,
+}
+
+/// 2^80 hashes for a proof that pays.
+const HARD: [u8; 32] = {
+    let mut bytes = [0; 32];
+    bytes[22] = 1;
+    bytes
+};
+
+impl Bed {
+    fn new() -> Self {
+        let manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "id": "x", "version": "1.0.0", "vendor": "", "license": "", "homepage": "", "summary": "",
+            "plugin_api": [1], "certificate_versions": [3], "platforms": [], "engines": [], "permissions": []
+        }))
+        .unwrap();
+        let chosen = Chosen { path: "/x.so".into(), identity: None, manifest, estimate: Some(1e9) };
+        let config = Config::defaults(std::path::Path::new("/x.toml"));
+        let plan = MinerPlan::new("x".into(), chosen, &[], &serde_json::Map::new(), &config);
+        let (world, now) = (Shared::default(), Instant::now());
+        let (events, _) = mpsc::channel(1);
+        let miner = Miner::new(MinerId(1), plan, Some(Box::new(world.clone())), events, now);
+        Self { miner, world, now, jobs: 0 }
+    }
+
+    /// One that runs, has taken a job and is at work.
+    fn mining() -> Self {
+        let mut bed = Self::new();
+        let now = bed.now;
+        bed.miner.start(now);
+        bed.frame(FromProvider::Started);
+        bed.job(HARD);
+        let effects = bed.take();
+        assert!(matches!(effects.as_slice(), [Effect::FirstJob]), "{effects:?}");
+        bed
+    }
+
+    fn work(&mut self, target: [u8; 32], version: u32) -> Arc<Work> {
+        self.jobs += 1;
+        let job = WorkJob {
+            header: [u8::try_from(self.jobs % 251).unwrap(); 76],
+            target,
+            certificate_version: version,
+            rank_penalty: true,
+            height: None,
+            received: self.now,
+            origin: None,
+            keeps_earlier: false,
+        };
+        Arc::new(Work { number: self.jobs, job })
+    }
+
+    fn job(&mut self, target: [u8; 32]) {
+        let work = self.work(target, 3);
+        self.miner.offer(&work, self.now);
+    }
+
+    fn generation(&self) -> u64 {
+        self.world.0.borrow().launched
+    }
+
+    fn frame(&mut self, frame: FromProvider) -> Vec<Effect> {
+        self.miner.event(self.generation(), What::Frame(frame), self.now)
+    }
+
+    /// The job that was sent last.
+    fn sent_job(&self) -> WireJob {
+        let world = self.world.0.borrow();
+        let mut jobs = world.sent.iter().filter_map(|frame| match frame {
+            ToProvider::Job(job) => Some(job.clone()),
+            _ => None,
+        });
+        jobs.next_back().unwrap()
+    }
+
+    /// The miner takes that job.
+    fn take(&mut self) -> Vec<Effect> {
+        let id = self.sent_job().id;
+        self.frame(FromProvider::Took(id))
+    }
+
+    fn submit(&mut self, generation: u64, job: u64) -> Vec<Effect> {
+        let submission = Submission { sequence: 5, job, proof: vec![1], place: Place::default() };
+        self.miner.event(generation, What::Proof(submission), self.now)
+    }
+
+    /// A share for the job that was sent last, and the verdict on it.
+    fn share(&mut self, verdict: Verdict) -> Vec<Effect> {
+        let effects = self.submit(self.generation(), self.sent_job().id);
+        let [Effect::Judge(candidate)] = &effects[..] else { panic!("{effects:?}") };
+        let judged = Judged {
+            generation: candidate.generation,
+            sequence: candidate.sequence,
+            work: Arc::clone(&candidate.work),
+            target: candidate.target,
+            verdict,
+        };
+        self.miner.judged(judged, self.now)
+    }
+
+    fn closes(&mut self, ending: &str) -> Vec<Effect> {
+        self.world.0.borrow_mut().ending = Some(ending.into());
+        self.miner.event(self.generation(), What::Closed(None), self.now)
+    }
+
+    fn receipts(&self) -> Vec<Receipt> {
+        let world = self.world.0.borrow();
+        let receipts = world.sent.iter().filter_map(|frame| match frame {
+            ToProvider::Receipt { receipt, .. } => Some(*receipt),
+            _ => None,
+        });
+        receipts.collect()
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    fn condition(&self) -> String {
+        self.miner.standing(self.now).condition
+    }
+}
+
+#[test]
+fn a_share_is_easier_than_what_pays_and_never_harder() {
+    let mut bed = Bed::mining();
+    let work = |bed: &Bed| work_of(&bed.sent_job().target).unwrap();
+    assert!((1e9..1e11).contains(&work(&bed)), "about twenty seconds of 10^9 a second: {}", work(&bed));
+    let mut easy = [0; 32];
+    easy[28] = 0x40;
+    bed.job(easy);
+    assert_eq!(bed.sent_job().target, easy, "what pays is easier already");
+}
+
+#[test]
+fn shares_that_come_too_fast_make_the_next_harder_and_those_before_are_judged_as_they_were_asked_for() {
+    let mut bed = Bed::mining();
+    let first = bed.sent_job();
+    for _ in 0..200 {
+        bed.passes(Duration::from_millis(50));
+        bed.share(Verdict::Share);
+    }
+    bed.frame(FromProvider::Progress(1));
+    bed.miner.tick(Duration::from_secs(60), bed.now);
+    let second = bed.sent_job();
+    assert_eq!((second.header, second.id > first.id), (first.header, true), "the same work");
+    assert!(work_of(&second.target) > work_of(&first.target));
+    let effects = bed.submit(bed.generation(), first.id);
+    let [Effect::Judge(candidate)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((candidate.target, candidate.work.number), (first.target, 1));
+    let report = bed.miner.report(true, bed.now);
+    assert_eq!((report.proofs.found, report.proofs.verified, report.proofs.paying), (201, 200, 0));
+    assert_eq!(report.hashrate.judgement.unwrap().found, report.proofs.found);
+}
+
+#[test]
+fn a_late_share_counts_for_the_rate_and_its_finder_hears_that_it_was_late() {
+    let mut bed = Bed::mining();
+    bed.passes(Duration::from_secs(5));
+    bed.share(Verdict::Late);
+    let report = bed.miner.report(true, bed.now);
+    assert_eq!((report.proofs.found, report.proofs.late, report.proofs.paying), (1, 1, 0));
+    assert!(report.hashrate.verified.unwrap().hashrate > 0.0);
+    assert_eq!(bed.receipts(), [Receipt::Stale]);
+}
+
+#[test]
+fn a_proof_for_no_job_is_refused_here() {
+    let mut bed = Bed::mining();
+    let effects = bed.submit(bed.generation(), 77);
+    assert!(matches!(effects.as_slice(), [Effect::Trouble(_)]), "{effects:?}");
+    assert_eq!(bed.receipts(), [Receipt::Refused]);
+    let report = bed.miner.report(true, bed.now);
+    assert_eq!((report.proofs.found, report.proofs.refused_by["job"]), (0, 1));
+}
+
+#[test]
+fn one_that_dies_is_started_again_with_the_job_of_the_day_and_its_last_proof_is_judged() {
+    let mut bed = Bed::mining();
+    let job = bed.sent_job();
+    bed.closes("SIGSEGV");
+    assert_eq!(bed.condition(), "restarting");
+    bed.job(HARD);
+    // It came over the pipe before that ended, and was read late.
+    let effects = bed.submit(1, job.id);
+    assert!(matches!(effects.as_slice(), [Effect::Judge(_)]), "{effects:?}");
+    let at = bed.miner.wake_at(bed.now).unwrap();
+    assert_eq!(at, bed.now + Duration::from_secs(1));
+    bed.now = at;
+    bed.miner.wake(bed.now);
+    assert_eq!(bed.generation(), 2);
+    assert_ne!(bed.sent_job().header, job.header, "the newest job");
+    let before = bed.receipts().len();
+    let work = bed.work(HARD, 3);
+    let judged = Judged { generation: 1, sequence: 5, work, target: HARD, verdict: Verdict::Share };
+    bed.miner.judged(judged, bed.now);
+    assert_eq!(bed.receipts().len(), before, "nobody is there to hear of it");
+}
+
+#[test]
+fn the_time_between_two_processes_is_no_time_to_find_anything_in() {
+    let mut bed = Bed::mining();
+    bed.passes(Duration::from_secs(10));
+    bed.frame(FromProvider::Progress(10_000_000_000));
+    bed.closes("SIGSEGV");
+    let before = bed.miner.report(true, bed.now).hashrate.judgement.unwrap();
+    bed.passes(Duration::from_secs(3600));
+    let after = bed.miner.report(true, bed.now).hashrate.judgement.unwrap();
+    assert_eq!((before.due, before.seconds), (after.due, after.seconds));
+}
+
+#[test]
+fn one_that_does_not_read_is_ended_and_that_is_why_it_failed() {
+    let mut bed = Bed::mining();
+    bed.world.0.borrow_mut().deaf = true;
+    bed.job(HARD);
+    let effects = bed.miner.event(1, What::Closed(None), bed.now);
+    let said = effects.iter().any(|effect| {
+        matches!(effect, Effect::Trouble(text) if text == "the provider does not read what it is sent")
+    });
+    assert!(said, "{effects:?}");
+}
+
+#[test]
+fn one_whose_process_lingers_is_waited_for_a_moment_and_then_ended() {
+    let mut bed = Bed::mining();
+    bed.miner.event(1, What::Closed(None), bed.now);
+    assert!(bed.miner.wake_at(bed.now).unwrap() < bed.now + Duration::from_millis(50));
+    bed.passes(Duration::from_millis(50));
+    assert!(bed.miner.wake(bed.now).is_empty());
+    bed.passes(Duration::from_millis(60));
+    let effects = bed.miner.wake(bed.now);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Trouble(text) if text.contains("SIGKILL"))));
+}
+
+#[test]
+fn one_that_cannot_be_started_is_given_up_and_a_person_gives_it_another_chance() {
+    let mut bed = Bed::new();
+    bed.world.0.borrow_mut().cannot_start = true;
+    let mut effects = bed.miner.start(bed.now);
+    while let Some(at) = bed.miner.wake_at(bed.now) {
+        bed.now = at;
+        effects = bed.miner.wake(bed.now);
+    }
+    let given_up = effects.iter().any(|effect| {
+        matches!(effect, Effect::GaveUp(why) if why.contains("3 times") && why.contains("no memory"))
+    });
+    assert!(given_up, "{effects:?}");
+    assert!(bed.miner.has_given_up() && bed.miner.start(bed.now).is_empty());
+    bed.world.0.borrow_mut().cannot_start = false;
+    bed.miner.restart(Duration::from_secs(5), bed.now);
+    assert!(!bed.miner.has_given_up() && !bed.miner.is_down());
+}
+
+#[test]
+fn a_pause_ends_it_in_order_and_holds_until_it_is_told_otherwise() {
+    let mut bed = Bed::mining();
+    bed.miner.pause(Duration::from_secs(5), bed.now);
+    assert_eq!(bed.condition(), "stopping");
+    assert!(bed.world.0.borrow().sent.contains(&ToProvider::Stop));
+    bed.frame(FromProvider::Stopped(String::new()));
+    bed.closes("exit status 0");
+    assert_eq!(bed.condition(), "paused");
+    bed.job(HARD);
+    bed.passes(Duration::from_secs(3600));
+    bed.miner.tick(Duration::from_secs(60), bed.now);
+    assert!(bed.miner.wake_at(bed.now).is_none() && bed.miner.is_down());
+    bed.miner.resume(bed.now);
+    assert_eq!(bed.generation(), 2);
+    assert_eq!(bed.miner.report(true, bed.now).restarts, 0);
+}
+
+#[test]
+fn one_that_ignores_its_stop_is_ended_after_its_grace_and_starts_again_where_that_was_wanted() {
+    let mut bed = Bed::mining();
+    bed.miner.restart(Duration::from_secs(5), bed.now);
+    bed.passes(Duration::from_secs(4));
+    assert!(bed.miner.wake(bed.now).is_empty());
+    bed.passes(Duration::from_secs(1));
+    let effects = bed.miner.wake(bed.now);
+    let said =
+        |effect: &Effect| matches!(effect, Effect::Trouble(text) if text.contains("did not stop within 5 s"));
+    assert!(effects.iter().any(said), "{effects:?}");
+    assert_eq!(bed.generation(), 2);
+    // The end of the link before is no news of this one.
+    assert!(bed.miner.event(1, What::Closed(None), bed.now).is_empty());
+    assert!(!bed.miner.is_down());
+}
+
+#[test]
+fn a_network_that_wants_something_else_takes_the_job_away_and_gives_it_back() {
+    let mut bed = Bed::mining();
+    let id = bed.sent_job().id;
+    let other = bed.work(HARD, 2);
+    bed.miner.offer(&other, bed.now);
+    assert_eq!(bed.condition(), "needs-update");
+    assert!(bed.world.0.borrow().sent.contains(&ToProvider::Stale(id)));
+    assert!(bed.miner.unfit().unwrap().host_speaks);
+    let unknown = bed.work(HARD, 99);
+    bed.miner.offer(&unknown, bed.now);
+    assert!(!bed.miner.unfit().unwrap().host_speaks);
+    let again = bed.work(HARD, 3);
+    let effects = bed.miner.offer(&again, bed.now);
+    assert!(matches!(effects.as_slice(), [Effect::Line(_, _, text)] if text.contains("mining resumes")));
+    bed.take();
+    assert_eq!(bed.condition(), "mining");
+}
+
+#[test]
+fn a_miner_that_comes_by_itself_is_given_the_job_and_does_not_come_back_by_itself() {
+    let mut bed = Bed::new();
+    bed.miner = Miner::new(MinerId(2), bed.miner.plan().clone(), None, mpsc::channel(1).0, bed.now);
+    assert!(bed.miner.start(bed.now).is_empty());
+    bed.job(HARD);
+    let link = Box::new(bed.world.clone());
+    bed.miner.connected(link, bed.now);
+    bed.world.0.borrow_mut().launched = 1;
+    assert_eq!(bed.sent_job().id, 1);
+    bed.take();
+    assert_eq!(bed.condition(), "mining");
+}
+
+#[test]
+fn proofs_of_others_are_not_its_own() {
+    let mut bed = Bed::mining();
+    let id = |seed: u8| {
+        let job = bed.miner.offers.on_offer().unwrap().work.job.clone();
+        ProofId::of(&FoundProof { job, proof: vec![seed], found: std::time::SystemTime::UNIX_EPOCH })
+    };
+    let (own, other) = (id(1), id(2));
+    bed.share(Verdict::Passed { id: own.clone(), not_kept: None });
+    let state = ProofState::InBlock { hash: "aa".into(), height: 7 };
+    assert!(bed.miner.proof_moved(&own, &state) && !bed.miner.proof_moved(&other, &state));
+    let proofs = bed.miner.report(true, bed.now).proofs;
+    assert_eq!((proofs.paying, proofs.accepted), (1, 1));
+}
