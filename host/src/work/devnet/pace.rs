@@ -25,6 +25,10 @@ const WINDOW: usize = 12;
 /// The most that the work of a block changes from one job to the next.
 const STEP: f64 = 4.0;
 
+/// The same for the first blocks after an expectation, of which one alone says little.
+const CAUTIOUS_STEP: f64 = 1.5;
+const CAUTIOUS_BLOCKS: u32 = 2;
+
 /// Without a block for this many times the aim, the job is made easier by [`STEP`].
 const PATIENCE: u32 = 4;
 
@@ -43,12 +47,21 @@ pub struct Pace {
     spent: f64,
     /// Seconds that passed with them.
     passed: f64,
+    /// Blocks whose luck must not throw an expectation off by itself.
+    cautious: u32,
 }
 
 impl Pace {
     /// A pace that knows nothing and aims at `spacing` between two blocks.
     pub fn new(spacing: Duration) -> Self {
-        Self { spacing, window: VecDeque::new(), work: work_of(EASIEST), spent: 0.0, passed: 0.0 }
+        Self {
+            spacing,
+            window: VecDeque::new(),
+            work: work_of(EASIEST),
+            spent: 0.0,
+            passed: 0.0,
+            cautious: 0,
+        }
     }
 
     /// The compact target of the job on offer.
@@ -78,7 +91,9 @@ impl Pace {
         let (work_sum, seconds) =
             self.window.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let wanted = work_sum / seconds * self.spacing.as_secs_f64();
-        self.set_work(wanted.clamp(self.work / STEP, self.work * STEP));
+        let step = if self.cautious > 0 { CAUTIOUS_STEP } else { STEP };
+        self.cautious = self.cautious.saturating_sub(1);
+        self.set_work(wanted.clamp(self.work / step, self.work * step));
         (work, interval)
     }
 
@@ -99,6 +114,7 @@ impl Pace {
         if wanted.is_finite() && wanted > 0.0 && (self.window.is_empty() || !fits) {
             self.window.clear();
             self.set_work(wanted);
+            self.cautious = CAUTIOUS_BLOCKS;
         }
     }
 
@@ -227,6 +243,12 @@ mod tests {
             pace.expect(rate * 1e-3);
             let (blocks, seconds) = settle(rate, 0.05, &mut pace);
             assert!(blocks <= 16 && seconds < 60.0, "{rate}: {blocks} blocks, {seconds} s");
+            // One lucky block in a tenth of the time does not make the next four times as hard.
+            let mut pace = Pace::new(SPACING);
+            pace.expect(rate);
+            let before = work_of(pace.nbits());
+            pace.block(SPACING / 10);
+            assert!(work_of(pace.nbits()) < 2.0 * before, "{rate}");
             // A thousand times too hard: made easier five times, after twenty seconds each.
             let mut pace = Pace::new(SPACING);
             pace.expect(rate * 1e3);
