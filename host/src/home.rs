@@ -141,7 +141,7 @@ impl Home {
         let home = match self.origin {
             HomeOrigin::Flag => true,
             // A service has its home from its unit, and whoever types the command has another environment.
-            HomeOrigin::PearlbedHome => is_a_services(&self.root),
+            HomeOrigin::PearlbedHome => self.is_a_services(),
             _ => false,
         };
         if !home {
@@ -151,6 +151,11 @@ impl Home {
         let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
         let root = if root.chars().all(plain) { root } else { format!("'{}'", root.replace('\'', "'\\''")) };
         format!("pearlbed --home {root} {words}")
+    }
+
+    /// Whether the folder is where services keep what is theirs: such a one has a `/tmp` of its own, and sees nobody's home.
+    pub fn is_a_services(&self) -> bool {
+        self.root.starts_with("/var/lib")
     }
 
     /// The folder itself.
@@ -207,11 +212,6 @@ impl Home {
     pub fn log_file(&self) -> PathBuf {
         self.logs_dir().join("mining.log")
     }
-}
-
-/// Whether the folder is where services keep what is theirs.
-fn is_a_services(root: &Path) -> bool {
-    root.starts_with("/var/lib")
 }
 
 #[cfg(test)]

@@ -159,5 +159,5 @@ fn without_a_configuration_the_image_says_what_sets_it_up_and_is_not_worth_anoth
     let Some(engine) = engine() else { return };
     let output = engine.docker(&["run", "--rm", "--network", "none", IMAGE]);
     assert_eq!(output.status.code(), Some(6), "{}", said(&output));
-    assert!(said(&output).contains("pearlbed init"), "{}", said(&output));
+    assert!(said(&output).contains("`pearlbed --home /var/lib/pearlbed init`"), "{}", said(&output));
 }

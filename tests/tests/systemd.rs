@@ -219,7 +219,7 @@ fn an_upgrade_leaves_what_mines_alone_and_removal_ends_it_in_order() {
     wait_until_it_earns(&machine);
     machine.ok("useradd --create-home alice");
     machine.ok("runuser -u alice -- pearlbed --home /home/alice/bed start --devnet --wait 200");
-    let supervisors = "pgrep -f '__supervise|start --foreground' | sort | tr '\\n' ' '";
+    let supervisors = "pgrep -f '[_]_supervise|start --foregroun[d]' | sort | tr '\\n' ' '";
     let before = machine.ok(supervisors);
     assert_eq!(before.split(' ').count(), 2, "{before}");
 

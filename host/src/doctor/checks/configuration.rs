@@ -2,7 +2,9 @@
 
 use super::super::{Facts, Verdict};
 use super::unreadable_configuration;
-use crate::config::SubmitTarget;
+use std::path::Path;
+
+use crate::config::{GatewayEndpoint, MiningSection, SubmitTarget};
 use crate::explain::Explain;
 use crate::text::{printable, printable_path};
 use crate::work::SpawnError;
@@ -38,13 +40,40 @@ pub fn work_source(facts: &Facts) -> Vec<Verdict> {
         _ if !config.configured => Verdict::skip("nothing is configured yet", "run `pearlbed init`").quiet(),
         SubmitTarget::Devnet => Verdict::ok("the test network inside this machine").quiet(),
         SubmitTarget::Solo => {
-            Verdict::ok(format!("pearl-gateway at {}", config.mining.gateway.endpoint)).quiet()
+            let unseen = unseen_by_a_service(&config.mining).filter(|_| facts.home().is_a_services());
+            match unseen {
+                Some((finding, fix)) => Verdict::warn(printable(&finding), fix),
+                None => Verdict::ok(format!("pearl-gateway at {}", config.mining.gateway.endpoint)).quiet(),
+            }
         }
         SubmitTarget::Pool(url) => {
             let err = SpawnError::Pool { url: url.clone() };
             Verdict::fail(printable(&err.to_string()), err.hint().unwrap_or_default())
         }
     }]
+}
+
+/// What a service cannot see of what is configured, and what to do: it has a `/tmp` of its own, and nobody's home.
+fn unseen_by_a_service(mining: &MiningSection) -> Option<(String, &'static str)> {
+    let hidden =
+        |path: &Path| ["/tmp", "/var/tmp", "/home", "/root"].iter().any(|folder| path.starts_with(folder));
+    if let GatewayEndpoint::Unix(path) = &mining.gateway.endpoint
+        && hidden(path)
+    {
+        return Some((
+            format!("this home is a service's, which does not see the gateway's socket {}", path.display()),
+            "reach the gateway over TCP, or by a socket in /run/pearlbed (docs/user-guide.md, under systemd)",
+        ));
+    }
+    let certificate = mining.node.as_ref().and_then(|node| node.certificate.as_deref());
+    let certificate = certificate.filter(|path| hidden(path))?;
+    Some((
+        format!(
+            "this home is a service's, which does not see the node's certificate {}",
+            certificate.display()
+        ),
+        "copy it to /etc/pearlbed, and name that in [mining.node] certificate",
+    ))
 }
 
 pub fn wallet(facts: &Facts) -> Vec<Verdict> {
