@@ -30,6 +30,7 @@ pub mod work;
 
 // Plain services.
 pub mod config;
+pub mod contract;
 pub mod hardware;
 pub mod models;
 pub mod sandbox;

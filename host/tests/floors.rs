@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["config", "hardware", "models", "sidecar", "sandbox"],
     &["plugins", "work"],
     &["miner"],
-    &["doctor", "init", "session", "bench"],
+    &["doctor", "init", "session", "bench", "contract"],
     &["cli"],
 ];
 

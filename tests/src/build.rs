@@ -36,6 +36,11 @@ pub fn packages() -> PathBuf {
     target().join("xtask/dist/packages")
 }
 
+/// The static library of the proof of work for C.
+pub fn pow_c() -> PathBuf {
+    profile_folder(&["build", "--lib", "-p", "pearl-pow-c"]).join("libpearl_pow_c.a")
+}
+
 /// The folder that holds what cargo built when told `arguments`; each is told once.
 fn profile_folder(arguments: &[&str]) -> PathBuf {
     static DONE: LazyLock<Mutex<BTreeMap<String, PathBuf>>> = LazyLock::new(Mutex::default);

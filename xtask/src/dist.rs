@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! bin/pearlbed
-//! lib/pearlbed/plugins/*.so
+//! lib/pearlbed/plugins/*.so        and .so.minisig, where a key is given
+//! include/pearlbed.h, pearl_pow.h  for providers in C
+//! lib/libpearl_pow.{a,so}, lib/pkgconfig, lib/cmake/pearlbed
+//! share/pearlbed/crates            for providers in Rust
 //! lib/systemd/system/pearlbed.service, lib/sysusers.d, lib/tmpfiles.d
 //! share/systemd/user/pearlbed.service
 //! share/bash-completion/completions, share/zsh/site-functions, share/fish/vendor_completions.d
@@ -13,10 +16,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::package::{self, Packages};
 use crate::sh::{self, Profile};
+use crate::sign;
 use crate::units;
 
 #[derive(clap::Args)]
@@ -28,6 +32,10 @@ pub struct Args {
     /// Pack the debug build instead, into target/xtask/dist: quick, for tests
     #[arg(long)]
     dev: bool,
+
+    /// Sign the plugins with the minisign secret key in this file
+    #[arg(long, value_name = "FILE")]
+    sign_key: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -40,6 +48,13 @@ pub fn run(args: &Args) -> Result<()> {
     sh::build(profile)?;
     let progress = sh::waiting("laying out the installation");
     lay_out(&dist, profile)?;
+    match &args.sign_key {
+        Some(key) => {
+            let signed = sign::plugins(&dist, key)?;
+            progress.aside(|| println!("{signed} plugins signed with {}", key.display()));
+        }
+        None => progress.aside(|| println!("unsigned: the plugins carry no signature (--sign-key FILE signs them)")),
+    }
     progress.aside(|| println!("{}", dist.display()));
     if !args.no_packages {
         progress.say("packing");
@@ -66,6 +81,7 @@ fn lay_out(dist: &Path, profile: Profile) -> Result<()> {
     sh::fresh(dist)?;
     programs(dist, profile)?;
     let pearlbed = dist.join("bin/pearlbed");
+    kit(dist, profile)?;
     completions(&pearlbed, dist)?;
     man_pages(&pearlbed, &dist.join("share/man/man1"))?;
     units::lay_out(dist, units::Prefix::Anywhere)?;
@@ -89,6 +105,60 @@ pub fn programs(prefix: &Path, profile: Profile) -> Result<()> {
         sh::copy(&sh::root().join(file), &documents.join(file), 0o644)?;
     }
     sh::write(&documents.join("THIRD-PARTY.txt"), third_party()?)
+}
+
+/// The crates that a provider in Rust is built from.
+const CRATES: [&str; 2] = ["pearlbed-plugin-api", "pearl-pow"];
+
+/// What a vendor builds a provider from: headers and library for C, the sources of the crates for Rust.
+fn kit(dist: &Path, profile: Profile) -> Result<()> {
+    let (root, built) = (sh::root(), profile.folder());
+    sh::copy(&root.join("include/pearlbed.h"), &dist.join("include/pearlbed.h"), 0o644)?;
+    sh::copy(&root.join("pow/c/include/pearl_pow.h"), &dist.join("include/pearl_pow.h"), 0o644)?;
+    sh::copy(&built.join("libpearl_pow_c.a"), &dist.join("lib/libpearl_pow.a"), 0o644)?;
+    sh::copy(&built.join("libpearl_pow_c.so"), &dist.join("lib/libpearl_pow.so.0"), 0o644)?;
+    std::os::unix::fs::symlink("libpearl_pow.so.0", dist.join("lib/libpearl_pow.so"))?;
+    let version = env!("CARGO_PKG_VERSION");
+    for (name, file) in [
+        ("packaging/pkgconfig/pearlbed.pc", "lib/pkgconfig/pearlbed.pc"),
+        ("packaging/pkgconfig/pearl_pow.pc", "lib/pkgconfig/pearl_pow.pc"),
+        ("packaging/cmake/pearlbed-config.cmake", "lib/cmake/pearlbed/pearlbed-config.cmake"),
+        ("packaging/cmake/pearlbed-config-version.cmake", "lib/cmake/pearlbed/pearlbed-config-version.cmake"),
+    ] {
+        let text = std::fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"))?;
+        sh::write(&dist.join(file), text.replace("@VERSION@", version))?;
+    }
+    // As `cargo publish` would pack them: without this workspace, so that they stand alone.
+    let crates = dist.join("share/pearlbed/crates");
+    std::fs::create_dir_all(&crates)?;
+    for package in CRATES {
+        let packing = ["package", "--quiet", "--no-verify", "--allow-dirty", "--offline", "-p", package];
+        sh::run(&mut sh::cargo(&packing))?;
+        let packed = newest_package(package)?;
+        let folder = crates.join(package);
+        std::fs::create_dir_all(&folder)?;
+        sh::run(Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(&packed).arg("-C").arg(&folder))?;
+        for left in ["Cargo.toml.orig", "Cargo.lock", ".cargo_vcs_info.json"] {
+            // Not every version of cargo packs each of them.
+            let _ = std::fs::remove_file(folder.join(left));
+        }
+    }
+    Ok(())
+}
+
+/// The archive that cargo has just packed of `package`.
+fn newest_package(package: &str) -> Result<PathBuf> {
+    let folder = sh::target().join("package");
+    let mut found = vec![];
+    for entry in std::fs::read_dir(&folder)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let version = name.strip_prefix(package).and_then(|rest| rest.strip_prefix('-'));
+        if version.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.ends_with(".crate")) {
+            found.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    found.sort();
+    found.pop().map(|(_, path)| path).with_context(|| format!("cargo packed no {package}"))
 }
 
 fn completions(pearlbed: &Path, dist: &Path) -> Result<()> {

@@ -53,7 +53,7 @@ pub struct Args {
 }
 
 /// `KEY=VALUE`, where the value is JSON or, if it is none, a text.
-fn setting(text: &str) -> Result<(String, serde_json::Value), String> {
+pub(super) fn setting(text: &str) -> Result<(String, serde_json::Value), String> {
     let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((key.trim().to_owned(), value))

@@ -74,6 +74,7 @@ mod stop;
 mod verify;
 
 use self::miners::{pause, restart, resume};
+use self::plugins::trial;
 use self::start::{background as supervise, provider};
 
 // In the order of `pearlbed --help`.
@@ -103,6 +104,8 @@ commands! {
     Drivers(drivers),
     #[command(name = "__probe", hide = true)]
     Probe(probe),
+    #[command(name = "__trial", hide = true)]
+    Trial(trial),
     #[command(name = "__supervise", hide = true)]
     Supervise(supervise),
     #[command(name = "__provider", hide = true)]

@@ -1,11 +1,14 @@
 //! `pearlbed plugins`: which plugins there are, what they say of themselves, and why one is not used.
 
-use std::path::PathBuf;
+mod verify;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use self::verify::trial;
 use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error, PluginDirs};
 use crate::exit::Exit;
@@ -19,7 +22,8 @@ Examples:
   pearlbed plugins list                  every plugin, and why one is skipped
   pearlbed plugins list --json           the same for scripts
   pearlbed plugins inspect my-provider   everything known about one of them
-  pearlbed plugins inspect ./my.so       the same for a file anywhere";
+  pearlbed plugins inspect ./my.so       the same for a file anywhere
+  pearlbed plugins verify ./my.so        whether it keeps the contract";
 
 /// List plugins, or look at one of them closely
 #[derive(clap::Args, Debug)]
@@ -33,6 +37,7 @@ pub struct Args {
 enum Command {
     List(List),
     Inspect(Inspect),
+    Verify(verify::Args),
 }
 
 const LIST_EXAMPLES: &str = "\
@@ -90,6 +95,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     match &args.command {
         Command::List(args) => list(args, context),
         Command::Inspect(args) => inspect(args, context),
+        Command::Verify(args) => verify::run(args, context),
     }
 }
 
@@ -271,7 +277,7 @@ fn inspect(args: &Inspect, context: &Context) -> Result<Exit, Error> {
         probe.timeout = timeout;
     }
     let options = Options { relaxed: args.plugins.relaxed(context), probe: Some(probe) };
-    let entry = match chosen(args, context)? {
+    let entry = match chosen(&args.plugin, &args.plugins, context)? {
         Chosen::File(path) => survey_file(&path, &options),
         // A duplicate keeps its reason: asked by itself it would seem usable.
         Chosen::Skipped(entry) => *entry,
@@ -290,13 +296,10 @@ enum Chosen {
 }
 
 /// The file that the argument means: an id of the search path, else a path, else a file's name there.
-fn chosen(args: &Inspect, context: &Context) -> Result<Chosen, Error> {
-    let wanted = &args.plugin;
+fn chosen(wanted: &Path, plugins: &PluginDirs, context: &Context) -> Result<Chosen, Error> {
     let is_path = wanted.components().count() > 1 || wanted.extension().is_some() || wanted.is_absolute();
-    let found = survey(
-        &args.plugins.search_path(context),
-        &Options { relaxed: args.plugins.relaxed(context), probe: None },
-    );
+    let found =
+        survey(&plugins.search_path(context), &Options { relaxed: plugins.relaxed(context), probe: None });
     if let Some(entry) = wanted.to_str().filter(|_| !is_path).and_then(|id| found.find(id)) {
         return Ok(Chosen::File(entry.path.clone()));
     }
@@ -312,13 +315,13 @@ fn chosen(args: &Inspect, context: &Context) -> Result<Chosen, Error> {
         }
     }
     if is_path || is_here {
-        let absolute = std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone());
+        let absolute = std::path::absolute(wanted).unwrap_or_else(|_| wanted.to_owned());
         let known = found.entries.into_iter().find(|entry| entry.path == absolute);
         return Ok(match known {
             Some(entry) if entry.skipped().is_some_and(|reason| reason.code.starts_with("same-")) => {
                 Chosen::Skipped(Box::new(entry))
             }
-            _ => Chosen::File(wanted.clone()),
+            _ => Chosen::File(wanted.to_owned()),
         });
     }
     let ids: Vec<String> = found.entries.iter().filter_map(|entry| entry.id()).map(str::to_owned).collect();

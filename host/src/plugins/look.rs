@@ -83,6 +83,8 @@ pub struct Look {
     pub checks: Vec<Check>,
     /// What it says of itself, where that could be read; also where it is skipped.
     pub manifest: Option<Manifest>,
+    /// The text that was read as the manifest, without its padding.
+    pub section: Option<Vec<u8>>,
     /// The first failure.
     pub refusal: Option<Reason>,
     /// Who its owner is and who may write to it was not as it should be, and let through.
@@ -99,6 +101,7 @@ pub fn look(path: &Path, relaxed: bool) -> Look {
         identity: None,
         checks: vec![],
         manifest: None,
+        section: None,
         refusal: None,
         relaxed: false,
     };
@@ -169,6 +172,7 @@ impl Look {
             let read = manifest::read(section.as_ref())?;
             let finding = format!("{} {}", read.id, read.version);
             look.manifest = Some(read.clone());
+            look.section = manifest::text(section.as_ref()).map(<[u8]>::to_vec);
             Ok((finding, read))
         });
         if let Some(read) = read {

@@ -27,6 +27,13 @@ pub fn read(section: Option<&Section>) -> Result<Manifest, Reason> {
     }
 }
 
+/// The bytes in `section` without the padding at their end.
+pub fn text(section: Option<&Section>) -> Option<&[u8]> {
+    let Some(Section::Bytes(bytes)) = section else { return None };
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    Some(&bytes[..end])
+}
+
 fn explain(err: &ManifestError) -> Reason {
     match err {
         ManifestError::Empty => Reason::new("manifest-empty", "its manifest is empty", REBUILD),

@@ -159,8 +159,11 @@ extern "C" fn constructor() {
 unsafe extern "C" fn manifest(out: v1::Sink) {
     let text = String::from_utf8_lossy(&MANIFEST).into_owned();
     // F26: the code answers another id than the file shows.
-    let text =
-        if order() == "manifest:other-id" { text.replacen("\"id\":\"", "\"id\":\"z", 1) } else { text };
+    let text = match order().as_str() {
+        "manifest:other-id" => text.replacen("\"id\":\"", "\"id\":\"z", 1),
+        "manifest:other-version" => text.replacen("\"version\":\"", "\"version\":\"7.", 1),
+        _ => text,
+    };
     // SAFETY: the caller vouches for the sink.
     unsafe { out.put(text.as_bytes()) }
 }
@@ -178,7 +181,15 @@ unsafe extern "C" fn detect(
     let mut text = b"healthy".to_vec();
     let mut status = v1::OK;
     let order = order();
-    match order.strip_prefix("detect:") {
+    // With these it says no, so that nobody goes on to mine with it.
+    if order.starts_with("no:") || order == "manifest:other-version" {
+        answer.supported = 0;
+        text = b"it was told to say no".to_vec();
+    }
+    if order == "no:fickle" {
+        text = format!("this is process {}", std::process::id()).into_bytes();
+    }
+    match order.strip_prefix("detect:").or_else(|| order.strip_prefix("no:")) {
         Some("null-answer") => {
             // SAFETY: none. A null pointer with a length is the fault.
             unsafe { (reason.write)(reason.context, v1::Bytes { data: std::ptr::null(), len: 1 << 20 }) };
@@ -202,8 +213,8 @@ unsafe extern "C" fn detect(
             status = if panic.is_err() { v1::PANICKED } else { v1::OK };
         }
         Some("panic-through") => panic!("told to panic through the boundary"),
+        Some("fickle") | None => {}
         Some(what) => misbehave(what),
-        None => {}
     }
     // SAFETY: the caller vouches for its arguments during the call.
     unsafe {

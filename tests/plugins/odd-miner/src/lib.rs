@@ -24,6 +24,16 @@
 //! | `try` | tries everything in the list `tries` (such as `open:/dev/full`), logs what came of it, then mines on |
 //! | `flood-log`, `flood-print`, `flood-progress` | writes without end, and mines |
 //! | `rubbish-on-pipe` | writes rubbish to every socket that it finds open |
+//! | `misses`, `corrupt` | hands in no proof, spoils each proof |
+//! | `quiet` | reports no progress |
+//! | `stubborn` | is busy for four seconds with a job that became stale |
+//! | `any-version` | mines also for certificate versions that it does not know |
+//! | `leave-thread`, `keep-host`, `panic-beside` | leaves a thread, keeps its host, has a thread that panics |
+//! | `once` | cannot be started again |
+//! | `stop-fails` | calls it an error to be stopped where nothing is started |
+//! | `says-running`, `bad-stats` | says always that it runs, answers numbers that are none |
+//! | `panic-on-settings` | panics in `start` on settings that it does not know |
+//! | `hoard` | takes all the memory that it gets |
 
 mod attempt;
 
@@ -45,8 +55,11 @@ struct Odd {
     stopping: Arc<AtomicBool>,
     ignores_stop: AtomicBool,
     gave_up: Arc<AtomicBool>,
+    /// The order, for what has none of its own.
+    told: Mutex<String>,
 }
 
+#[derive(Clone)]
 struct Order {
     what: String,
     from: Instant,
@@ -74,7 +87,21 @@ impl MiningProvider for Odd {
         if order.is("hang-in-start") {
             sleep_for_ever();
         }
+        if order.is("panic-on-settings") && config.extra.keys().any(|key| key.contains("verify")) {
+            panic!("told to panic on settings");
+        }
+        if order.is("keep-host") {
+            std::mem::forget(host.clone());
+        }
+        if order.is("leave-thread") {
+            std::thread::spawn(|| sleep_for_ever());
+        }
         self.ignores_stop.store(order.what == "ignore-stop", Ordering::Relaxed);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&order.what);
+        self.gave_up.store(false, Ordering::Relaxed);
+        if order.what != "once" {
+            self.stopping.store(false, Ordering::Relaxed);
+        }
         let tries = match config.extra.get("tries") {
             Some(serde_json::Value::Array(tries)) if order.is("try") => tries.clone(),
             _ => vec![],
@@ -107,18 +134,33 @@ impl MiningProvider for Odd {
         }
         self.stopping.store(true, Ordering::Relaxed);
         let miner = self.miner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        miner.map_or(Ok(()), |miner| miner.join().map_err(|_| "the miner panicked".into()))
+        match miner {
+            Some(miner) => miner.join().map_err(|_| "the miner panicked".into()),
+            None if self.is_told("stop-fails") => Err("nothing is started".into()),
+            None => Ok(()),
+        }
     }
 
     fn is_running(&self) -> bool {
-        !self.gave_up.load(Ordering::Relaxed)
+        let miner = self.miner.lock().unwrap_or_else(PoisonError::into_inner);
+        let lives = miner.as_ref().is_some_and(|miner| !miner.is_finished());
+        (lives && !self.gave_up.load(Ordering::Relaxed)) || self.is_told("says-running")
     }
 
     fn stats(&self) -> MiningStats {
         let gave_up = self.gave_up.load(Ordering::Relaxed);
         let mut stats = MiningStats::default();
         stats.last_error = gave_up.then(|| "it was told to give up".to_owned());
+        if self.is_told("bad-stats") {
+            stats.hashrate = f64::NAN;
+        }
         stats
+    }
+}
+
+impl Odd {
+    fn is_told(&self, what: &str) -> bool {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) == what
     }
 }
 
@@ -151,6 +193,15 @@ fn misbehave(order: &Order, host: &Host, stopping: &AtomicBool) -> bool {
     }
     if order.is("reach-out") {
         reach_out();
+    }
+    if order.is("panic-beside") {
+        let _ = std::thread::spawn(|| panic!("told to panic beside the miner")).join();
+    }
+    if order.is("hoard") {
+        let mut hoard = vec![];
+        loop {
+            hoard.push(vec![1_u8; 1 << 20]);
+        }
     }
     if order.is("flood-log") {
         (0..10_000)
@@ -210,7 +261,8 @@ fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
     let own = Header::try_from(&job.header[..]).ok()?;
     let before = last.replace(own);
     let header = if order.is("wrong-job") { before.unwrap_or(own) } else { own };
-    let rule = CertificateVersion::try_from(job.certificate_version).ok()?.seed_rule();
+    let version = CertificateVersion::try_from(job.certificate_version).ok();
+    let rule = version.or(order.is("any-version").then_some(CertificateVersion::V3))?.seed_rule();
     let tile = PeriodicPattern::contiguous(16).expect("16 rows are a pattern");
     let config = MiningConfiguration::dense(2048, 128, tile, tile);
     let bound = Target::from_le_bytes(job.target).bound(&config, job.rank_penalty);
@@ -237,9 +289,13 @@ fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
         let [a, bt] = [&a, &bt].map(|entries| Matrix::new(entries, 2048).expect("16 rows of 2048"));
         let product = Product::new(&header, &config, rule, a, bt);
         let attempt = product.attempt(0, 0);
-        let hit = attempt.number() <= bound;
+        let hit = attempt.number() <= bound && !order.is("misses");
         if hit || order.is("below-target") {
-            let proof = product.prove(&attempt).encode();
+            let mut proof = product.prove(&attempt).encode();
+            if order.is("corrupt") {
+                let middle = proof.len() / 2;
+                proof[middle] ^= 1;
+            }
             // Errors mean that the job is stale by now, or that the host saw through it.
             let _ = host.submit(job.id, &proof);
             if order.is("twice") {
@@ -250,7 +306,13 @@ fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
             }
         }
         let hashes = config.hashes_per_attempt() as u64;
+        if order.is("quiet") {
+            continue;
+        }
         host.progress(if order.is("boast") { hashes.saturating_mul(1_000_000) } else { hashes });
+    }
+    if order.is("stubborn") {
+        std::thread::sleep(Duration::from_secs(4));
     }
     Some(())
 }

@@ -1,0 +1,1 @@
+../../../../examples/mining-provider/tests/provider.rs

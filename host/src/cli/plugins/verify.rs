@@ -1,0 +1,145 @@
+//! `pearlbed plugins verify`: the contract, tried out obligation by obligation.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Chosen, chosen};
+use crate::cli::bench::setting;
+use crate::cli::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
+use crate::cli::{Context, Error, PluginDirs};
+use crate::contract::{self, Plan, Progress, Report, State};
+use crate::exit::Exit;
+use crate::plugins::ProbeOptions;
+use crate::text::{printable, printable_path};
+
+const EXAMPLES: &str = "\
+The plugin mines for some seconds in confined processes, with what the
+configuration grants it and no more. docs/contract.md has the obligations.
+
+Examples:
+  pearlbed plugins verify ./libmy_provider.so
+  pearlbed plugins verify my-provider --full --json
+  pearlbed plugins verify my-provider --extra device=0
+
+Exit status: 0 if no obligation is broken, else 1.";
+
+/// Try whether a plugin keeps the contract, obligation by obligation
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The id of a provider, or the path of a file
+    #[arg(value_name = "ID|PATH")]
+    plugin: PathBuf,
+
+    /// Look for proofs for twenty seconds with each certificate version, instead of a few
+    #[arg(long)]
+    full: bool,
+
+    /// A setting of the provider's, over [mining.extra] of the configuration (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    extra: Vec<(String, serde_json::Value)>,
+
+    /// Print the answer as JSON (docs/json.md)
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    plugins: PluginDirs,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    let path = match chosen(&args.plugin, &args.plugins, context)? {
+        Chosen::File(path) => path,
+        Chosen::Skipped(entry) => entry.path,
+    };
+    let config = context.config(&[])?;
+    let mut probe = ProbeOptions::new(crate::hardware::inspect(&crate::hardware::Options::default()).info);
+    probe.timeout = config.plugins.probe_timeout;
+    let plan = Plan {
+        full: args.full,
+        extra: args.extra.iter().cloned().collect(),
+        probe,
+        relaxed: args.plugins.relaxed(context),
+    };
+    let report = contract::run(&path, &config, &plan, &mut |progress| {
+        context.note(&match progress {
+            Progress::Probes => "asking it what it can do, twice".to_owned(),
+            Progress::Mines(version) => format!("mining with it, certificate version {version}"),
+            Progress::Settings => "starting it with settings that nobody knows".to_owned(),
+        });
+    })?;
+    if args.json {
+        let mut answer = json!({ "schema": 1, "path": printable_path(&path) });
+        if let (Some(answer), Ok(serde_json::Value::Object(report))) =
+            (answer.as_object_mut(), serde_json::to_value(&report))
+        {
+            answer.extend(report);
+        }
+        context.print_json(&answer)?;
+    } else {
+        context.print(&render(&report, &printable_path(&path), context.width()))?;
+    }
+    Ok(if report.ok { Exit::Ok } else { Exit::Failed })
+}
+
+/// The columns at which findings stand.
+const INDENT: usize = 14;
+
+fn render(report: &Report, path: &str, width: usize) -> String {
+    let mut out = String::new();
+    for verdict in &report.obligations {
+        let (style, word) = match verdict.state {
+            State::Pass => (GOOD, "ok"),
+            State::Untried => (WARN, "untried"),
+            State::Fail => (BAD, "broken"),
+        };
+        let first = format!("{}  {}  ", padded(style, word, 7), padded(BOLD, verdict.id, 3));
+        hanging(&mut out, &first, INDENT, verdict.asked, width);
+        // What holds needs no more words; what does not gets them all.
+        if verdict.state != State::Pass {
+            let first = format!("{:INDENT$}{}", "", styled(DIM, "seen: "));
+            hanging(&mut out, &first, INDENT + 6, &verdict.finding, width);
+        }
+        if let Some(fix) = verdict.fix {
+            let first = format!("{:INDENT$}{}", "", styled(DIM, "fix: "));
+            hanging(&mut out, &first, INDENT + 5, fix, width);
+        }
+    }
+    if !report.withheld.is_empty() {
+        let text = format!(
+            "it was tried without {}, which it wants and the configuration does not grant",
+            printable(&report.withheld.join(", "))
+        );
+        hanging(&mut out, &styled(WARN, "note: "), 6, &text, width);
+    }
+    out.push('\n');
+    let count = |state| report.obligations.iter().filter(|verdict| verdict.state == state).count();
+    let name = match (&report.id, &report.version) {
+        (Some(id), Some(version)) => printable(&format!("{id} {version}")).into_owned(),
+        _ => path.to_owned(),
+    };
+    let summary = format!(
+        "{name}: {} kept, {} broken, {} untried",
+        count(State::Pass),
+        count(State::Fail),
+        count(State::Untried)
+    );
+    hanging(&mut out, "", 0, &summary, width);
+    out
+}
+
+/// The hidden command behind it: a confined process that tries one plugin.
+pub mod trial {
+    use super::*;
+
+    /// Try a plugin for the process that started this one
+    #[derive(clap::Args, Debug)]
+    pub struct Args {}
+
+    /// Confines itself, does what it is told, and ends.
+    pub fn run(_: &Args, _: &Context) -> Result<Exit, Error> {
+        let entered = crate::sandbox::enter()?;
+        contract::run_child(entered.channel.into())
+    }
+}

@@ -1,0 +1,322 @@
+//! `plugins verify`: the contract as a program. Tries a plugin out, obligation by obligation.
+//!
+//! ```text
+//! file ──look, two probes──> P1-P8
+//!   └──trial processes (confined)──events──> record ──judge──> P2, P9-P32
+//! ```
+//!
+//! Each trial is a process of its own, with what the user has granted and no more. What the plugin does in it is told by
+//! the process itself, but for the proofs, which are verified here; see [`child`].
+//!
+//! # Limitations
+//!
+//! - A plugin that is written to deceive its trial can. What must hold for the user's safety is not what is tried here,
+//!   but what a session enforces.
+//! - A provider with machinery of its own, which takes no jobs, cannot be tried beyond its probe.
+
+mod child;
+mod judge;
+mod obligations;
+mod trial;
+mod words;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pearl_pow::CertificateVersion;
+use pearlbed_plugin_api::{Manifest, Permission};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+pub use self::child::run as run_child;
+pub use self::obligations::{OBLIGATIONS, Obligation};
+use self::words::{Order, Trial};
+use crate::config::Config;
+use crate::plugins::{Entry, Options, ProbeOptions, survey_file};
+use crate::sandbox::{Policy, SpawnError};
+use crate::session::supervise::grants::Grants;
+
+/// The hidden subcommand of a trial's process.
+pub const SUBCOMMAND: &str = "__trial";
+
+/// The memory of a provider that gives no hint, in bytes.
+const MEMORY_BYTES: u64 = 4 << 30;
+/// How much more than its hint it may take: the process has some of its own.
+const MEMORY_MORE_BYTES: u64 = 64 << 20;
+
+/// What to try, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Take minutes instead of seconds.
+    pub full: bool,
+    /// Settings of the provider's, beside the configuration's.
+    pub extra: Map<String, Value>,
+    /// How it is probed.
+    pub probe: ProbeOptions,
+    /// Let the file through whoever owns it.
+    pub relaxed: bool,
+}
+
+/// How an obligation was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Kept, as far as was seen.
+    Pass,
+    /// Nothing could be seen of it.
+    Untried,
+    /// Not kept.
+    Fail,
+}
+
+/// One thing that was seen.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    id: &'static str,
+    state: State,
+    words: String,
+}
+
+impl Finding {
+    fn untried(id: &'static str, words: String) -> Self {
+        Self { id, state: State::Untried, words }
+    }
+}
+
+/// Everything that was seen.
+#[derive(Debug, Default)]
+pub struct Findings {
+    findings: Vec<Finding>,
+}
+
+impl Findings {
+    fn pass(&mut self, id: &'static str, words: impl Into<String>) {
+        self.findings.push(Finding { id, state: State::Pass, words: words.into() });
+    }
+
+    fn fail(&mut self, id: &'static str, words: String) {
+        self.findings.push(Finding { id, state: State::Fail, words });
+    }
+
+    #[cfg(test)]
+    fn failed(&self) -> Vec<&'static str> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.state == State::Fail)
+            .map(|finding| finding.id)
+            .collect()
+    }
+
+    /// One verdict for each obligation: the worst that was seen of it.
+    fn verdicts(self, otherwise: &str) -> Vec<Verdict> {
+        let mut worst: BTreeMap<&str, Finding> = BTreeMap::new();
+        for finding in self.findings {
+            let known = worst.get(finding.id);
+            if known.is_none_or(|known| finding.state > known.state) {
+                worst.insert(finding.id, finding);
+            }
+        }
+        let verdict = |obligation: &Obligation| {
+            let found = worst.remove(obligation.id);
+            let found = found.unwrap_or_else(|| Finding::untried(obligation.id, otherwise.to_owned()));
+            Verdict {
+                id: obligation.id,
+                asked: obligation.asked,
+                state: found.state,
+                finding: crate::text::printable(&found.words).into_owned(),
+                fix: (found.state == State::Fail).then_some(obligation.fix),
+            }
+        };
+        OBLIGATIONS.iter().map(verdict).collect()
+    }
+}
+
+/// How one obligation was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    /// Its id.
+    pub id: &'static str,
+    /// What it asks.
+    pub asked: &'static str,
+    /// How it was found.
+    pub state: State,
+    /// What was seen: one printable line.
+    pub finding: String,
+    /// What its author can do, where it is not kept.
+    pub fix: Option<&'static str>,
+}
+
+/// What became of all of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The provider's id, where the manifest could be read.
+    pub id: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// No obligation was found broken.
+    pub ok: bool,
+    /// Every obligation was tried.
+    pub complete: bool,
+    /// What it wants and was not granted: it was tried without.
+    pub withheld: Vec<String>,
+    /// One for each obligation, in order.
+    pub obligations: Vec<Verdict>,
+}
+
+/// What happens, for whoever watches.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress {
+    /// It is probed.
+    Probes,
+    /// It mines jobs of this certificate version.
+    Mines(u32),
+    /// It is started with strange settings.
+    Settings,
+}
+
+/// Tries the plugin in the file at `path`.
+///
+/// # Errors
+///
+/// Where no confined process could be started.
+pub fn run(
+    path: &Path,
+    config: &Config,
+    plan: &Plan,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Report, SpawnError> {
+    let mut found = Findings::default();
+    watch(Progress::Probes);
+    let options = Options { relaxed: plan.relaxed, probe: Some(plan.probe.clone()) };
+    let probes = [(); 2].map(|()| survey_file(path, &options));
+    judge::probes(&probes, &mut found);
+    let [entry, _] = probes;
+    let mut withheld = vec![];
+    let otherwise = match why_not(&entry) {
+        Some(why) => {
+            load(&entry, config, plan, &mut found)?;
+            why
+        }
+        None => {
+            withheld = trials(&entry, config, plan, &mut found, watch)?;
+            "it did not come so far".to_owned()
+        }
+    };
+    let obligations = found.verdicts(&otherwise);
+    Ok(Report {
+        id: entry.id().map(str::to_owned),
+        version: entry.manifest().map(|manifest| manifest.version.clone()),
+        ok: obligations.iter().all(|verdict| verdict.state != State::Fail),
+        complete: obligations.iter().all(|verdict| verdict.state != State::Untried),
+        withheld,
+        obligations,
+    })
+}
+
+/// Why it cannot be tried beyond its probe.
+fn why_not(entry: &Entry) -> Option<String> {
+    if entry.skipped().is_some() {
+        return Some("it cannot be used".to_owned());
+    }
+    match entry.capabilities() {
+        Some(answer) if answer.supported => None,
+        Some(answer) => {
+            let why = answer.reason.as_deref().unwrap_or("it gives no reason");
+            Some(format!("it cannot mine on this machine: {why}"))
+        }
+        None => Some("it was not probed".to_owned()),
+    }
+}
+
+/// Loads what answered its probe and cannot mine here, to compare what it says of itself.
+fn load(entry: &Entry, config: &Config, plan: &Plan, found: &mut Findings) -> Result<(), SpawnError> {
+    let Some(bed) = Bed::new(entry, config, plan).filter(|_| entry.is_usable()) else { return Ok(()) };
+    bed.try_out(Trial::Load, found)
+}
+
+/// What every trial of one plugin has in common.
+struct Bed<'a> {
+    manifest: &'a Manifest,
+    grants: Grants,
+    order: Order,
+    policy: Policy,
+    memory_bytes: u64,
+    /// The manifest as the file shows it.
+    shown: Option<Value>,
+}
+
+impl<'a> Bed<'a> {
+    fn new(entry: &'a Entry, config: &Config, plan: &Plan) -> Option<Self> {
+        let (look, manifest) = (entry.look.as_ref()?, entry.manifest()?);
+        let user = config.mining.grants.get(&manifest.id).cloned().unwrap_or_default();
+        let grants = Grants::new(&manifest.permissions, &user);
+        let mut extra = crate::session::supervise::extra(config, grants.has_machinery());
+        extra.extend(plan.extra.clone());
+        let memory_bytes = memory_of(manifest);
+        let mut policy = grants.policy(&look.real_path);
+        policy.limits.memory_bytes = Some(memory_bytes);
+        policy.limits.dies_first = true;
+        Some(Self {
+            manifest,
+            grants,
+            order: Order {
+                path: look.real_path.clone(),
+                identity: look.identity?,
+                id: manifest.id.clone(),
+                extra,
+                trial: Trial::Load,
+            },
+            policy,
+            memory_bytes,
+            shown: look.section.as_deref().and_then(|section| serde_json::from_slice(section).ok()),
+        })
+    }
+
+    fn try_out(&self, trial: Trial, found: &mut Findings) -> Result<(), SpawnError> {
+        let order = Order { trial, ..self.order.clone() };
+        let record = trial::run(SUBCOMMAND, &order, &self.policy, self.memory_bytes)?;
+        judge::judge(&record, self.memory_bytes, self.shown.as_ref(), found);
+        Ok(())
+    }
+}
+
+/// Runs every trial. Returns what the provider wants and was not granted.
+fn trials(
+    entry: &Entry,
+    config: &Config,
+    plan: &Plan,
+    found: &mut Findings,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Vec<String>, SpawnError> {
+    let Some(bed) = Bed::new(entry, config, plan) else { return Ok(vec![]) };
+    let declared = &bed.manifest.certificate_versions;
+    let undeclared = (901..).find(|version| !declared.contains(version));
+    for (at, certificate) in versions(bed.manifest).into_iter().enumerate() {
+        watch(Progress::Mines(certificate));
+        let prove_ms = match (plan.full, at) {
+            (true, _) => 20_000,
+            (false, 0) => 3_000,
+            (false, _) => 1_500,
+        };
+        let undeclared = undeclared.filter(|_| at == 0);
+        bed.try_out(Trial::Mine { certificate, prove_ms, undeclared }, found)?;
+    }
+    watch(Progress::Settings);
+    bed.try_out(Trial::Settings, found)?;
+    Ok(bed.grants.withheld_text())
+}
+
+/// The certificate versions to try: newest first, so that what is tried once is tried with the newest.
+fn versions(manifest: &Manifest) -> Vec<u32> {
+    let known = CertificateVersion::ALL.into_iter().rev().map(CertificateVersion::number);
+    known.filter(|version| manifest.certificate_versions.contains(version)).collect()
+}
+
+/// What the provider may use, by its own hint.
+fn memory_of(manifest: &Manifest) -> u64 {
+    let hints = manifest.permissions.iter().filter_map(|permission| match permission {
+        Permission::MemoryHint(bytes) => Some(bytes.saturating_add(MEMORY_MORE_BYTES)),
+        _ => None,
+    });
+    hints.max().unwrap_or(MEMORY_BYTES)
+}

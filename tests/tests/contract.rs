@@ -1,0 +1,246 @@
+//! `plugins verify`: what keeps the contract passes, and each way to break it is found, and nothing else.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use pearlbed_tests::build;
+use pearlbed_tests::misbehave;
+use pearlbed_tests::pearlbed::Playground;
+use pearlbed_tests::surgery::Library;
+use serde_json::Value;
+
+/// The answer of `plugins verify FILE --json`, and its exit status.
+fn verify(ground: &Playground, file: &Path, arguments: &[&str]) -> (Value, i32) {
+    let mut all = vec!["plugins", "verify", file.to_str().unwrap(), "--json"];
+    all.extend(arguments);
+    let output = ground.run(&all);
+    let answer = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|err| panic!("pearlbed {all:?}: {err}: {output:?}"));
+    (answer, output.status.code().unwrap())
+}
+
+/// The ids of the obligations in `state`, with what was seen.
+fn ids(answer: &Value, state: &str) -> BTreeMap<String, String> {
+    let obligations = answer["obligations"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    obligations
+        .iter()
+        .filter(|verdict| verdict["state"] == state)
+        .map(|verdict| (text(&verdict["id"]), text(&verdict["finding"])))
+        .collect()
+}
+
+/// The provider `odd-miner` with one certificate version, so that one trial tells, and these permissions.
+fn odd_miner(folder: &Path, name: &str, permissions: &str) -> PathBuf {
+    let manifest = format!(
+        r#"{{"id":"odd-miner","version":"1.0.0","plugin_api":[1],"certificate_versions":[3],"permissions":[{permissions}]}}"#
+    );
+    let library = Library::new(std::fs::read(build::plugin("odd-miner")).unwrap());
+    misbehave::put_library(folder, name, &library.with_manifest(manifest.as_bytes()))
+}
+
+/// What breaks exactly one obligation: the id, and the order that `odd-miner` is given.
+const ODD: &[(&str, &str)] = &[
+    ("P9", "refuse"),
+    ("P10", "idle"),
+    ("P11", "misses"),
+    ("P12", "corrupt"),
+    ("P13", "boast"),
+    ("P14", "stubborn"),
+    ("P15", "twice"),
+    ("P16", "ignore-stop"),
+    ("P17", "leave-thread"),
+    ("P18", "once"),
+    ("P19", "stop-fails"),
+    ("P20", "says-running"),
+    ("P21", "bad-stats"),
+    ("P22", "any-version"),
+    ("P23", "panic-on-settings"),
+    ("P25", "crash"),
+    ("P26", "panic-beside"),
+    ("P27", "reach-out"),
+    ("P28", "flood-print"),
+    ("P29", "flood-log"),
+    ("P30", "keep-host"),
+    ("P31", "no-job"),
+    ("P32", "flood-progress"),
+    ("P32", "quiet"),
+];
+
+/// The same for what shows before anything is mined, as orders of `misbehave`.
+const BEFORE: &[(&str, &str)] = &[
+    ("P2", "manifest:other-version"),
+    ("P3", "entry:null-functions"),
+    ("P4", "detect:nan"),
+    ("P5", "no:connect"),
+    ("P6", "detect:sleep"),
+    ("P7", "no:fickle"),
+    ("P8", "detect:segv"),
+];
+
+#[test]
+fn each_obligation_has_a_plugin_that_breaks_it_and_nothing_else() {
+    let ground = Playground::new();
+    let folder = ground.plugins();
+    let mut cases: Vec<(&str, PathBuf, Vec<String>)> = vec![];
+    let cut = misbehave::library("cut", "").cut(5000);
+    cases.push(("P1", misbehave::put_library(&folder, "cut", &cut), vec![]));
+    for (id, order) in BEFORE {
+        let name = order.replace(':', "-");
+        cases.push((id, misbehave::put(&folder, &name, order), vec![]));
+    }
+    let miner = odd_miner(&folder, "odd", "");
+    for (id, order) in ODD {
+        cases.push((id, miner.clone(), vec!["--extra".to_owned(), format!("odd={order}")]));
+    }
+    let small = odd_miner(&folder, "odd-small", "\"memory-hint:268435456\"");
+    cases.push(("P24", small, vec!["--extra".to_owned(), "odd=hoard".to_owned()]));
+
+    // Every obligation that there is has a case.
+    let (healthy, status) = verify(&ground, &miner, &[]);
+    assert_eq!(ids(&healthy, "fail"), BTreeMap::new(), "the honest one");
+    assert_eq!((status, ids(&healthy, "untried")), (0, BTreeMap::new()), "{healthy:#}");
+    let all: Vec<String> = ids(&healthy, "pass").into_keys().collect();
+    assert_eq!(all.len(), 32);
+    for id in all {
+        assert!(cases.iter().any(|(case, ..)| *case == id), "nothing breaks {id}");
+    }
+
+    let wrong = Mutex::new(vec![]);
+    let queue = Mutex::new(cases);
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap().pop();
+                    let Some((id, file, arguments)) = next else { break };
+                    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                    let (answer, status) = verify(&ground, &file, &arguments);
+                    let broken = ids(&answer, "fail");
+                    if broken.keys().collect::<Vec<_>>() != [id] || status != 1 {
+                        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+                        wrong
+                            .lock()
+                            .unwrap()
+                            .push(format!("{id} ({name} {arguments:?}): {broken:?}, status {status}"));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    ground.assert_nothing_left();
+}
+
+#[test]
+fn a_person_reads_what_is_broken_why_and_what_to_do() {
+    let ground = Playground::new();
+    let miner = odd_miner(&ground.plugins(), "odd", "\"network:*:*\"");
+    let file = miner.to_str().unwrap();
+    let output = ground.run(&["plugins", "verify", file, "--extra", "odd=refuse"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [
+        "broken   P9   `start` answers OK within ten seconds",
+        "seen: it answered: it was told to refuse",
+        "fix: start threads and return",
+        "untried  P10",
+        "ok       P1 ",
+        "note: it was tried without network:*:*",
+        "odd-miner 1.0.0: ",
+        "1 broken",
+    ] {
+        assert!(said.contains(words), "no `{words}` in\n{said}");
+    }
+    let missing = ground.run(&["plugins", "verify", "/nowhere/x.so", "--json"]);
+    let answer: Value = serde_json::from_slice(&missing.stdout).unwrap();
+    assert!(ids(&answer, "fail")["P1"].contains("there is no such file"), "{answer:#}");
+}
+
+#[test]
+fn what_is_shipped_and_what_was_built_on_the_first_day_keep_the_contract() {
+    let ground = Playground::new();
+    let mut files = vec![frozen_miner(), build::plugin("cpu-pearl"), build::plugin("minimal-provider")];
+    files.extend(c_example(&ground.plugins()));
+    for file in files {
+        let (answer, status) = verify(&ground, &file, &[]);
+        let broken = ids(&answer, "fail");
+        assert!(broken.is_empty() && status == 0, "{}: {broken:?}", file.display());
+        let untried = ids(&answer, "untried");
+        assert!(untried.is_empty(), "{}: {untried:?}", file.display());
+    }
+}
+
+/// A miner that is built against the contract as it was published.
+fn frozen_miner() -> PathBuf {
+    let source = build::workspace().join("tests/fixtures/frozen-miner");
+    let target = build::target().join("frozen");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
+    cargo.arg(source.join("Cargo.toml")).arg("--target-dir").arg(&target);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    assert!(cargo.status().unwrap().success(), "the frozen miner does not build");
+    target.join("debug").join(format!("libfrozen_miner{}", std::env::consts::DLL_SUFFIX))
+}
+
+/// The example in C, compiled as its Makefile does.
+fn c_example(folder: &Path) -> Option<PathBuf> {
+    let root = build::workspace();
+    let pow = build::pow_c();
+    let out = folder.join("libminimal_provider_c.so");
+    let made = Command::new("make")
+        .current_dir(root.join("examples/minimal-provider-c"))
+        .arg("-B")
+        .arg(format!("POW_CFLAGS=-I{0}/include -I{0}/pow/c/include", root.display()))
+        .arg(format!("POW_LIBS={} -lpthread -ldl -lm", pow.display()))
+        .args(["CFLAGS=-O2 -Werror"])
+        .arg(format!("OUT={}", out.display()))
+        .output();
+    let Ok(made) = made else {
+        skipped("the example in C", "no make or C compiler");
+        return None;
+    };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    std::fs::set_permissions(&out, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    Some(out)
+}
+
+#[expect(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
+fn skipped(what: &str, reason: &str) {
+    println!("skipped: {what}: {reason}");
+}
+
+#[test]
+fn every_test_that_the_document_names_is_there() {
+    let root = build::workspace();
+    let document = std::fs::read_to_string(root.join("docs/contract.md")).unwrap();
+    let mut sources = String::new();
+    let mut folders = vec![root.join("plugin-api/tests"), root.join("tests/tests"), root.join("host/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path if path.extension().is_some_and(|suffix| suffix == "rs") => {
+                    sources.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+                _ => {}
+            }
+        }
+    }
+    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| H")).collect();
+    assert!(rows.len() >= 10, "{rows:?}");
+    for row in rows {
+        let test = row.split('`').rfind(|part| part.contains('_')).unwrap();
+        assert!(sources.contains(&format!("fn {test}(")), "no test {test}");
+    }
+}
