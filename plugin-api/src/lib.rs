@@ -19,7 +19,7 @@
 //!   they say otherwise.
 //! - A panic in a provider becomes an error with its message, as long as the plugin is compiled with unwinding
 //!   (`panic = "abort"` ends the process instead, and the host reports a crash).
-//! - This crate does nothing: no I/O, no clock, no threads, no logging.
+//! - This crate does nothing: no I/O, no clock (but in [`testing`]), no threads, no logging.
 //!
 //! # Modules
 //!
@@ -28,6 +28,7 @@
 //! | (root) | the trait, its types, the macro: all that most authors read |
 //! | [`manifest`], [`permission`] | what a plugin says of itself and asks for |
 //! | [`host_side`] | hosts, and tests that act as one |
+//! | [`testing`] | a provider's own tests: a host whose jobs come from the test |
 //! | [`abi`] | hosts, and plugins in other languages |
 
 pub mod abi;
@@ -38,6 +39,7 @@ pub mod host_side;
 pub mod manifest;
 pub mod permission;
 mod provider;
+pub mod testing;
 
 pub use hardware::{CpuInfo, GpuInfo, HardwareInfo};
 pub use host::{Host, Job, LogLevel, NextJob, SubmitError};

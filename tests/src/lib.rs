@@ -4,6 +4,7 @@ pub mod build;
 pub mod engine;
 pub mod gateway;
 pub mod machine;
+pub mod minisign;
 pub mod misbehave;
 pub mod network;
 pub mod node;

@@ -178,7 +178,7 @@ fn what_is_shipped_and_what_was_built_on_the_first_day_keep_the_contract() {
 
 /// A miner that is built against the contract as it was published.
 fn frozen_miner() -> PathBuf {
-    let source = build::workspace().join("tests/fixtures/frozen-miner");
+    let source = build::workspace().join("tests/fixtures/.frozen/miner");
     let target = build::target().join("frozen");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);

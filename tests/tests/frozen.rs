@@ -13,7 +13,7 @@ use pearlbed_tests::build;
 
 /// The plugin of `tests/fixtures/plugin-api-<version>`, built from that folder alone.
 fn frozen(version: &str) -> PathBuf {
-    let source = build::workspace().join(format!("tests/fixtures/plugin-api-{version}"));
+    let source = build::workspace().join(format!("tests/fixtures/.frozen/plugin-api-{version}"));
     let target = build::target().join("frozen");
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--manifest-path"])

@@ -164,7 +164,9 @@ fn what_was_installed_is_known_by_its_key_until_somebody_confirms_another() {
     let output = install(&source, &[]);
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("signed by RWQ"), "{}", said(&output));
-    let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
+    let mode = |path: &Path| {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions())
+    };
     assert_eq!(mode(&installed) & 0o777, 0o644);
     assert_eq!(bench.look(&installed).0, "usable");
 
@@ -215,11 +217,19 @@ fn what_was_installed_is_known_by_its_key_until_somebody_confirms_another() {
     let broken = put_bytes(&bench.ground.plugins(), "broken.so", b"no library");
     let output = install(&broken, &[]);
     assert!(!output.status.success() && said(&output).contains("[not-a-library]"), "{}", said(&output));
-    let names: Vec<_> = std::fs::read_dir(bench.ground.home().join("plugins")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(bench.ground.home().join("plugins"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     assert_eq!(names.len(), 3, "{names:?}");
 
     let output = bench.run(&["plugins", "remove", &id]);
-    assert!(output.status.success() && !installed.exists() && !signature(&installed).exists(), "{}", said(&output));
+    assert!(
+        output.status.success() && !installed.exists() && !signature(&installed).exists(),
+        "{}",
+        said(&output)
+    );
     assert!(!bench.run(&["plugins", "remove", &id]).status.success());
 }
 

@@ -110,3 +110,29 @@ fn the_steps_of_the_page_are_the_ones_that_the_test_takes() {
     );
     assert!(Path::new(&build::workspace().join("examples/minimal-provider/src/lib.rs")).exists());
 }
+
+/// The packages that cargo finds in a clone of this repository: it looks into every folder but hidden ones and `target`.
+fn packages(folder: &Path, found: &mut Vec<String>) {
+    if let Ok(manifest) = std::fs::read_to_string(folder.join("Cargo.toml")) {
+        let (_, package) = manifest.split_once("[package]").unwrap_or_default();
+        let name = package.lines().find_map(|line| line.strip_prefix("name = "));
+        found.extend(name.map(|name| name.trim_matches('"').to_owned()));
+    }
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let name = entry.file_name();
+        let hidden = name.as_encoded_bytes().starts_with(b".") || name == "target";
+        if !hidden && entry.file_type().unwrap().is_dir() {
+            packages(&entry.path(), found);
+        }
+    }
+}
+
+#[test]
+fn a_vendor_who_depends_on_the_repository_is_warned_of_no_package_that_is_there_twice() {
+    let mut names = vec![];
+    packages(build::workspace(), &mut names);
+    names.sort();
+    assert!(names.iter().any(|name| name == "pearlbed-plugin-api"), "{names:?}");
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}

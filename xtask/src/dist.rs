@@ -137,7 +137,9 @@ fn kit(dist: &Path, profile: Profile) -> Result<()> {
         let packed = newest_package(package)?;
         let folder = crates.join(package);
         std::fs::create_dir_all(&folder)?;
-        sh::run(Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(&packed).arg("-C").arg(&folder))?;
+        sh::run(
+            Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(&packed).arg("-C").arg(&folder),
+        )?;
         for left in ["Cargo.toml.orig", "Cargo.lock", ".cargo_vcs_info.json"] {
             // Not every version of cargo packs each of them.
             let _ = std::fs::remove_file(folder.join(left));
@@ -153,7 +155,9 @@ fn newest_package(package: &str) -> Result<PathBuf> {
     for entry in std::fs::read_dir(&folder)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let version = name.strip_prefix(package).and_then(|rest| rest.strip_prefix('-'));
-        if version.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.ends_with(".crate")) {
+        if version
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.ends_with(".crate"))
+        {
             found.push((entry.metadata()?.modified()?, entry.path()));
         }
     }

@@ -16,6 +16,7 @@ mod package;
 #[cfg_attr(not(test), expect(dead_code, reason = "the host counts steps and bytes, too"))]
 mod progress;
 mod sh;
+mod sign;
 mod test;
 mod units;
 

@@ -160,6 +160,7 @@ pub fn build(profile: Profile) -> Result<()> {
         run(command.args(args))
     };
     build(&["--bin", "pearlbed", "-p", "pearlbed"])?;
+    build(&["--lib", "-p", "pearl-pow-c"])?;
     bundled_plugins()?.iter().try_for_each(|name| build(&["--lib", "-p", name]))
 }
 

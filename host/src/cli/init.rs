@@ -220,7 +220,7 @@ fn candidates(dirs: &PluginDirs, context: &Context, config: &Config) -> Vec<Cand
     let mut probe = ProbeOptions::new(hardware);
     probe.timeout = config.plugins.probe_timeout;
     probe.model = config.mining.model.clone().unwrap_or_default();
-    let options = Options { relaxed: dirs.relaxed(context), probe: Some(probe) };
+    let options = Options { relaxed: dirs.relaxed(context), probe: Some(probe), trust: dirs.trust(context) };
     Candidate::of_survey(&survey(&dirs.search_path(context), &options))
 }
 

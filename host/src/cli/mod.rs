@@ -20,8 +20,10 @@ use clap::Parser;
 
 pub use self::context::Context;
 pub use self::error::Error;
+use crate::config::PluginsSection;
 use crate::exit::Exit;
 use crate::plugins::SearchPath;
+use crate::plugins::trust::Trust;
 
 /// Lists the commands once: each becomes a variant of `Command` that calls its module.
 ///
@@ -160,6 +162,13 @@ impl PluginDirs {
     pub fn search_path(&self, context: &Context) -> SearchPath {
         let configured = context.config(&[]).map(|config| config.plugins.dirs).unwrap_or_default();
         SearchPath::new(&self.dirs, context.env(), context.home().ok().as_ref()).with_configured(&configured)
+    }
+
+    /// Whom the user trusts, by the configuration and by what was used before.
+    pub fn trust(&self, context: &Context) -> Trust {
+        let section =
+            context.config(&[]).map(|config| config.plugins).unwrap_or_else(|_| PluginsSection::none());
+        Trust::of(&section, context.home().ok().as_ref())
     }
 
     /// Whether files may be used that others own or may write to: by the flag or by `[plugins] relax_trust`.

@@ -1,5 +1,7 @@
 //! `pearlbed plugins`: which plugins there are, what they say of themselves, and why one is not used.
 
+mod manage;
+mod new;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ pub use self::verify::trial;
 use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error, PluginDirs};
 use crate::exit::Exit;
+use crate::plugins::trust;
 use crate::plugins::{
     CheckState, Entry, FolderState, Options, Probe, ProbeOptions, Survey, survey, survey_file,
 };
@@ -23,7 +26,9 @@ Examples:
   pearlbed plugins list --json           the same for scripts
   pearlbed plugins inspect my-provider   everything known about one of them
   pearlbed plugins inspect ./my.so       the same for a file anywhere
-  pearlbed plugins verify ./my.so        whether it keeps the contract";
+  pearlbed plugins verify ./my.so        whether it keeps the contract
+  pearlbed plugins new --lang c mine     a project for one of your own
+  pearlbed plugins install ./my.so       copy it to where it is found";
 
 /// List plugins, or look at one of them closely
 #[derive(clap::Args, Debug)]
@@ -38,6 +43,11 @@ enum Command {
     List(List),
     Inspect(Inspect),
     Verify(verify::Args),
+    New(new::Args),
+    Install(manage::Install),
+    Remove(manage::Remove),
+    Trust(manage::TrustArgs),
+    Block(manage::Block),
 }
 
 const LIST_EXAMPLES: &str = "\
@@ -96,12 +106,20 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         Command::List(args) => list(args, context),
         Command::Inspect(args) => inspect(args, context),
         Command::Verify(args) => verify::run(args, context),
+        Command::New(args) => new::run(args, context),
+        Command::Install(args) => manage::install(args, context),
+        Command::Remove(args) => manage::remove(args, context),
+        Command::Trust(args) => manage::trust(args, context),
+        Command::Block(args) => manage::block(args, context),
     }
 }
 
 fn list(args: &List, context: &Context) -> Result<Exit, Error> {
     let relaxed = args.plugins.relaxed(context);
-    let found = survey(&args.plugins.search_path(context), &Options { relaxed, probe: None });
+    let found = survey(
+        &args.plugins.search_path(context),
+        &Options { relaxed, probe: None, trust: args.plugins.trust(context) },
+    );
     if args.json {
         let plugins: Vec<Value> = found.entries.iter().map(entry_json).collect();
         context.print_json(&json!({ "schema": 1, "plugins": plugins }))?;
@@ -131,6 +149,8 @@ pub fn entry_json(entry: &Entry) -> Value {
         "engines": [],
         "permissions": [],
         "relaxed": entry.look.as_ref().is_some_and(|look| look.relaxed),
+        "signature": entry.judgement.signed,
+        "note": entry.judgement.note,
     });
     if let Some(Value::Object(manifest)) =
         entry.manifest().and_then(|manifest| serde_json::to_value(manifest).ok())
@@ -262,6 +282,12 @@ fn render_entry(out: &mut String, entry: &Entry, width: usize) {
             },
         );
     }
+    if entry.manifest().is_some() {
+        under("", &printable(&entry.judgement.signed.to_string()));
+    }
+    if let Some(note) = &entry.judgement.note {
+        under("note", note);
+    }
     if entry.look.as_ref().is_some_and(|look| look.relaxed) {
         under("note", "its owner or mode was let through as you asked");
     }
@@ -276,7 +302,11 @@ fn inspect(args: &Inspect, context: &Context) -> Result<Exit, Error> {
     if let Some(timeout) = args.probe_timeout.or_else(configured) {
         probe.timeout = timeout;
     }
-    let options = Options { relaxed: args.plugins.relaxed(context), probe: Some(probe) };
+    let options = Options {
+        relaxed: args.plugins.relaxed(context),
+        probe: Some(probe),
+        trust: args.plugins.trust(context),
+    };
     let entry = match chosen(&args.plugin, &args.plugins, context)? {
         Chosen::File(path) => survey_file(&path, &options),
         // A duplicate keeps its reason: asked by itself it would seem usable.
@@ -298,8 +328,10 @@ enum Chosen {
 /// The file that the argument means: an id of the search path, else a path, else a file's name there.
 fn chosen(wanted: &Path, plugins: &PluginDirs, context: &Context) -> Result<Chosen, Error> {
     let is_path = wanted.components().count() > 1 || wanted.extension().is_some() || wanted.is_absolute();
-    let found =
-        survey(&plugins.search_path(context), &Options { relaxed: plugins.relaxed(context), probe: None });
+    let found = survey(
+        &plugins.search_path(context),
+        &Options { relaxed: plugins.relaxed(context), probe: None, trust: plugins.trust(context) },
+    );
     if let Some(entry) = wanted.to_str().filter(|_| !is_path).and_then(|id| found.find(id)) {
         return Ok(Chosen::File(entry.path.clone()));
     }
@@ -346,6 +378,7 @@ fn inspect_json(entry: &Entry) -> Value {
     if let Some(look) = &entry.look {
         plugin["real_path"] = printable_path(&look.real_path).into();
         plugin["checks"] = serde_json::to_value(&look.checks).unwrap_or_default();
+        plugin["hash"] = trust::hash(&look.real_path).into();
     }
     plugin["look_milliseconds"] = (entry.look_time.as_secs_f64() * 1e3).into();
     if let Some(probe) = &entry.probe {
@@ -380,6 +413,9 @@ fn render_inspection(entry: &Entry, width: usize) -> String {
             };
             let first = format!("  {}  {}  ", padded(style, word, 4), padded(BOLD, check.id, 9));
             hanging(&mut out, &first, 19, &check.finding, width);
+        }
+        if let Some(hash) = trust::hash(&look.real_path) {
+            hanging(&mut out, "  ", 2, &format!("BLAKE3 {hash}"), width);
         }
         hanging(&mut out, "  ", 2, &format!("looked at in {}", text::duration(entry.look_time)), width);
     }

@@ -91,6 +91,8 @@ pub(super) fn build(
             dirs: list("plugins.dirs").unwrap_or_default().iter().map(|dir| expand(dir)).collect(),
             probe_timeout: duration("plugins.probe_timeout"),
             relax_trust: matches!(get("plugins.relax_trust"), Some(Value::Flag(true))),
+            keys: list("plugins.keys").unwrap_or_default(),
+            require_signature: matches!(get("plugins.require_signature"), Some(Value::Flag(true))),
         },
         settings,
     }

@@ -25,6 +25,8 @@ pub enum Kind {
     Path,
     /// A list of paths.
     Paths,
+    /// A list of minisign public keys.
+    PublicKeys,
     /// A program and its arguments.
     Command,
     /// A length of time such as `"10s"`.
@@ -52,6 +54,7 @@ impl Kind {
             Self::HttpUrl => "http or https URL",
             Self::Path => "path",
             Self::Paths => "list of paths",
+            Self::PublicKeys => "list of minisign public keys",
             Self::Command => "list: program and arguments",
             Self::Duration => "duration",
             Self::Size => "size in bytes",
@@ -62,7 +65,7 @@ impl Kind {
 
     /// Whether the value is a list in TOML. Lists are set in the file only.
     pub const fn is_list(self) -> bool {
-        matches!(self, Self::Paths | Self::Command)
+        matches!(self, Self::Paths | Self::PublicKeys | Self::Command)
     }
 }
 
@@ -279,6 +282,20 @@ pub const KEYS: &[Key] = &[
         example: "false",
         help: "Also use plugin files that others own or may write to. Anyone who can change such a file can change \
                what mines for you.",
+    },
+    Key {
+        path: "plugins.keys",
+        kind: Kind::PublicKeys,
+        default: Some("[]"),
+        example: r#"["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"]"#,
+        help: "The minisign public keys of those whose plugins you trust. A plugin is signed by `FILE.minisig` beside it.",
+    },
+    Key {
+        path: "plugins.require_signature",
+        kind: Kind::Flag,
+        default: Some("false"),
+        example: "false",
+        help: "Use only plugins that are signed by one of `keys`, or by the key that they were installed with.",
     },
 ];
 

@@ -165,6 +165,23 @@ pub struct PluginsSection {
     pub probe_timeout: Duration,
     /// Also use files that others own or may write to.
     pub relax_trust: bool,
+    /// The minisign public keys of those whose plugins are trusted.
+    pub keys: Vec<String>,
+    /// Use only plugins that are signed.
+    pub require_signature: bool,
+}
+
+impl PluginsSection {
+    /// As it is where the configuration cannot be read: nobody is trusted more than without one.
+    pub fn none() -> Self {
+        Self {
+            dirs: vec![],
+            probe_timeout: Duration::from_secs(2),
+            relax_trust: false,
+            keys: vec![],
+            require_signature: false,
+        }
+    }
 }
 
 /// The whole configuration, resolved.

@@ -160,6 +160,16 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
         Kind::Port => port(raw).map(Some),
         Kind::Flag => flag(raw).map(Some),
         Kind::Paths => Ok(Some(Value::List(list(raw, "a list of paths in quotes")?))),
+        Kind::PublicKeys => {
+            let keys = list(raw, "a list of minisign public keys in quotes")?;
+            match keys.iter().find(|key| minisign_verify::PublicKey::from_base64(key).is_err()) {
+                None => Ok(Some(Value::List(keys))),
+                Some(wrong) => refuse(
+                    format!("holds {}, which is no minisign public key", quote(wrong)),
+                    "a key is the second line of a `.pub` file: 56 characters that begin with `RW`",
+                ),
+            }
+        }
         Kind::Command => {
             let words = list(raw, "a list of a program and its arguments, each in quotes")?;
             if words.first().is_none_or(String::is_empty) {

@@ -32,9 +32,10 @@ pub use self::child::run as run_child;
 pub use self::obligations::{OBLIGATIONS, Obligation};
 use self::words::{Order, Trial};
 use crate::config::Config;
+use crate::miner::grants::Grants;
+use crate::plugins::trust::Trust;
 use crate::plugins::{Entry, Options, ProbeOptions, survey_file};
 use crate::sandbox::{Policy, SpawnError};
-use crate::session::supervise::grants::Grants;
 
 /// The hidden subcommand of a trial's process.
 pub const SUBCOMMAND: &str = "__trial";
@@ -55,6 +56,8 @@ pub struct Plan {
     pub probe: ProbeOptions,
     /// Let the file through whoever owns it.
     pub relaxed: bool,
+    /// Whom the user trusts.
+    pub trust: Trust,
 }
 
 /// How an obligation was found.
@@ -187,7 +190,8 @@ pub fn run(
 ) -> Result<Report, SpawnError> {
     let mut found = Findings::default();
     watch(Progress::Probes);
-    let options = Options { relaxed: plan.relaxed, probe: Some(plan.probe.clone()) };
+    let options =
+        Options { relaxed: plan.relaxed, probe: Some(plan.probe.clone()), trust: plan.trust.clone() };
     let probes = [(); 2].map(|()| survey_file(path, &options));
     judge::probes(&probes, &mut found);
     let [entry, _] = probes;
@@ -250,7 +254,11 @@ impl<'a> Bed<'a> {
         let (look, manifest) = (entry.look.as_ref()?, entry.manifest()?);
         let user = config.mining.grants.get(&manifest.id).cloned().unwrap_or_default();
         let grants = Grants::new(&manifest.permissions, &user);
-        let mut extra = crate::session::supervise::extra(config, grants.has_machinery());
+        // The host's own settings are no business of a provider's that only computes.
+        let mut extra = config.mining.extra.clone();
+        extra.retain(|key, _| {
+            grants.has_machinery() || crate::config::keys::find(&format!("mining.extra.{key}")).is_none()
+        });
         extra.extend(plan.extra.clone());
         let memory_bytes = memory_of(manifest);
         let mut policy = grants.policy(&look.real_path);

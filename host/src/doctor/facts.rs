@@ -8,6 +8,7 @@ use super::LIMIT;
 use crate::config::{Config, ConfigError, Sources, SubmitTarget};
 use crate::hardware::{self, Inventory};
 use crate::home::{Env, Home};
+use crate::plugins::trust::Trust;
 use crate::plugins::{self, ProbeOptions, SearchPath, Survey, survey};
 use crate::sandbox::{self, Support};
 use crate::work::node::{self, Examination, NodeError};
@@ -142,7 +143,8 @@ impl Facts {
             probe.deadline = Some(self.deadline() - AFTER_QUESTIONS);
             probe.program.clone_from(&self.scope.program);
             let relaxed = self.scope.relaxed || settings.is_some_and(|settings| settings.relax_trust);
-            survey(&path, &plugins::Options { relaxed, probe: Some(probe) })
+            let trust = settings.map(|settings| Trust::of(settings, Some(self.home()))).unwrap_or_default();
+            survey(&path, &plugins::Options { relaxed, probe: Some(probe), trust })
         })
     }
 

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::hardware;
+use crate::plugins::trust::{Signed, Trust};
 use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load};
 
 /// How long a plugin may take to say what it expects of itself.
@@ -26,6 +27,8 @@ pub struct Chosen {
     pub identity: Option<Identity>,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// Who vouches for it.
+    pub signed: Signed,
     /// Hashes per second that it expects of itself on this machine, where it was asked.
     pub estimate: Option<f64>,
 }
@@ -76,7 +79,11 @@ fn search_path(options: &Options, config: &Config) -> SearchPath {
 }
 
 fn look(options: &Options, config: &Config, probe: Option<ProbeOptions>) -> plugins::Survey {
-    let survey = plugins::Options { relaxed: options.relax_file_checks || config.plugins.relax_trust, probe };
+    let survey = plugins::Options {
+        relaxed: options.relax_file_checks || config.plugins.relax_trust,
+        probe,
+        trust: Trust::of(&config.plugins, Some(&options.home)),
+    };
     plugins::survey(&search_path(options, config), &survey)
 }
 
@@ -85,6 +92,7 @@ fn chosen(entry: &Entry) -> Option<Chosen> {
         path: entry.real_path().to_owned(),
         identity: entry.look.as_ref().and_then(|look| look.identity),
         manifest: entry.manifest()?.clone(),
+        signed: entry.judgement.signed.clone(),
         estimate: entry.capabilities().and_then(|capabilities| capabilities.estimated_hashrate),
     })
 }

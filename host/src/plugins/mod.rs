@@ -26,6 +26,7 @@ mod probe;
 mod reason;
 mod search;
 mod survey;
+pub mod trust;
 
 pub use self::look::{Check, CheckState, Identity, Look, look};
 pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes, run_probe_child};

@@ -10,6 +10,7 @@ use super::look::{Identity, Look, look};
 use super::probe::{Job, Probe, ProbeOptions, probe};
 use super::reason::Reason;
 use super::search::{Folder, FolderState, SearchPath};
+use super::trust::{Judgement, Trust};
 use crate::text::printable_path;
 
 /// How to survey.
@@ -19,6 +20,8 @@ pub struct Options {
     pub relaxed: bool,
     /// Probe what passes the look; without, nothing of any plugin runs.
     pub probe: Option<ProbeOptions>,
+    /// Whom the user trusts.
+    pub trust: Trust,
 }
 
 /// What was found on a search path.
@@ -62,6 +65,8 @@ pub struct Entry {
     pub look_time: Duration,
     /// What became of the probe, where it was probed.
     pub probe: Option<Probe>,
+    /// Who vouches for it.
+    pub judgement: Judgement,
 }
 
 /// Whether a plugin can be used.
@@ -112,11 +117,16 @@ impl Entry {
         self.look.as_ref().map_or(&self.path, |look| &look.real_path)
     }
 
-    fn of_file(path: PathBuf, relaxed: bool) -> Self {
+    fn of_file(path: PathBuf, options: &Options) -> Self {
         let started = Instant::now();
-        let look = look(&path, relaxed);
-        let state = look.refusal.clone().map_or(State::Usable, State::Skipped);
-        Self { path, state, look: Some(look), look_time: started.elapsed(), probe: None }
+        let look = look(&path, options.relaxed);
+        let judgement = match look.refusal {
+            None => options.trust.judge(&path, &look),
+            Some(_) => Judgement::default(),
+        };
+        let refusal = look.refusal.clone().or_else(|| judgement.refusal.clone());
+        let state = refusal.map_or(State::Usable, State::Skipped);
+        Self { path, state, look: Some(look), look_time: started.elapsed(), probe: None, judgement }
     }
 }
 
@@ -140,10 +150,11 @@ pub fn survey(path: &SearchPath, options: &Options) -> Survey {
                 look: None,
                 look_time: Duration::ZERO,
                 probe: None,
+                judgement: Judgement::default(),
             });
         }
     }
-    entries.extend(files.into_iter().map(|file| Entry::of_file(file, options.relaxed)));
+    entries.extend(files.into_iter().map(|file| Entry::of_file(file, options)));
     skip_duplicates(&mut entries);
     probe_entries(&mut entries, options);
     while options.probe.is_some() && make_way(&mut entries) {
@@ -155,7 +166,7 @@ pub fn survey(path: &SearchPath, options: &Options) -> Survey {
 /// Looks at the one file at `path`, and probes it if `options` say so.
 pub fn survey_file(path: &Path, options: &Options) -> Entry {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut entries = [Entry::of_file(path, options.relaxed)];
+    let mut entries = [Entry::of_file(path, options)];
     probe_entries(&mut entries, options);
     let [entry] = entries;
     entry

@@ -95,7 +95,8 @@ pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> 
     let entry = survey_file(&args.file, &Options { relaxed: true, probe: None, trust: trust.clone() });
     let refused = |entry: &Entry| {
         let reason = entry.skipped()?;
-        let what = format!("{} was not installed: {} [{}]", printable_path(&args.file), reason.reason, reason.code);
+        let what =
+            format!("{} was not installed: {} [{}]", printable_path(&args.file), reason.reason, reason.code);
         Some(Error::new(what).with_hint(reason.fix.clone()))
     };
     if let Some(err) = refused(&entry) {
@@ -112,7 +113,9 @@ pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> 
     let signature = signature.exists().then(|| place(&signature, &with_suffix(&target))).transpose()?;
     // What is put in place is what was looked at: the copy is looked at again, by its own name.
     let looked = survey_file(copy.path(), &Options { relaxed: false, probe: None, trust: Trust::default() });
-    if let Some(err) = refused(&looked).or_else(|| (looked.id() != entry.id()).then(|| Error::new("the file changed while it was copied"))) {
+    if let Some(err) = refused(&looked)
+        .or_else(|| (looked.id() != entry.id()).then(|| Error::new("the file changed while it was copied")))
+    {
         return Err(err);
     }
     let others = carriers(&folder, &manifest.id);
@@ -129,7 +132,12 @@ pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> 
     let signed = entry.judgement.signed.clone();
     trust::remember(&home, &manifest.id, &manifest.version, &target, &signed, true)
         .map_err(|err| io_error("remember", &target, err))?;
-    context.print(&format!("installed {} {} in {}, {signed}\n", manifest.id, manifest.version, printable_path(&target)))?;
+    context.print(&format!(
+        "installed {} {} in {}, {signed}\n",
+        manifest.id,
+        manifest.version,
+        printable_path(&target)
+    ))?;
     if signed == Signed::Unsigned {
         context.note("nobody vouches for it; `pearlbed plugins verify` tries whether it keeps the contract");
     }
@@ -142,8 +150,11 @@ fn place(from: &Path, to: &Path) -> Result<tempfile::NamedTempFile, Error> {
     let failed = |err| io_error("write", to, err);
     let folder = to.parent().unwrap_or(Path::new("."));
     let suffix = to.extension().map(|suffix| format!(".{}", suffix.to_string_lossy())).unwrap_or_default();
-    let mut file =
-        tempfile::Builder::new().prefix(".installing-").suffix(&suffix).tempfile_in(folder).map_err(failed)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".installing-")
+        .suffix(&suffix)
+        .tempfile_in(folder)
+        .map_err(failed)?;
     let mut source = File::open(from).map_err(|err| io_error("read", from, err))?;
     std::io::copy(&mut source, &mut file).map_err(failed)?;
     file.flush().map_err(failed)?;
@@ -215,7 +226,12 @@ pub(super) fn trust(args: &TrustArgs, context: &Context) -> Result<Exit, Error> 
     let signed = &entry.judgement.signed;
     trust::remember(&home, &manifest.id, &manifest.version, entry.real_path(), signed, true)
         .map_err(|err| io_error("remember", &path, err))?;
-    let text = format!("{} {} is known from now on as {}, {signed}\n", manifest.id, manifest.version, printable_path(&path));
+    let text = format!(
+        "{} {} is known from now on as {}, {signed}\n",
+        manifest.id,
+        manifest.version,
+        printable_path(&path)
+    );
     context.print(&text)?;
     Ok(Exit::Ok)
 }
@@ -233,7 +249,8 @@ pub(super) fn block(args: &Block, context: &Context) -> Result<Exit, Error> {
         return Err(Error::usage(format!("`{}` is neither an id nor a hash", crate::text::printable(what)))
             .with_hint("a hash has 64 digits, as `pearlbed plugins inspect` shows it"));
     }
-    let changed = Memory::block(&home, what, !args.undo).map_err(|err| io_error("write", home.root(), err))?;
+    let changed =
+        Memory::block(&home, what, !args.undo).map_err(|err| io_error("write", home.root(), err))?;
     let text = match (args.undo, changed) {
         (false, true) => format!("{what} is not used any more\n"),
         (false, false) => format!("{what} was blocked already\n"),

@@ -108,7 +108,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         write(&args.folder.join(name), &fill(text, id, &source))?;
     }
     let steps = match args.lang {
-        Lang::Rust => format!("cargo build --release\n  pearlbed plugins verify target/release/lib{}.so", ident(id)),
+        Lang::Rust => {
+            format!("cargo build --release\n  pearlbed plugins verify target/release/lib{}.so", ident(id))
+        }
         Lang::C => format!("make\n  pearlbed plugins verify ./lib{}.so", ident(id)),
     };
     context.print(&format!(

@@ -61,6 +61,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         extra: args.extra.iter().cloned().collect(),
         probe,
         relaxed: args.plugins.relaxed(context),
+        trust: args.plugins.trust(context),
     };
     let report = contract::run(&path, &config, &plan, &mut |progress| {
         context.note(&match progress {

@@ -43,6 +43,7 @@ use crate::home::Home;
 use crate::identity::ProcessIdentity;
 use crate::journal;
 use crate::miner::{MinerPlan, Options, plan};
+use crate::plugins::trust;
 use crate::sidecar::{Sidecar, SidecarError, unix_seconds};
 use crate::work::{self, ProofStore};
 
@@ -137,6 +138,11 @@ async fn supervise(
     if let work::SourceConfig::Devnet(devnet) = &mut source {
         // Where one does not say, the others' are a beginning.
         devnet.rate = plans.iter().filter_map(|plan| plan.estimate).reduce(|a, b| a + b);
+    }
+    for plan in &plans {
+        // What a plugin is known by from its first use on. Where that cannot be kept, the next use is the first.
+        let (chosen, id) = (&plan.chosen, &plan.chosen.manifest.id);
+        let _ = trust::remember(home, id, &chosen.manifest.version, &chosen.path, &chosen.signed, false);
     }
 
     let store = ProofStore::open(&home.proofs_dir()).map_err(SuperviseError::Proofs)?;
