@@ -10,7 +10,10 @@ use crate::sh;
 /// Signs every plugin in the installation `dist` with the secret key in the file `key`; `minisign` asks for its password
 /// where it has one. Says how many there were.
 pub fn plugins(dist: &Path, key: &Path) -> Result<usize> {
-    ensure!(sh::has("minisign"), "there is no `minisign` on this machine; on Debian: apt-get install minisign");
+    ensure!(
+        sh::has("minisign"),
+        "there is no `minisign` on this machine; on Debian: apt-get install minisign"
+    );
     let folder = dist.join("lib/pearlbed/plugins");
     let mut signed = 0;
     for entry in std::fs::read_dir(&folder)?.flatten() {

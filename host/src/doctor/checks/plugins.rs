@@ -141,6 +141,10 @@ fn detailed(mut verdict: Verdict, entry: &Entry) -> Verdict {
         let wants: Vec<_> = manifest.permissions.iter().map(ToString::to_string).collect();
         let wants = if wants.is_empty() { "nothing but to compute".into() } else { wants.join(" ") };
         verdict = verdict.more(format!("wants: {}", printable(&wants)));
+        verdict = verdict.more(printable(&entry.judgement.signed.to_string()).into_owned());
+        if let Some(note) = &entry.judgement.note {
+            verdict = verdict.more(format!("note: {note}"));
+        }
     }
     if let Some(probe) = &entry.probe {
         let mut line = format!("probed in {}", duration(probe.times.total));

@@ -40,7 +40,7 @@ mod attempt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -57,6 +57,7 @@ struct Odd {
     gave_up: Arc<AtomicBool>,
     /// The order, for what has none of its own.
     told: Mutex<String>,
+    starts: AtomicU32,
 }
 
 #[derive(Clone)]
@@ -99,7 +100,8 @@ impl MiningProvider for Odd {
         self.ignores_stop.store(order.what == "ignore-stop", Ordering::Relaxed);
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&order.what);
         self.gave_up.store(false, Ordering::Relaxed);
-        if order.what != "once" {
+        let is_first = self.starts.fetch_add(1, Ordering::Relaxed) == 0;
+        if order.what != "once" || is_first {
             self.stopping.store(false, Ordering::Relaxed);
         }
         let tries = match config.extra.get("tries") {
