@@ -53,7 +53,8 @@ pub fn run(args: &Args) -> Result<()> {
             let signed = sign::plugins(&dist, key)?;
             progress.aside(|| println!("{signed} plugins signed with {}", key.display()));
         }
-        None => progress.aside(|| println!("unsigned: the plugins carry no signature (--sign-key FILE signs them)")),
+        None => progress
+            .aside(|| println!("unsigned: the plugins carry no signature (--sign-key FILE signs them)")),
     }
     progress.aside(|| println!("{}", dist.display()));
     if !args.no_packages {
