@@ -161,6 +161,8 @@ pub fn estimate(chosen: &Chosen, options: &Options, config: &Config) -> Option<f
     let survey = plugins::Options {
         relaxed: options.relax_file_checks || config.plugins.relax_trust,
         probe: Some(probe),
+        // It was judged when it was chosen.
+        trust: Trust::default(),
     };
     plugins::survey_file(&chosen.path, &survey).capabilities()?.estimated_hashrate
 }

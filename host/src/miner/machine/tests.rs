@@ -82,7 +82,8 @@ impl Bed {
             "plugin_api": [1], "certificate_versions": [3], "platforms": [], "engines": [], "permissions": []
         }))
         .unwrap();
-        let chosen = Chosen { path: "/x.so".into(), identity: None, manifest, estimate: Some(1e9) };
+        let signed = crate::plugins::trust::Signed::Unsigned;
+        let chosen = Chosen { path: "/x.so".into(), identity: None, manifest, signed, estimate: Some(1e9) };
         let config = Config::defaults(std::path::Path::new("/x.toml"));
         let plan = MinerPlan::new("x".into(), chosen, &[], &serde_json::Map::new(), &config);
         let (world, now) = (Shared::default(), Instant::now());
