@@ -8,6 +8,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod gpu_check;
 mod image;
 mod macos;
 mod package;
@@ -16,6 +17,7 @@ mod package;
 #[cfg_attr(not(test), expect(dead_code, reason = "the host counts steps and bytes, too"))]
 mod progress;
 mod sh;
+mod shaders;
 mod sign;
 mod test;
 mod units;
@@ -43,6 +45,10 @@ enum Command {
     Bench(bench::Args),
     /// Type-check and lint for macOS, on any machine; takes minutes and tools that it names
     CheckMacos(macos::Args),
+    /// Measure and check every kernel of this machine's graphics cards, in under three minutes
+    GpuCheck(gpu_check::Args),
+    /// Compile the GPU provider's kernels by matrices
+    Shaders(shaders::Args),
     /// Write the man pages to target/man
     Man,
 }
@@ -67,6 +73,8 @@ fn run() -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::CheckMacos(args) => macos::run(&args),
+        Command::GpuCheck(args) => gpu_check::run(&args),
+        Command::Shaders(args) => shaders::run(&args),
         Command::Man => {
             sh::build(sh::Profile::Dev)?;
             let folder = sh::target().join("man");

@@ -250,7 +250,7 @@ fn matrices() -> Result<String> {
     print!("{said}");
     match (output.status.code(), said.lines().find(|line| line.starts_with("skipped: "))) {
         (Some(77), Some(skipped)) => Ok(skipped.to_owned()),
-        (Some(0), _) => Ok("kernels on a newer Mesa".to_owned()),
+        (Some(0), _) => Ok(format!("kernels on a newer Mesa; {}", crate::shaders::check()?)),
         _ => bail!("the kernels failed on a newer Mesa:\n{}", String::from_utf8_lossy(&output.stderr)),
     }
 }

@@ -33,6 +33,10 @@ pub(crate) struct Adapter {
     pub is_software: bool,
     /// It has no memory of its own.
     pub is_integrated: bool,
+    /// The smallest and the largest number of lanes that a subgroup may have.
+    pub subgroup_sizes: (u32, u32),
+    /// The sizes (rows, columns, depth) of int8 matrices that its driver lists.
+    pub int8_matrices: Vec<(u32, u32, u32)>,
 }
 
 /// Every adapter, hardware first, in the order of PCI addresses.
@@ -73,6 +77,42 @@ fn quieten_drivers() {
     });
 }
 
+/// What kernels by matrices need beyond the usual.
+const MATRICES: wgpu::Features =
+    wgpu::Features::PASSTHROUGH_SHADERS.union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
+/// The sizes of exact int8 matrices that a driver lists; wgpu itself knows those of floating-point numbers only.
+#[cfg(not(target_os = "macos"))]
+fn int8_matrices(adapter: &wgpu::Adapter) -> Vec<(u32, u32, u32)> {
+    use ash::vk;
+    if !adapter.features().contains(MATRICES) {
+        return Vec::new();
+    }
+    // SAFETY: nothing that belongs to the adapter is destroyed.
+    let Some(raw) = (unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }) else { return Vec::new() };
+    let instance = raw.shared_instance();
+    let matrices = ash::khr::cooperative_matrix::Instance::new(instance.entry(), instance.raw_instance());
+    // SAFETY: the handle is that of a living adapter. The extension is there, because the adapter has wgpu's feature that
+    // stands on it.
+    let listed =
+        unsafe { matrices.get_physical_device_cooperative_matrix_properties(raw.raw_physical_device()) };
+    let exact = |size: &vk::CooperativeMatrixPropertiesKHR<'_>| {
+        size.a_type == vk::ComponentTypeKHR::SINT8
+            && size.b_type == vk::ComponentTypeKHR::SINT8
+            && size.c_type == vk::ComponentTypeKHR::SINT32
+            && size.result_type == vk::ComponentTypeKHR::SINT32
+            && size.saturating_accumulation == vk::FALSE
+            && size.scope == vk::ScopeKHR::SUBGROUP
+    };
+    let listed = listed.unwrap_or_default();
+    listed.iter().filter(|size| exact(size)).map(|size| (size.m_size, size.n_size, size.k_size)).collect()
+}
+
+#[cfg(target_os = "macos")]
+fn int8_matrices(_adapter: &wgpu::Adapter) -> Vec<(u32, u32, u32)> {
+    Vec::new()
+}
+
 impl Adapter {
     fn new(adapter: wgpu::Adapter) -> Self {
         let info = adapter.get_info();
@@ -82,6 +122,8 @@ impl Adapter {
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             is_software: matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::Other),
             is_integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
+            subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
+            int8_matrices: int8_matrices(&adapter),
             adapter,
         }
     }
@@ -117,8 +159,11 @@ impl Adapter {
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: None,
-            required_features: wgpu::Features::empty(),
+            required_features: if self.int8_matrices.is_empty() { wgpu::Features::empty() } else { MATRICES },
             required_limits: wanted,
+            // SAFETY: what is experimental are cooperative matrices, of which wgpu does no more than to enable them,
+            // and code that is passed through, which is this crate's own.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             memory_hints: wgpu::MemoryHints::Performance,
             ..wgpu::DeviceDescriptor::default()
         };
@@ -240,6 +285,21 @@ pub(crate) fn module(device: &wgpu::Device, name: &str, text: String) -> wgpu::S
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
+/// Takes SPIR-V that was compiled from this crate's own text.
+pub(crate) fn passed_through(device: &wgpu::Device, name: &str, code: &[u8]) -> wgpu::ShaderModule {
+    let words: Vec<u32> = code.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    let entry = wgpu::PassthroughShaderEntryPoint { name: "main".into(), workgroup_size: (1, 1, 1) };
+    // SAFETY: as for `module`; the code asks for nothing but what the device was opened with.
+    unsafe {
+        device.create_shader_module_passthrough(wgpu::ShaderModuleDescriptorPassthrough {
+            label: Some(name),
+            entry_points: vec![entry].into(),
+            spirv: Some(words.into()),
+            ..wgpu::ShaderModuleDescriptorPassthrough::default()
+        })
+    }
+}
+
 /// The pipeline of one entry point.
 pub(crate) fn compute_pipeline(
     device: &wgpu::Device,
@@ -337,11 +397,11 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// The device was lost, failed, or did not come to an end in half a minute.
+    /// The device was lost, failed, or did not come to an end in two minutes.
     pub(crate) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<(), DeviceError> {
         let waited = self.device.poll(wgpu::PollType::Wait {
             submission_index: Some(submission),
-            timeout: Some(std::time::Duration::from_secs(30)),
+            timeout: Some(std::time::Duration::from_secs(120)),
         });
         self.check()?;
         waited.map(|_| ()).map_err(|err| DeviceError::Lost(format!("it does not answer: {err}")))

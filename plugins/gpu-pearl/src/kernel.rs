@@ -2,7 +2,8 @@
 
 use pearl_pow::PeriodicPattern;
 
-use crate::device::{Device, DeviceError, compute_pipeline, module};
+use crate::device::{Adapter, Device, DeviceError, compute_pipeline, module, passed_through};
+use crate::matrices::{self, Matrices};
 use crate::operand::Layout;
 use crate::shaders;
 
@@ -10,36 +11,57 @@ use crate::shaders;
 pub(crate) struct Kernel {
     /// Its name, in settings and reports.
     pub name: &'static str,
-    /// The rows and columns of a tile.
-    pub tile: fn() -> (PeriodicPattern, PeriodicPattern),
     /// How it reads its operands.
     pub layout: Layout,
-    /// Its text.
-    source: fn() -> String,
-    /// Multiply-accumulates of one pass of its loop that touches registers only, by one invocation.
-    limit_hashes: u64,
+    /// Columns of k that it takes at a time; a slice is a whole number of them.
+    pub step: u32,
+    program: Program,
 }
 
-/// Every kernel, the ones that usually win first.
-pub(crate) const KERNELS: &[Kernel] = &[Kernel {
-    name: "dot4",
-    tile: || (contiguous(16), contiguous(16)),
-    layout: Layout::Words,
-    source: shaders::dot_product,
-    limit_hashes: 16 * 4,
-}];
+/// What it is written in.
+enum Program {
+    /// WGSL, with packed dot products.
+    Dot,
+    /// SPIR-V, with int8 matrices.
+    Matrices(&'static Matrices),
+}
 
-fn contiguous(rows: u32) -> PeriodicPattern {
-    PeriodicPattern::contiguous(rows).expect("a kernel's tile is a pattern")
+const fn by_matrices(matrices: &'static Matrices) -> Kernel {
+    Kernel { name: matrices.name, layout: Layout::Rows, step: 64, program: Program::Matrices(matrices) }
+}
+
+/// Every kernel.
+pub(crate) const KERNELS: &[Kernel] = &[
+    Kernel { name: "dot4", layout: Layout::Words, step: 32, program: Program::Dot },
+    by_matrices(&matrices::ALL[0]),
+    by_matrices(&matrices::ALL[1]),
+    by_matrices(&matrices::ALL[2]),
+    by_matrices(&matrices::ALL[3]),
+    by_matrices(&matrices::ALL[4]),
+    by_matrices(&matrices::ALL[5]),
+];
+
+/// The tiles that a kernel hashes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tile {
+    pub rows: PeriodicPattern,
+    pub columns: PeriodicPattern,
+    /// As [`Kernel::step`].
+    pub step: u32,
 }
 
 /// A kernel compiled for a device.
 pub(crate) struct Compiled {
     pub kernel: &'static Kernel,
+    pub tile: Tile,
+    /// The first row and column of each lane's tile in its part, as `shaders/matrix.comp` reads them.
+    pub lanes: [u32; 64],
     /// The product of a chunk.
     pub product: wgpu::ComputePipeline,
     /// The same instruction on registers alone.
     pub limit: wgpu::ComputePipeline,
+    /// Multiply-accumulates of one pass of that loop by one workgroup.
+    limit_hashes: u64,
 }
 
 impl Kernel {
@@ -48,22 +70,57 @@ impl Kernel {
         KERNELS.iter().find(|kernel| kernel.name == name)
     }
 
-    /// Compiles it.
+    /// Whether the drivers of a device claim to have what it needs.
+    pub(crate) fn is_offered_by(&self, adapter: &Adapter) -> bool {
+        match self.program {
+            Program::Dot => true,
+            Program::Matrices(matrices) => matrices.is_offered_by(adapter),
+        }
+    }
+
+    /// Compiles it, and asks the driver how it lays out matrices where that decides about the tile.
     ///
     /// # Errors
     ///
     /// What the driver says; it may compile another.
     pub(crate) fn compile(&'static self, device: &Device) -> Result<Compiled, DeviceError> {
         let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = module(&device.device, self.name, (self.source)());
         let groups = [Some(&device.pipelines.product_layout)];
-        let pipeline = |entry| compute_pipeline(&device.device, &module, &groups, entry);
-        let compiled = Compiled { kernel: self, product: pipeline("product"), limit: pipeline("limit") };
+        let compiled = match self.program {
+            Program::Dot => {
+                let module = module(&device.device, self.name, shaders::dot_product());
+                let pipeline = |entry| compute_pipeline(&device.device, &module, &groups, entry);
+                let sixteen = PeriodicPattern::contiguous(16).expect("sixteen rows are a pattern");
+                Ok(Compiled {
+                    kernel: self,
+                    tile: Tile { rows: sixteen, columns: sixteen, step: self.step },
+                    lanes: [0; 64],
+                    product: pipeline("product"),
+                    limit: pipeline("limit"),
+                    limit_hashes: 256 * 16 * 4,
+                })
+            }
+            Program::Matrices(matrices) => {
+                let pipeline = |code| {
+                    let module = passed_through(&device.device, self.name, code);
+                    compute_pipeline(&device.device, &module, &groups, "main")
+                };
+                let held = matrices::ask(device, matrices, &pipeline(matrices.layout))?;
+                matrices.tiles(&held).map_err(DeviceError::Failed).map(|(rows, columns, lanes)| Compiled {
+                    kernel: self,
+                    tile: Tile { rows, columns, step: self.step },
+                    lanes,
+                    product: pipeline(matrices.product),
+                    limit: pipeline(matrices.limit),
+                    limit_hashes: matrices.limit_hashes(),
+                })
+            }
+        };
         match pollster::block_on(scope.pop()) {
             Some(err) => {
                 Err(DeviceError::Failed(format!("the driver does not take kernel `{}`: {err}", self.name)))
             }
-            None => Ok(compiled),
+            None => compiled,
         }
     }
 }
@@ -71,6 +128,6 @@ impl Kernel {
 impl Compiled {
     /// Multiply-accumulates of `passes` passes of the limit loop in `workgroups` workgroups.
     pub(crate) fn limit_hashes(&self, workgroups: u64, passes: u64) -> u64 {
-        workgroups * 256 * passes * self.kernel.limit_hashes
+        workgroups * passes * self.limit_hashes
     }
 }

@@ -21,6 +21,7 @@ mod device;
 mod draw;
 mod heat;
 mod kernel;
+mod matrices;
 mod opening;
 mod operand;
 mod product;

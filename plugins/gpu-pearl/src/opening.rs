@@ -1,9 +1,10 @@
 //! Opening a device to mine with it: which kernel, which shape, how fast.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::device::{Adapter, Device, DeviceError};
-use crate::kernel::{KERNELS, Kernel};
+use crate::kernel::{Compiled, KERNELS, Kernel, Tile};
 use crate::product::Bed;
 use crate::selftest;
 use crate::settings::Wishes;
@@ -44,19 +45,23 @@ impl Opened {
 /// The device cannot be opened, no kernel works on it, or the shape is none.
 pub(crate) fn open(adapter: &Adapter, wishes: &Wishes) -> Result<Opened, DeviceError> {
     let device = adapter.open()?;
-    let wanted = |kernel: &&Kernel| wishes.kernel.as_ref().is_none_or(|name| name == kernel.name);
+    let wanted = |kernel: &&Kernel| match &wishes.kernel {
+        Some(name) => name == kernel.name,
+        None => kernel.is_offered_by(adapter),
+    };
     let (mut sound, mut passed_over) = (Vec::new(), Vec::new());
     for kernel in KERNELS.iter().filter(wanted) {
-        match selftest::run(&device, kernel) {
-            Ok(()) => sound.push(kernel),
+        match prove(&device, adapter, kernel) {
+            Ok(compiled) => sound.push(compiled),
             Err(err @ DeviceError::Lost(_)) => return Err(err),
             Err(err) => passed_over.push(err.to_string()),
         }
     }
     let mut best: Option<(f64, Bed)> = None;
     let choice = sound.len() > 1;
-    for kernel in sound {
-        let mut bed = Bed::new(&device, kernel.compile(&device)?, shape(adapter, wishes, kernel)?)?;
+    for compiled in sound {
+        let shape = shape(adapter, wishes, &compiled.tile)?;
+        let mut bed = Bed::new(&device, compiled, shape)?;
         let speed = if choice { bed.speed(&device, TRIAL)? } else { 0.0 };
         if best.as_ref().is_none_or(|(fastest, _)| speed > *fastest) {
             best = Some((speed, bed));
@@ -69,8 +74,19 @@ pub(crate) fn open(adapter: &Adapter, wishes: &Wishes) -> Result<Opened, DeviceE
     Ok(Opened { device, bed, limit, passed_over })
 }
 
+/// Compiles a kernel and tests it.
+fn prove(device: &Device, adapter: &Adapter, kernel: &'static Kernel) -> Result<Arc<Compiled>, DeviceError> {
+    if !kernel.is_offered_by(adapter) {
+        let why = format!("kernel `{}` needs matrices that its driver does not list", kernel.name);
+        return Err(DeviceError::Failed(why));
+    }
+    let compiled = Arc::new(kernel.compile(device)?);
+    selftest::run(device, &compiled)?;
+    Ok(compiled)
+}
+
 /// The shape that is asked for, and for what is not, one that suits the device.
-fn shape(adapter: &Adapter, wishes: &Wishes, kernel: &Kernel) -> Result<Shape, DeviceError> {
+fn shape(adapter: &Adapter, wishes: &Wishes, tile: &Tile) -> Result<Shape, DeviceError> {
     let most = adapter.binding_bytes_max();
     // A card of its own has gigabytes; one in the processor shares them; a software device is there to be tested.
     let (m, n, k) = match (adapter.is_software, adapter.is_integrated) {
@@ -84,6 +100,6 @@ fn shape(adapter: &Adapter, wishes: &Wishes, kernel: &Kernel) -> Result<Shape, D
         rows.min(most.max(128))
     };
     let (m, n) = (wishes.m.unwrap_or_else(|| fitting(m)), wishes.n.unwrap_or_else(|| fitting(n)));
-    let shape = Shape::new(kernel, m, n, k, RANK).and_then(|shape| shape.fits(most).map(|()| shape));
+    let shape = Shape::new(tile, m, n, k, RANK).and_then(|shape| shape.fits(most).map(|()| shape));
     shape.map_err(|err| DeviceError::Failed(err.to_string()))
 }

@@ -33,7 +33,6 @@ pub(crate) enum Layout {
     /// Blocks of 128 rows, word by word: a word of all rows, then the next.
     Words = 0,
     /// Blocks of 128 rows, cut into 64 columns, row by row.
-    #[expect(dead_code, reason = "for kernels that load matrices")]
     Rows = 1,
 }
 

@@ -1,6 +1,7 @@
 //! The product of two packed operands, chunk by chunk, and the list of hits that comes back.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pearl_pow::{Digest, U256};
@@ -15,7 +16,7 @@ use crate::shape::Shape;
 /// Bytes of a hit list.
 const HITS_BYTES: u64 = 8 + HITS_MAX as u64 * 40;
 /// Words of the parameters of a chunk.
-const CHUNK_WORDS: u64 = 16;
+const CHUNK_WORDS: u64 = 84;
 /// Chunks that may be in flight: one that runs, and one that waits so that the device never does.
 pub(crate) const IN_FLIGHT_MAX: usize = 2;
 /// Blocks of a chunk, at most: workgroups of one dispatch.
@@ -43,7 +44,7 @@ pub(crate) struct Found {
 /// Everything that mining one shape takes on one device: B, two A's that take turns, and the chunks' memory.
 pub(crate) struct Bed {
     pub shape: Shape,
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
     b: Operand,
     a: [Operand; 2],
     places: [Place; IN_FLIGHT_MAX],
@@ -74,7 +75,7 @@ impl Bed {
     /// # Errors
     ///
     /// The device has no room for it.
-    pub(crate) fn new(device: &Device, compiled: Compiled, shape: Shape) -> Result<Self, DeviceError> {
+    pub(crate) fn new(device: &Device, compiled: Arc<Compiled>, shape: Shape) -> Result<Self, DeviceError> {
         let scope = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let layout = compiled.kernel.layout;
         let b = Operand::new(device, &shape.config, shape.n, layout, None);
@@ -109,7 +110,7 @@ impl Bed {
     }
 
     /// The kernel, compiled.
-    pub(crate) fn compiled(&self) -> &Compiled {
+    pub(crate) fn compiled(&self) -> &Arc<Compiled> {
         &self.compiled
     }
 
@@ -186,7 +187,9 @@ impl Bed {
             u32::from(config.rank) / 4,
             slices,
         ]);
-        words[8..].copy_from_slice(&crate::shaders::to_words(&bound.to_le_bytes()));
+        words[8..16].copy_from_slice(&crate::shaders::to_words(&bound.to_le_bytes()));
+        words[16..80].copy_from_slice(&self.compiled.lanes);
+        words[80..82].copy_from_slice(&[config.rows.max_offset() + 1, config.cols.max_offset() + 1]);
         device.queue.write_buffer(&self.places[place].parameters, 0, bytemuck::cast_slice(&words));
     }
 

@@ -1,11 +1,13 @@
 //! A kernel is tried on its device before it mines: a small product with edges, compared with `pow`'s own miner.
 
+use std::sync::Arc;
+
 use pearl_pow::reference::Product;
 use pearl_pow::{Digest, Header, Matrix, SeedRule, U256, job_key};
 
 use crate::device::{Device, DeviceError};
 use crate::draw::{DrawKey, Secret};
-use crate::kernel::Kernel;
+use crate::kernel::{Compiled, Tile};
 use crate::operand::Keys;
 use crate::product::{Bed, Found};
 use crate::shape::Shape;
@@ -17,11 +19,10 @@ pub(crate) struct Outcome {
 }
 
 /// The shape of a self-test: both matrices end inside of a block, and k inside of a slice.
-pub(crate) fn shape(kernel: &'static Kernel) -> Shape {
-    let (rows, columns) = (kernel.tile)();
+pub(crate) fn shape(tile: &Tile) -> Shape {
     let one_more = |period: u32| 128 + period.min(64);
-    let (m, n) = (one_more(rows.period()), one_more(columns.period()));
-    Shape::new(kernel, m, n, 2048 + 64, 128).expect("the shape of the self-test is a legal one")
+    let (m, n) = (one_more(tile.rows.period()), one_more(tile.columns.period()));
+    Shape::new(tile, m, n, 2048 + 64, 128).expect("the shape of the self-test is a legal one")
 }
 
 /// Computes the whole product on the device.
@@ -51,14 +52,14 @@ pub(crate) fn entries(draw: DrawKey, rows: u32, words: u32) -> Vec<i8> {
     (0..rows * words).flat_map(|word| draw.word(word).to_le_bytes().map(|byte| byte as i8)).collect()
 }
 
-/// Compares `kernel` with `pow` on some tens of tiles: seeds and every jackpot.
+/// Compares a kernel with `pow` on some tens of tiles: seeds and every jackpot.
 ///
 /// # Errors
 ///
-/// They differ, or the device was lost or takes no such kernel.
-pub(crate) fn run(device: &Device, kernel: &'static Kernel) -> Result<(), DeviceError> {
-    let shape = shape(kernel);
-    let mut bed = Bed::new(device, kernel.compile(device)?, shape)?;
+/// They differ, or the device was lost.
+pub(crate) fn run(device: &Device, compiled: &Arc<Compiled>) -> Result<(), DeviceError> {
+    let shape = shape(&compiled.tile);
+    let mut bed = Bed::new(device, Arc::clone(compiled), shape)?;
     let header = Header::from_bytes([0x5a; 76]);
     let secret = Secret::fixed(0x33);
     let draws = (secret.key(0, 1), secret.key(0, 2));
@@ -66,7 +67,7 @@ pub(crate) fn run(device: &Device, kernel: &'static Kernel) -> Result<(), Device
     let wrong = |what: &str| {
         Err(DeviceError::Failed(format!(
             "kernel `{}` works out wrong {what} on this device, so it must not mine with it",
-            kernel.name
+            compiled.kernel.name
         )))
     };
     let words = shape.config.common_dim / 4;

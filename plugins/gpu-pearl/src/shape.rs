@@ -2,7 +2,7 @@
 
 use pearl_pow::{MiningConfiguration, ParameterError, parameters};
 
-use crate::kernel::Kernel;
+use crate::kernel::Tile;
 use crate::operand::BLOCK;
 
 /// The rank: the lowest that the network takes, and the one that wastes nothing.
@@ -23,6 +23,8 @@ pub(crate) struct Shape {
 pub(crate) enum ShapeError {
     #[error("this shape breaks rule {rule} of the protocol (section 7): {0}", rule = .0.rule())]
     Rule(#[from] ParameterError),
+    #[error("rank {rank} is no multiple of the {step} columns that the kernel takes at a time")]
+    Step { rank: u16, step: u32 },
     #[error("{name} = {rows} leaves no room for a tile, which is {extent} rows from first to last")]
     NoTile { name: char, rows: u32, extent: u32 },
     #[error("{name} = {rows} makes a matrix of {bytes} bytes, and the device takes {most} at a time")]
@@ -30,13 +32,16 @@ pub(crate) enum ShapeError {
 }
 
 impl Shape {
-    /// The shape of a product by `kernel`.
+    /// The shape of a product in tiles of `tile`.
     ///
     /// # Errors
     ///
     /// The rule that it breaks.
-    pub(crate) fn new(kernel: &Kernel, m: u32, n: u32, k: u32, rank: u16) -> Result<Self, ShapeError> {
-        let (rows, columns) = (kernel.tile)();
+    pub(crate) fn new(tile: &Tile, m: u32, n: u32, k: u32, rank: u16) -> Result<Self, ShapeError> {
+        let Tile { rows, columns, step } = *tile;
+        if !u32::from(rank).is_multiple_of(step) {
+            return Err(ShapeError::Step { rank, step });
+        }
         let config = MiningConfiguration::dense(k, rank, rows, columns);
         parameters::check_configuration(&config)?;
         for (name, count, pattern) in [('m', m, &rows), ('n', n, &columns)] {

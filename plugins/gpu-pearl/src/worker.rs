@@ -281,7 +281,7 @@ impl Worker {
                 "the processor did not confirm {times} of its hits, the last because {why}"
             )));
         }
-        selftest::run(device, bed.compiled().kernel)?;
+        selftest::run(device, bed.compiled())?;
         Ok(())
     }
 }

@@ -20,6 +20,12 @@
 // 16-byte pieces of an operand that a thread moves in a step.
 #define MOVES (512 / THREADS)
 #define HITS_MAX 1024
+// A software device compiles what is unrolled for minutes.
+#if DEPTH == 8
+#define DEPTHS [[dont_unroll]]
+#else
+#define DEPTHS [[unroll]]
+#endif
 
 layout(local_size_x = THREADS) in;
 
@@ -179,7 +185,7 @@ void main() {
                 next_a[i] = a[at_a + i * THREADS];
                 next_b[i] = b[at_b + i * THREADS];
             }
-            [[unroll]] for (int depth = 0; depth < 64 / DEPTH; depth++) {
+            DEPTHS for (int depth = 0; depth < 64 / DEPTH; depth++) {
                 FACTOR_A left[DOWN];
                 [[unroll]] for (int i = 0; i < DOWN; i++) {
                     uint from = (part_row + i * ROWS) * PITCH + depth * (DEPTH / 4);
