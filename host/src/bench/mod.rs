@@ -16,6 +16,7 @@
 //! No provider is named here, and nothing of what a provider says is needed but its hashes; its threads, shape, split of
 //! time and kernel are shown where it tells them.
 
+pub mod devices;
 pub mod limit;
 mod process_time;
 pub mod report;
@@ -183,7 +184,9 @@ async fn measure(
     if let Some(wanted) = plan.verify {
         report.proofs = Some(verify_proofs(&mut subject, &mut jobs, wanted, watch).await?);
     }
-    let scheme = limit::scheme_for(details.get("kernel").and_then(serde_json::Value::as_str));
+    let kernel = details.get("kernel").and_then(serde_json::Value::as_str);
+    // What the processor could do says nothing about a device, which measures its own limit.
+    let scheme = if devices::are_told(&details) { None } else { limit::scheme_for(kernel) };
     let threads = report.threads_at_once();
     let limit = || scheme.map(|scheme| limit::measure(scheme, threads, LIMIT_TIME)).unwrap_or_default();
     let mut windows = Vec::new();

@@ -7,6 +7,7 @@ use pearl_pow::CertificateVersion;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::devices::{self, Device};
 use crate::miner::plugin::Chosen;
 
 /// One window's work.
@@ -105,6 +106,9 @@ pub struct Report {
     pub peak_within_ratio: Option<f64>,
     /// Lower and upper quartile of these.
     pub peak_within_ratio_quartiles: Option<[f64; 2]>,
+    /// What each device did, held against the limit that it measured of itself; left out where the provider lists none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
     /// Share of the provider's time that went to each part, as it tells them; null where it does not.
     pub split: Option<BTreeMap<String, f64>>,
     /// Memory of the provider's process at the end of the last window.
@@ -157,6 +161,7 @@ impl Report {
             peak_within: None,
             peak_within_ratio: None,
             peak_within_ratio_quartiles: None,
+            devices: Vec::new(),
             split: None,
             memory_bytes: None,
             proofs: None,
@@ -202,6 +207,13 @@ impl Report {
                 ratio_within: window.ratio_within(),
             })
             .collect();
+        let took = windows.iter().map(|window| window.took).sum();
+        self.devices = devices::measured(before, after, took);
+        if let Some(peak) = devices::peak(&self.devices) {
+            self.peak = Some(peak);
+            self.peak_scheme = Some("by the devices themselves".into());
+            self.peak_ratio = self.hashrate.map(|rate| rate / peak);
+        }
         self.split = if windows.is_empty() { None } else { split(before, after) };
     }
 }

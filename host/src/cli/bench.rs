@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::render::{DIM, padded};
 use super::{Context, Error, PluginDirs};
+use crate::bench::devices::Device;
 use crate::bench::{self, Event, Plan, Report, Window};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -135,6 +136,27 @@ fn measure(options: &Options, config: &Config, plan: &Plan, context: &Context) -
     Ok(report)
 }
 
+/// A device with what it reached of its own limit, where it told one.
+fn told_device(device: &Device) -> String {
+    let mut said = text::printable(&device.name).into_owned();
+    for (joined, part) in [(" at ", &device.pci), (", kernel ", &device.kernel)] {
+        if let Some(part) = part {
+            said.push_str(joined);
+            said.push_str(&text::printable(part));
+        }
+    }
+    if let Some(rate) = device.hashrate {
+        said.push_str(&format!(": {}", text::hashrate(rate)));
+    }
+    match (device.peak, device.ratio) {
+        (Some(peak), Some(ratio)) => {
+            said.push_str(&format!(", {} of its limit {}", percent(ratio), text::hashrate(peak)));
+        }
+        _ => said.push_str(", limit not told"),
+    }
+    said
+}
+
 fn told(window: &Window) -> String {
     let ratio = window.ratio().map(|ratio| format!(", {} of the limit", percent(ratio))).unwrap_or_default();
     format!("{}{ratio}", text::hashrate(window.hashrate()))
@@ -169,10 +191,13 @@ fn answer(report: &Report, width: usize) -> String {
         let [median, least, most] = [median, least, most].map(text::hashrate);
         line("hashrate", &format!("{median} median of {} (min {least}, max {most})", report.windows.len()));
     }
-    if let (Some(peak), Some(scheme)) = (report.peak, &report.peak_scheme) {
+    for device in &report.devices {
+        line("device", &told_device(device));
+    }
+    if let (Some(peak), Some(scheme), true) = (report.peak, &report.peak_scheme, report.devices.is_empty()) {
         line("limit", &format!("{} ({scheme} on registers alone, {threads})", text::hashrate(peak)));
     }
-    if let Some(ratio) = report.peak_ratio {
+    if let (Some(ratio), true) = (report.peak_ratio, report.devices.is_empty()) {
         let quartiles = |quartiles: Option<[f64; 2]>| {
             quartiles.map_or(String::new(), |[low, high]| {
                 format!(" (quartiles {:.1} to {:.1})", low * 100.0, high * 100.0)
