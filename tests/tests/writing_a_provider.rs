@@ -118,10 +118,10 @@ fn packages(folder: &Path, found: &mut Vec<String>) {
         let name = package.lines().find_map(|line| line.strip_prefix("name = "));
         found.extend(name.map(|name| name.trim_matches('"').to_owned()));
     }
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+    for entry in std::fs::read_dir(folder).expect("the folder is the repository's own").flatten() {
         let name = entry.file_name();
         let hidden = name.as_encoded_bytes().starts_with(b".") || name == "target";
-        if !hidden && entry.file_type().unwrap().is_dir() {
+        if !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             packages(&entry.path(), found);
         }
     }
