@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use pearlbed_tests::minisign::{Format, Key};
-use pearlbed_tests::misbehave::{self, padded_id, put, put_bytes};
+use pearlbed_tests::misbehave::{padded_id, put, put_bytes};
 use pearlbed_tests::pearlbed::Playground;
 use serde_json::Value;
 
@@ -253,5 +253,4 @@ fn what_is_blocked_is_used_nowhere() {
     assert!(bench.run(&["plugins", "block", "--undo", &hash]).status.success());
     assert_eq!(bench.look(&other).0, "usable");
     assert_eq!(bench.run(&["plugins", "block", "No Id"]).status.code(), Some(2));
-    let _ = misbehave::padded_id("x");
 }
