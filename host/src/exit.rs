@@ -23,13 +23,21 @@ pub enum Exit {
     NeedsUpdate = 5,
     /// Trying again will not help: the configuration, or what it names, has to be changed first.
     Futile = 6,
+    /// `pool test`: the pool cannot be reached.
+    PoolUnreachable = 10,
+    /// `pool test`: its certificate is not trusted, or it does not speak TLS.
+    PoolUntrusted = 11,
+    /// `pool test`: it refuses the login.
+    PoolRefused = 12,
+    /// `pool test`: it gives no job that can be worked on.
+    PoolNoJob = 13,
     /// A bug in pearlbed: it panicked and wrote a report.
     Panicked = 101,
 }
 
 impl Exit {
     /// Every status with the words of the public table, in the order of the numbers.
-    pub const TABLE: [(Self, &'static str); 8] = [
+    pub const TABLE: [(Self, &'static str); 12] = [
         (Self::Ok, "the command did what it was asked; `status`: running and earning"),
         (Self::Failed, "the command failed; `doctor`: a check failed; `status`: cannot tell"),
         (Self::Usage, "the command line was wrong"),
@@ -40,6 +48,10 @@ impl Exit {
             Self::Futile,
             "trying again will not help: the configuration, or what it names, has to be changed first",
         ),
+        (Self::PoolUnreachable, "`pool test`: the pool cannot be reached"),
+        (Self::PoolUntrusted, "`pool test`: the pool's certificate is not trusted"),
+        (Self::PoolRefused, "`pool test`: the pool refuses the login"),
+        (Self::PoolNoJob, "`pool test`: the pool gives no job that can be worked on"),
         (Self::Panicked, "a bug in pearlbed; the message says where the report lies"),
     ];
 

@@ -28,6 +28,7 @@ const PAGES: &[&str] = &[
     "docs/pearl-protocol.md",
     "docs/plugins.md",
     "docs/pool-protocol.md",
+    "docs/reference-pool.md",
     "docs/security.md",
     "docs/user-guide.md",
     "docs/writing-a-provider.md",

@@ -9,5 +9,6 @@ pub mod misbehave;
 pub mod network;
 pub mod node;
 pub mod pearlbed;
+pub mod pool;
 pub mod session;
 pub mod surgery;

@@ -21,7 +21,7 @@ const HEAVY: [&str; 12] = [
     "bincode",
 ];
 /// The most crates that `package` may stand on, itself included. Raise it with `docs/architecture.md`, and with a reason.
-const HOST_MAX: usize = 150;
+const HOST_MAX: usize = 155;
 const CONTRACT_MAX: usize = 50;
 
 /// Every crate that is compiled for `package` on this platform, build scripts and macros included.

@@ -10,8 +10,9 @@ use super::{Context, Error};
 use crate::exit::Exit;
 use crate::text;
 use crate::work::DevnetConfig;
+use crate::work::devnet::pool::core::{Fate, PoolEvent, Settings};
 use crate::work::devnet::server::{Listener, ServerEvent, serve};
-use crate::work::devnet::{Devnet, pace};
+use crate::work::devnet::{Devnet, pace, pool};
 
 /// Serve a one-node test network to miners, as a gateway would
 ///
@@ -22,7 +23,8 @@ use crate::work::devnet::{Devnet, pace};
 Examples:
   pearlbed devnet                             serve on 127.0.0.1:8337
   pearlbed devnet --socket /tmp/pearlgw.sock  serve on a Unix socket
-  pearlbed devnet --json --blocks 3           stop after three blocks")]
+  pearlbed devnet --json --blocks 3           stop after three blocks
+  pearlbed devnet --stratum 127.0.0.1:3360    serve as a pool instead")]
 pub struct Args {
     /// Loopback address and port to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8337", conflicts_with = "socket")]
@@ -31,6 +33,18 @@ pub struct Args {
     /// Unix socket to listen on instead (made with mode 0600)
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+
+    /// Serve as a pool on this loopback address and port instead (docs/reference-pool.md)
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["listen", "socket"])]
+    stratum: Option<SocketAddr>,
+
+    /// Seconds between two shares of a worker that the pool aims at
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = spacing, requires = "stratum")]
+    share_interval: f64,
+
+    /// The pool's difficulty, the same for everybody
+    #[arg(long, value_name = "D", requires = "stratum")]
+    difficulty: Option<f64>,
 
     /// Certificate version that jobs ask for, to rehearse a fork
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -71,7 +85,93 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         .enable_all()
         .build()
         .map_err(|err| Error::caused_by("failed to start the devnet", err))?;
-    runtime.block_on(run_server(args, context, network))
+    match args.stratum {
+        Some(address) => runtime.block_on(run_pool(args, context, network, address)),
+        None => runtime.block_on(run_server(args, context, network)),
+    }
+}
+
+async fn run_pool(
+    args: &Args,
+    context: &Context,
+    network: Devnet,
+    address: SocketAddr,
+) -> Result<Exit, Error> {
+    let listener = pool::listen(address).await.map_err(|err| {
+        Error::caused_by(format!("failed to listen on {address}"), err)
+            .with_hint("choose another address with --stratum, for instance 127.0.0.1:0")
+    })?;
+    let bound = listener.local_addr().unwrap_or(address);
+    let height = network.height();
+    if args.json {
+        let line = serde_json::json!({
+            "schema": 1, "event": "listening", "address": format!("stratum+tcp://{bound}"), "height": height
+        });
+        context.print(&format!("{line}\n"))?;
+    } else {
+        context.print(&format!(
+            "devnet at height {height}, a pool on stratum+tcp://{bound}, its ledger at http://{bound}/ledger\n"
+        ))?;
+    }
+    let failed = |err| Error::caused_by("failed to listen for signals", err);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let settings = Settings {
+        interval: Duration::from_secs_f64(args.share_interval),
+        difficulty: args.difficulty.filter(|difficulty| difficulty.is_finite() && *difficulty > 0.0),
+        ..Settings::default()
+    };
+    let (server, mut events) = pool::serve(network, listener, settings);
+    tokio::pin!(server);
+    let mut blocks = 0;
+    loop {
+        let event = tokio::select! {
+            () = &mut server => return Ok(Exit::Ok),
+            _ = interrupt.recv() => return Ok(Exit::Ok),
+            _ = terminate.recv() => return Ok(Exit::Ok),
+            event = events.recv() => match event {
+                Some(event) => event,
+                None => return Ok(Exit::Ok),
+            },
+        };
+        let line = if args.json {
+            serde_json::to_string(&event).expect("events are plain values")
+        } else {
+            pool_sentence(&event)
+        };
+        context.print(&format!("{line}\n"))?;
+        if context.output_closed() {
+            return Ok(Exit::Ok);
+        }
+        if let PoolEvent::Block { .. } = event {
+            blocks += 1;
+            if args.blocks.is_some_and(|wanted| blocks >= wanted) {
+                return Ok(Exit::Ok);
+            }
+        }
+    }
+}
+
+fn pool_sentence(event: &PoolEvent) -> String {
+    match event {
+        PoolEvent::Login { worker, agent } => format!("login  {worker}, {agent}"),
+        PoolEvent::Share { worker, fate, work, reason } => {
+            let word = match fate {
+                Fate::Accepted => "share",
+                Fate::Stale => "stale",
+                Fate::Duplicate => "twice",
+                Fate::LowDifficulty => "weak ",
+                Fate::Invalid | Fate::Malformed => "wrong",
+            };
+            let reason = reason.as_ref().map(|reason| format!(": {}", text::printable(reason)));
+            format!("{word}  {worker}, {}{}", text::si(*work, "H"), reason.unwrap_or_default())
+        }
+        PoolEvent::Work { height, nbits } => {
+            format!("job    {}  nbits {nbits}", height.map_or(String::new(), |height| height.to_string()))
+        }
+        PoolEvent::Block { height, hash, worker } => format!("block  {height}  {}… by {worker}", &hash[..16]),
+        PoolEvent::Note { text } => format!("note   {}", text::printable(text)),
+    }
 }
 
 async fn run_server(args: &Args, context: &Context, network: Devnet) -> Result<Exit, Error> {

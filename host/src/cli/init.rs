@@ -285,6 +285,7 @@ fn ask(
         candidates,
         gateway_socket: socket.exists().then_some(socket),
         is_set: &|name| context.env().var_os(name).is_some(),
+        test_pool: &|url, wallet, worker| super::pool::ask_now(url, wallet, worker, context.width()),
     };
     questions::ask(&mut Terminal, &known)
 }

@@ -67,6 +67,7 @@ mod man;
 mod miners;
 mod models;
 pub mod plugins;
+mod pool;
 mod probe;
 mod reload;
 mod report;
@@ -94,6 +95,7 @@ commands! {
     Reload(reload),
     Attach(attach),
     Config(config),
+    Pool(pool),
     Devnet(devnet),
     Models(models),
     InspectModel(inspect_model),

@@ -16,6 +16,7 @@ use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error};
 use crate::exit::Exit;
 use crate::text::{columns, printable_path};
+use crate::work::pool::rejected::Record;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +24,7 @@ Examples:
   pearlbed verify --header 00000020…1e --cert-version 3 --rank-penalty \\
       --target 00000000ffff… < proof.bin
   pearlbed verify --header 00000020…1e --cert-version 3 --json proof.b64
+  pearlbed verify ~/.openjarvis/runtime/rejected/…json   what a pool refused
 
 Exit status: 0 if the proof is valid, 1 if not, 2 if the command line is wrong.";
 
@@ -32,11 +34,11 @@ Exit status: 0 if the proof is valid, 1 if not, 2 if the command line is wrong."
 pub struct Args {
     /// The job's header: 152 hex digits, or base64 as a gateway sends it
     #[arg(long, value_name = "HEX", value_parser = parse_header)]
-    header: Header,
+    header: Option<Header>,
 
     /// The certificate version that the job asks for: 1, 2 or 3
     #[arg(long, value_name = "N", value_parser = parse_certificate)]
-    cert_version: CertificateVersion,
+    cert_version: Option<CertificateVersion>,
 
     /// The unscaled target, most significant digit first [default: the header's]
     #[arg(long, value_name = "HEX", value_parser = parse_target, conflicts_with = "nbits")]
@@ -54,7 +56,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// The proof, binary or base64; stdin if it is missing or `-`
+    /// The proof, binary or base64, or the record of a rejected share, which brings its job along; stdin if it is missing
+    /// or `-`
     #[arg(value_name = "PROOF")]
     proof: Option<PathBuf>,
 }
@@ -64,12 +67,23 @@ const INPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// Checks the proof and prints what each stage found.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
-    let input = Input::decode(read(args.proof.as_deref())?)?;
-    let job = Job {
-        header: args.header,
-        target: args.target.or_else(|| args.nbits.map(CompactTarget::target)),
-        certificate: args.cert_version,
-        rank_penalty: args.rank_penalty,
+    let bytes = read(args.proof.as_deref())?;
+    let stated = args.target.or_else(|| args.nbits.map(CompactTarget::target));
+    let (job, input) = match Record::read(&bytes) {
+        Some(record) => of_record(args, stated, &record)?,
+        None => {
+            let missing = |flag: &str| {
+                Error::usage(format!("{flag} is missing"))
+                    .with_hint("the job's header and certificate version are needed to check a proof against")
+            };
+            let job = Job {
+                header: args.header.ok_or_else(|| missing("--header"))?,
+                target: stated,
+                certificate: args.cert_version.ok_or_else(|| missing("--cert-version"))?,
+                rank_penalty: args.rank_penalty,
+            };
+            (job, Input::decode(bytes)?)
+        }
     };
     let answer = Answer::of(job, input);
     if args.json {
@@ -78,6 +92,28 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         context.print(&answer.as_text(context.width()))?;
     }
     Ok(if answer.result.is_ok() { Exit::Ok } else { Exit::Failed })
+}
+
+/// The job and the proof of a rejected share. What the flags say goes before what the record says.
+fn of_record(args: &Args, stated: Option<Target>, record: &Record) -> Result<(Job, Input), Error> {
+    let broken = |what: String| Error::new(format!("the record of a rejected share is broken: {what}"));
+    let header = match args.header {
+        Some(header) => header,
+        None => parse_header(&record.header).map_err(broken)?,
+    };
+    let certificate = match args.cert_version {
+        Some(certificate) => certificate,
+        None => CertificateVersion::try_from(record.cert_version).map_err(|err| broken(err.to_string()))?,
+    };
+    let target = match stated {
+        Some(target) => target,
+        None => parse_target(&record.rounded_target).map_err(broken)?,
+    };
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(&record.proof)
+        .map_err(|err| broken(err.to_string()))?;
+    let job = Job { header, target: Some(target), certificate, rank_penalty: true };
+    Ok((job, Input { bytes, form: "base64, in the record of a rejected share" }))
 }
 
 fn parse_header(text: &str) -> Result<Header, String> {

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use pearlbed_plugin_api::Permission;
 
+use super::read::BACKUP;
 use super::types::*;
 use super::value::expand;
-use super::{Setting, Value};
+use super::{Pin, PoolUrl, Setting, Value};
 
 /// The configuration that `settings` make, each of them checked and every default among them.
 pub(super) fn build(
@@ -38,6 +39,24 @@ pub(super) fn build(
     };
     let port = |path: &str| number(path).map(|port| u16::try_from(port).expect("a port was checked"));
 
+    let manner = |path: &str| {
+        let text = |name: &str| text(&format!("{path}.{name}"));
+        PoolManner {
+            worker: text("worker"),
+            password_env: text("password_env"),
+            account: text("account"),
+            agent: text("agent"),
+            pin: text("pin").and_then(|pin| Pin::parse(&pin)),
+            encoding: text("encoding"),
+            cert_version: number(&format!("{path}.cert_version"))
+                .map(|version| u32::try_from(version).expect("a version was checked")),
+            dialect: text("dialect").filter(|dialect| dialect != "auto"),
+            ping: match get(&format!("{path}.ping")) {
+                Some(Value::Flag(flag)) => Some(*flag),
+                _ => None,
+            },
+        }
+    };
     let endpoint = match text("mining.gateway.socket") {
         Some(socket) => GatewayEndpoint::Unix(expand(&socket)),
         None => GatewayEndpoint::Tcp {
@@ -77,8 +96,19 @@ pub(super) fn build(
             gateway: GatewaySection { endpoint, command: list("mining.gateway.command") },
             node,
             pool: PoolSection {
-                worker: text("mining.pool.worker"),
-                password_env: text("mining.pool.password_env"),
+                manner: manner("mining.pool"),
+                backups: (1..)
+                    .map(|number| format!("{BACKUP}.{number}"))
+                    .map_while(|path| {
+                        let url = text(&format!("{path}.url"))?;
+                        Some(BackupSection {
+                            url: PoolUrl::parse(&url).expect("a pool's address was checked"),
+                            wallet_address: text(&format!("{path}.wallet_address")),
+                            manner: manner(&path),
+                        })
+                    })
+                    .collect(),
+                wallet_unchecked: matches!(get("mining.pool.wallet_unchecked"), Some(Value::Flag(true))),
             },
             session: SessionSection {
                 stop_grace: duration("mining.session.stop_grace"),

@@ -7,6 +7,16 @@ pub enum Kind {
     Text,
     /// A provider id: lower-case letters, digits and `-`.
     ProviderId,
+    /// Where a pool listens, as `stratum+ssl://host:port`.
+    PoolUrl,
+    /// The fingerprint of a certificate or of its key.
+    Pin,
+    /// How proofs travel to a pool.
+    Encoding,
+    /// A certificate version, from 1.
+    CertificateVersion,
+    /// How a pool is logged in to.
+    Dialect,
     /// A Pearl address, bech32m with its full checksum.
     Address,
     /// `"solo"`, `"devnet"` or `"pool:<url>"`.
@@ -46,6 +56,11 @@ impl Kind {
             Self::Text => "text",
             Self::ProviderId => "provider id",
             Self::Address => "Pearl address",
+            Self::PoolUrl => "pool address",
+            Self::Pin => "sha256/ and a fingerprint",
+            Self::Encoding => "plain or v2",
+            Self::CertificateVersion => "whole number from 1",
+            Self::Dialect => "auto, object or array",
             Self::SubmitTarget => "solo, devnet or pool:<url>",
             Self::Fee => "0",
             Self::EnvName => "name of an environment variable",
@@ -232,6 +247,64 @@ pub const KEYS: &[Key] = &[
         default: None,
         example: r#""POOL_PASSWORD""#,
         help: "Name of the environment variable that holds the pool's password, where it wants one.",
+    },
+    Key {
+        path: "mining.pool.account",
+        kind: Kind::Text,
+        default: None,
+        example: r#""solo:prl1p…""#,
+        help: "What the pool is told as wallet where it is not `wallet_address` as it stands: a prefix, a suffix, or an \
+               account's name. It goes out exactly as it is written.",
+    },
+    Key {
+        path: "mining.pool.wallet_unchecked",
+        kind: Kind::Flag,
+        default: Some("false"),
+        example: "true",
+        help: "Also take an `account` that holds no Pearl address. A slip in it is noticed by nobody but the pool.",
+    },
+    Key {
+        path: "mining.pool.agent",
+        kind: Kind::Text,
+        default: None,
+        example: r#""pearlbed/0.2.0""#,
+        help: "Name of the program that the pool is told, where it admits certain names only.",
+    },
+    Key {
+        path: "mining.pool.pin",
+        kind: Kind::Pin,
+        default: None,
+        example: r#""sha256/5cc5fe726bdd0d639aeab3bc67c08d4b608e387ebed5b174a52cf42353fc41fe""#,
+        help: "The one certificate that the pool may show, whoever signed it: SHA-256 of the certificate in hex, or of its \
+               public key in base64.",
+    },
+    Key {
+        path: "mining.pool.encoding",
+        kind: Kind::Encoding,
+        default: None,
+        example: r#""v2""#,
+        help: "How proofs are to travel: `plain`, or `v2` (gzip). The pool has the last word.",
+    },
+    Key {
+        path: "mining.pool.cert_version",
+        kind: Kind::CertificateVersion,
+        default: None,
+        example: "3",
+        help: "The certificate version of the pool's jobs where it does not say it.",
+    },
+    Key {
+        path: "mining.pool.dialect",
+        kind: Kind::Dialect,
+        default: Some(r#""auto""#),
+        example: r#""auto""#,
+        help: "How to log in: `object`, `array`, or `auto` to find out.",
+    },
+    Key {
+        path: "mining.pool.ping",
+        kind: Kind::Flag,
+        default: None,
+        example: "true",
+        help: "Whether to keep the connection alive by pings. Without it, where the pool is known to need them.",
     },
     Key {
         path: "mining.session.stop_grace",

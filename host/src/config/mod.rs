@@ -20,6 +20,7 @@ mod build;
 mod change;
 mod error;
 pub mod keys;
+mod pool;
 mod raw;
 mod read;
 mod suggest;
@@ -28,10 +29,11 @@ mod value;
 
 pub use change::Change;
 pub use error::{ConfigError, Place};
+pub use pool::{Pin, PoolUrl};
 pub use read::{Override, Sources};
 pub use suggest::nearest;
 pub use types::{
-    Config, GatewayEndpoint, GatewaySection, MiningSection, NodeSection, PluginsSection, PoolSection,
-    SessionSection, SubmitTarget,
+    BackupSection, Config, GatewayEndpoint, GatewaySection, MiningSection, NodeSection, PluginsSection,
+    PoolManner, PoolSection, SessionSection, SubmitTarget,
 };
 pub use value::{Origin, Setting, Value};

@@ -14,7 +14,7 @@ use toml_edit::{Document, Item, TableLike};
 use crate::home::Env;
 
 use super::build::build;
-use super::keys::{self, KEYS, Key, OPEN_TABLES};
+use super::keys::{self, KEYS, Key, Kind, OPEN_TABLES};
 use super::raw::{raw, raw_value};
 use super::types::Config;
 use super::value::{self, Raw, Refusal};
@@ -26,6 +26,23 @@ const SECTIONS: &[&str] = &["mining", "plugins"];
 /// Words in the names of keys that hold secrets.
 const SECRET_WORDS: &[&str] =
     &["password", "passphrase", "secret", "token", "api_key", "private_key", "mnemonic"];
+
+/// The list of pools that stand in for the first. Its keys are those of `[mining.pool]`, and these two.
+pub(super) const BACKUP: &str = "mining.pool.backup";
+const BACKUP_URL: Key = Key {
+    path: "mining.pool.backup.url",
+    kind: Kind::PoolUrl,
+    default: None,
+    example: r#""stratum+ssl://pool.example:3333""#,
+    help: "Where the pool listens.",
+};
+const BACKUP_WALLET: Key = Key {
+    path: "mining.pool.backup.wallet_address",
+    kind: Kind::Address,
+    default: None,
+    example: r#""prl1p…""#,
+    help: "Who is paid there, where it is not `wallet_address`.",
+};
 
 /// A value from the command line, above everything else.
 #[derive(Debug, Clone)]
@@ -147,6 +164,8 @@ impl Reader<'_> {
             let full = format!("{path}.{name}");
             if path == "mining.grants" {
                 self.grant(name, item, line)?;
+            } else if full == BACKUP {
+                self.backups(item, line)?;
             } else if let Some(key) = keys::find(&full) {
                 let raw = raw(item);
                 self.known(key, &raw, Origin::File { line })?;
@@ -198,6 +217,53 @@ impl Reader<'_> {
             fix: format!("put it into an environment variable, and the variable's name into `{name}_env`"),
             place: self.place(line),
         })
+    }
+
+    /// `[[mining.pool.backup]]`: kept as settings with a number in their path, counted from 1.
+    fn backups(&mut self, item: &Item, line: usize) -> Result<(), ConfigError> {
+        let Some(tables) = item.as_array_of_tables() else {
+            return Err(ConfigError::Invalid {
+                key: BACKUP.to_owned(),
+                problem: format!("is {}, but must be a list of sections", raw(item).describe()),
+                fix: format!("start each pool with a line [[{BACKUP}]]"),
+                place: self.place(line),
+            });
+        };
+        for (at, table) in tables.iter().enumerate() {
+            let number = at + 1;
+            for (name, item) in table.iter() {
+                let line = self.key_line(table, name);
+                let key = match name {
+                    "url" => Some(&BACKUP_URL),
+                    "wallet_address" => Some(&BACKUP_WALLET),
+                    "wallet_unchecked" => None,
+                    _ => keys::find(&format!("mining.pool.{name}")),
+                };
+                let Some(key) = key else {
+                    let mut known = names_in("mining.pool");
+                    known.retain(|known| !matches!(*known, "backup" | "wallet_unchecked"));
+                    known.extend(["url", "wallet_address"]);
+                    return Err(ConfigError::UnknownKey {
+                        key: name.to_owned(),
+                        table: BACKUP.to_owned(),
+                        nearest: nearest(name, known.iter().copied()).map(str::to_owned),
+                        known,
+                        place: self.place(line),
+                    });
+                };
+                let path = format!("{BACKUP}.{number}.{name}");
+                self.value(key, path, &raw(item), Origin::File { line })?;
+            }
+            if !table.contains_key("url") {
+                return Err(ConfigError::Invalid {
+                    key: format!("{BACKUP}.url"),
+                    problem: "is missing".to_owned(),
+                    fix: format!("write url = {}", BACKUP_URL.example),
+                    place: self.place(table.span().map_or(line, |span| self.line(&span))),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn grant(&mut self, provider: &str, item: &Item, line: usize) -> Result<(), ConfigError> {
@@ -276,10 +342,15 @@ impl Reader<'_> {
     }
 
     fn known(&mut self, key: &Key, raw: &Raw, origin: Origin) -> Result<(), ConfigError> {
+        self.value(key, key.path.to_owned(), raw, origin)
+    }
+
+    /// Takes a value of the kind of `key` as the setting `path`.
+    fn value(&mut self, key: &Key, path: String, raw: &Raw, origin: Origin) -> Result<(), ConfigError> {
         match value::check(key.kind, raw) {
-            Ok(Some(value)) => self.settings.insert(key.path.to_owned(), Setting { value, origin }),
+            Ok(Some(value)) => self.settings.insert(path, Setting { value, origin }),
             // Set to nothing: the layers below must not shine through.
-            Ok(None) => self.settings.remove(key.path),
+            Ok(None) => self.settings.remove(&path),
             Err(refusal) => {
                 let place = match origin {
                     Origin::File { line } => self.place(line),
@@ -289,14 +360,14 @@ impl Reader<'_> {
                 };
                 return Err(match refusal {
                     Refusal::Type(expected) => ConfigError::WrongType {
-                        key: key.path.to_owned(),
+                        key: path,
                         expected: expected.to_owned(),
                         found: raw.describe(),
                         example: key.example.to_owned(),
                         place,
                     },
                     Refusal::Value { problem, fix } => {
-                        ConfigError::Invalid { key: key.path.to_owned(), problem, fix, place }
+                        ConfigError::Invalid { key: path, problem, fix, place }
                     }
                 });
             }
@@ -354,6 +425,9 @@ pub(super) fn names_in(table: &str) -> Vec<&'static str> {
     }
     if table == "mining" {
         names.push("grants");
+    }
+    if table == "mining.pool" {
+        names.push("backup");
     }
     names
 }

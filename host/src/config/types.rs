@@ -10,7 +10,7 @@ use pearl_pow::address::{Address, AddressKind};
 use pearlbed_plugin_api::Permission;
 
 use super::keys::{KEYS, Key};
-use super::{ConfigError, Origin, Place, Setting};
+use super::{ConfigError, Origin, Pin, Place, PoolUrl, Setting};
 
 /// Where work comes from and proofs go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,13 +134,49 @@ pub struct NodeSection {
     pub certificate: Option<PathBuf>,
 }
 
-/// `[mining.pool]`.
+/// `[mining.pool]`: how the pool of `submit_target` is spoken to, and who stands in for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PoolSection {
+    /// How the first pool is spoken to.
+    pub manner: PoolManner,
+    /// `[[mining.pool.backup]]`, in the order of preference.
+    pub backups: Vec<BackupSection>,
+    /// Whether an account that holds no Pearl address is taken.
+    pub wallet_unchecked: bool,
+}
+
+/// How one pool is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PoolManner {
     /// Name of this machine at the pool.
     pub worker: Option<String>,
     /// Name of the environment variable that holds the pool's password.
     pub password_env: Option<String>,
+    /// What the pool is told as wallet, where it is not the wallet address.
+    pub account: Option<String>,
+    /// Name of the program that the pool is told.
+    pub agent: Option<String>,
+    /// The certificate that it must show.
+    pub pin: Option<Pin>,
+    /// The word for how proofs are to travel.
+    pub encoding: Option<String>,
+    /// The certificate version of jobs that say none.
+    pub cert_version: Option<u32>,
+    /// `object` or `array`; nothing to find out.
+    pub dialect: Option<String>,
+    /// Whether to keep the connection alive by pings.
+    pub ping: Option<bool>,
+}
+
+/// `[[mining.pool.backup]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupSection {
+    /// Where it listens.
+    pub url: PoolUrl,
+    /// Who is paid there, where it is not the same.
+    pub wallet_address: Option<String>,
+    /// How it is spoken to.
+    pub manner: PoolManner,
 }
 
 /// `[mining.session]`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pearl_pow::address::Address;
 
 use super::keys::Kind;
+use super::pool::{Pin, PoolUrl};
 use crate::url::{Url, UrlError, is_host};
 
 /// Where a value came from.
@@ -159,6 +160,11 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
         Kind::Fee => fee(raw),
         Kind::Port => port(raw).map(Some),
         Kind::Flag => flag(raw).map(Some),
+        Kind::CertificateVersion => match integer(raw) {
+            Some(number @ 1..=0xffff_ffff) => Ok(Some(Value::Integer(number as u64))),
+            Some(number) => refuse(format!("is {number}, which is no certificate version"), "today's is 3"),
+            None => Err(Refusal::Type("a whole number without quotes")),
+        },
         Kind::Paths => Ok(Some(Value::List(list(raw, "a list of paths in quotes")?))),
         Kind::PublicKeys => {
             let keys = list(raw, "a list of minisign public keys in quotes")?;
@@ -204,6 +210,17 @@ fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
             }
         },
         Kind::SubmitTarget => submit_target(text),
+        Kind::PoolUrl => match PoolUrl::parse(text) {
+            Ok(_) => kept(),
+            Err((problem, right)) => refuse(problem, format!("write it like this: {}", quote(&right))),
+        },
+        Kind::Pin if Pin::parse(text).is_some() => kept(),
+        Kind::Pin => refuse(
+            format!("is {}, which is no fingerprint", quote(text)),
+            "write `sha256/` and 64 hex digits, as `pearlbed pool test` shows them for the certificate that it sees",
+        ),
+        Kind::Encoding => one_of(text, &["plain", "v2"]),
+        Kind::Dialect => one_of(text, &["auto", "object", "array"]),
         Kind::EnvName if is_env_name(text) => kept(),
         // The text is not repeated: it may be the secret itself.
         Kind::EnvName => refuse(
@@ -215,7 +232,7 @@ fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
             format!("is {}, which is not a host name or IP address", quote(text)),
             "give the host alone, without scheme, port or path: \"127.0.0.1\"",
         ),
-        Kind::HttpUrl => url(text, &["http", "https"], false).map(|()| Value::Text(text.to_owned())),
+        Kind::HttpUrl => url(text).map(|()| Value::Text(text.to_owned())),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Size => size(text).map(Value::Bytes),
         Kind::LoopbackAddress => loopback(text),
@@ -287,25 +304,40 @@ fn flag(raw: &Raw) -> Result<Value, Refusal> {
 }
 
 fn submit_target(text: &str) -> Result<Value, Refusal> {
-    let fix = "write \"solo\", \"devnet\" or \"pool:stratum+tcp://pool.example:3333\"";
+    let fix = "write \"solo\", \"devnet\" or \"pool:stratum+ssl://pool.example:3333\"";
     match text.split_once(':') {
         None if text == "solo" || text == "devnet" => {}
         None if text == "pool" => return refuse("says `pool` but not which", fix),
         Some(("pool", "")) => return refuse("says `pool:` without a URL", fix),
-        Some(("pool", address)) => url(address, POOL_SCHEMES, true)?,
+        // OpenJarvis' own example names a web address. It is read, and refused when it is to be mined for.
+        Some(("pool", address)) if address.starts_with("http://") || address.starts_with("https://") => {
+            url(address)?;
+        }
+        Some(("pool", address)) => {
+            if let Err((problem, right)) = PoolUrl::parse(address) {
+                let right = quote(&format!("pool:{right}"));
+                let secret = problem.contains("password");
+                let env =
+                    if secret { "; secrets belong into a variable that `password_env` names" } else { "" };
+                return refuse(problem, format!("write it like this: {right}{env}"));
+            }
+        }
         _ => return refuse(format!("is {}, which is no place to submit to", quote(text)), fix),
     }
     Ok(Value::Text(text.to_owned()))
 }
 
-/// Schemes of pool addresses; `https` is what OpenJarvis' own example uses.
-const POOL_SCHEMES: &[&str] =
-    &["stratum+tcp", "stratum+ssl", "stratum+tls", "tcp", "ssl", "tls", "http", "https"];
+fn one_of(text: &str, words: &[&str]) -> Result<Value, Refusal> {
+    if words.contains(&text) {
+        return Ok(Value::Text(text.to_owned()));
+    }
+    refuse(format!("is {}", quote(text)), format!("write one of: {}", words.join(", ")))
+}
 
-/// Checks `scheme://host[:port][/path]`, without user or password.
-fn url(text: &str, schemes: &[&str], needs_port: bool) -> Result<(), Refusal> {
-    let example = if needs_port { "pool:stratum+tcp://pool.example:3333" } else { "https://localhost:44107" };
-    let fix = format!("write it like this: \"{example}\"");
+/// Checks `http[s]://host[:port][/path]`, without user or password.
+fn url(text: &str) -> Result<(), Refusal> {
+    let schemes = ["http", "https"];
+    let fix = "write it like this: \"https://localhost:44107\"";
     let url = match Url::parse(text) {
         Ok(url) => url,
         Err(UrlError::NoScheme) => return refuse("has no scheme (the part before `://`)", fix),
@@ -327,9 +359,6 @@ fn url(text: &str, schemes: &[&str], needs_port: bool) -> Result<(), Refusal> {
     let scheme = url.scheme.as_str();
     if !schemes.contains(&scheme) {
         return refuse(format!("has the scheme {}, known are {}", quote(scheme), schemes.join(", ")), fix);
-    }
-    if url.port.is_none() && needs_port && !scheme.starts_with("http") {
-        return refuse("names no port", fix);
     }
     Ok(())
 }

@@ -36,11 +36,13 @@ impl Redactor {
     /// Knows the secrets in `env`: those that `config` names, and those whose variable calls itself one.
     pub fn new(env: &Env, config: Option<&Config>) -> Self {
         let mining = config.map(|config| &config.mining);
-        let named = [
-            mining.and_then(|mining| mining.node.as_ref()).map(|node| node.password_env.as_str()),
-            mining.and_then(|mining| mining.pool.password_env.as_deref()),
-        ];
-        let named = named.into_iter().flatten().filter_map(|name| env.var(name));
+        let node = mining.and_then(|mining| mining.node.as_ref()).map(|node| node.password_env.as_str());
+        let pools = mining.into_iter().flat_map(|mining| {
+            let backups = mining.pool.backups.iter().map(|backup| &backup.manner);
+            std::iter::once(&mining.pool.manner).chain(backups)
+        });
+        let pools = pools.filter_map(|manner| manner.password_env.as_deref());
+        let named = node.into_iter().chain(pools).filter_map(|name| env.var(name));
         let telling = env.with_prefix("").filter(|(name, _)| is_telltale(name)).map(|(_, value)| value);
         let mut secrets: Vec<String> =
             named.chain(telling).filter(|value| value.len() >= SECRET_BYTES_MIN).map(str::to_owned).collect();

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 use super::Candidate;
-use crate::config::{Change, Config, ConfigError, GatewayEndpoint, Place, SubmitTarget};
+use crate::config::{Change, Config, ConfigError, GatewayEndpoint, Place, PoolUrl, SubmitTarget};
 use crate::explain::Explain;
+use crate::work::pool::wallet;
 
 /// Puts questions to a person.
 pub trait Ask {
@@ -43,6 +44,8 @@ pub struct Known<'a> {
     pub gateway_socket: Option<&'a Path>,
     /// Whether a variable of the environment is set; its value is nobody's business here.
     pub is_set: &'a dyn Fn(&str) -> bool,
+    /// Asks the pool at an address, for a wallet and a worker, what it wants; what it answered, as lines of text.
+    pub test_pool: &'a dyn Fn(&str, &str, &str) -> String,
 }
 
 /// Asks everything that is not known, and returns the changes that the answers mean.
@@ -58,6 +61,9 @@ pub fn ask<A: Ask>(ask: &mut A, known: &Known<'_>) -> Result<Vec<Change>, A::Err
     if target != SubmitTarget::Devnet {
         asked.wallet()?;
     }
+    if let SubmitTarget::Pool(url) = &target {
+        asked.pool(url)?;
+    }
     if target == SubmitTarget::Solo {
         asked.gateway()?;
         asked.node()?;
@@ -69,6 +75,10 @@ struct Asked<'a, A: Ask> {
     ask: &'a mut A,
     known: &'a Known<'a>,
     changes: Vec<Change>,
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 /// Answers come from the keyboard, which no error names.
@@ -193,8 +203,11 @@ impl<'a, A: Ask> Asked<'a, A> {
                     SubmitTarget::Pool(url) => url.as_str(),
                     _ => "",
                 };
-                let url = self.ask.text("Pool URL (stratum+tcp://host:port)", shown, &|text| {
-                    check("mining.submit_target", &format!("pool:{text}"))
+                let url = self.ask.text("Pool URL (stratum+ssl://host:port)", shown, &|text| {
+                    // A web address is read from OpenJarvis' files, and is no pool to mine for.
+                    PoolUrl::parse(text)
+                        .map(|_| ())
+                        .map_err(|(problem, right)| format!("this {problem}; write it like this: {right}"))
                 })?;
                 self.set("mining.submit_target", &format!("pool:{url}"));
                 Ok(SubmitTarget::Pool(url))
@@ -220,6 +233,41 @@ impl<'a, A: Ask> Asked<'a, A> {
         })?;
         self.set(key, &answer);
         Ok(())
+    }
+
+    /// The name of this machine at the pool, and whether the pool takes us.
+    fn pool(&mut self, url: &str) -> Result<(), A::Error> {
+        let key = "mining.pool.worker";
+        let now = self.known.config.mining.pool.manner.worker.clone().unwrap_or_default();
+        let worker = if self.is_given(key) {
+            now
+        } else {
+            let answer =
+                self.ask.text("Name of this machine at the pool (- for none)", or_dash(&now), &|text| {
+                    check(key, text)?;
+                    wallet::check_worker(text).map_err(|(problem, hint)| format!("this {problem}; {hint}"))
+                })?;
+            match answer.as_str() {
+                "-" => self.changes.push(Change::Unset { key: key.to_owned() }),
+                name => self.set(key, name),
+            }
+            if answer == "-" { String::new() } else { answer }
+        };
+        if self.ask.confirm("Ask the pool now whether it takes you?", true)? {
+            let wallet = self.answer("mining.wallet_address");
+            let answer = (self.known.test_pool)(url, &wallet, &worker);
+            self.ask.tell(&answer);
+        }
+        Ok(())
+    }
+
+    /// What a key is by now: what was answered, else what is configured.
+    fn answer(&self, key: &str) -> String {
+        let answered = self.changes.iter().rev().find(|change| change.key() == key);
+        match answered {
+            Some(Change::Set { value, .. }) => value.as_str().unwrap_or_default().to_owned(),
+            _ => self.known.config.mining.wallet_address.clone().unwrap_or_default(),
+        }
     }
 
     fn gateway(&mut self) -> Result<(), A::Error> {
@@ -393,9 +441,32 @@ mod tests {
             candidates,
             gateway_socket: None,
             is_set: &|name| name == "SET_ALREADY",
+            test_pool: &|url, wallet, worker| format!("asked {url} for {wallet} as {worker}"),
         };
         let changes = ask(script, &known)?;
         Ok(edit::apply("", &changes).unwrap())
+    }
+
+    #[test]
+    fn a_pool_is_asked_for_checked_and_tested_on_the_spot() {
+        let wallet = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+        let mut script = Script::new(&[
+            ("Where work", "pool"),
+            ("Pool URL", "https://pool.example"),
+            ("Pool URL", "stratum+ssl://pool.example:3333"),
+            ("Wallet", wallet),
+            ("Name of this machine", wallet),
+            ("Name of this machine", "rig1"),
+            ("Ask the pool", "y"),
+        ]);
+        let text = run(&mut script, &[], &[]).unwrap();
+        assert!(text.contains("submit_target = \"pool:stratum+ssl://pool.example:3333\""), "{text}");
+        assert!(text.contains("worker = \"rig1\""), "{text}");
+        let told = script.told.join("\n");
+        assert!(told.contains("write it like this: stratum+ssl://pool.example:3333"), "{told}");
+        assert!(told.contains("this is an address"), "{told}");
+        let asked = format!("asked stratum+ssl://pool.example:3333 for {wallet} as rig1");
+        assert!(told.contains(&asked), "{told}");
     }
 
     #[test]

@@ -121,7 +121,9 @@ impl Ledger {
         let (place, submitted) = match state {
             ProofState::Kept => (Place::Pending, false),
             ProofState::HandedOver { .. } => (Place::Pending, true),
-            ProofState::InBlock { .. } | ProofState::Confirmed { .. } => (Place::Accepted, true),
+            ProofState::InBlock { .. } | ProofState::Confirmed { .. } | ProofState::Credited => {
+                (Place::Accepted, true)
+            }
             ProofState::Stale { .. } => (Place::Stale, false),
             ProofState::Rejected { .. } => (Place::Rejected, true),
             ProofState::Untraced { .. } => (Place::Untraced, true),

@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod notify;
 pub mod past;
 pub mod paused;
+pub mod pools;
 pub mod report;
 pub mod state;
 pub mod supervise;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pools::PoolReport;
 use super::state::State;
 use crate::exit::Exit;
 use crate::identity::ProcessIdentity;
@@ -80,6 +81,9 @@ pub struct Report {
     pub log: Vec<String>,
     /// How the session before ended, where none runs.
     pub last_session: Option<LastSession>,
+    /// The pools, where work comes from pools.
+    #[serde(default)]
+    pub pool: Option<PoolReport>,
     /// Its miners. What stands above is what they make together.
     pub miners: Vec<MinerReport>,
 }
@@ -87,7 +91,7 @@ pub struct Report {
 /// The work source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkReport {
-    /// `devnet` or `gateway`.
+    /// `devnet`, `gateway` or `pool`.
     pub source: String,
     /// Its condition in one word.
     pub condition: String,
@@ -202,6 +206,7 @@ impl Report {
             provider_stats: None,
             log: Vec::new(),
             last_session: None,
+            pool: None,
             miners: Vec::new(),
         }
     }

@@ -43,6 +43,15 @@ pub enum Condition {
         /// Hand-overs in a row that came to nothing.
         count: u32,
     },
+    /// No pool takes shares of ours; they are tried for ever.
+    NoPool {
+        /// Since when.
+        since: Instant,
+        /// What the last try failed with, with the pool's address.
+        error: Option<String>,
+        /// Whether mining pauses for that.
+        paused: bool,
+    },
     /// What the peer sends is not the protocol.
     Garbled {
         /// What was found.
@@ -61,6 +70,7 @@ impl Condition {
             Self::Silent { .. } => "silent",
             Self::FrozenJob { .. } => "frozen-job",
             Self::RefusingEveryProof { .. } => "refusing-every-proof",
+            Self::NoPool { .. } => "no-pool",
             Self::Garbled { .. } => "garbled",
         }
     }
@@ -98,6 +108,11 @@ impl Condition {
             Self::RefusingEveryProof { count } => {
                 format!("took {count} proofs in a row and none became a block")
             }
+            Self::NoPool { since, error: None, .. } => format!("looking for a pool for {}", ago(since)),
+            Self::NoPool { since, error: Some(error), paused } => {
+                let pause = if *paused { "; mining pauses" } else { "" };
+                format!("no pool for {}{pause}; last: {error}", ago(since))
+            }
             Self::Garbled { reason } => format!("does not speak the protocol: {reason}"),
         }
     }
@@ -113,6 +128,7 @@ impl Condition {
             Self::RefusingEveryProof { .. } => {
                 Some("takes one proof after the other and none becomes a block".to_owned())
             }
+            Self::NoPool { error, .. } => error.clone(),
             Self::Garbled { reason } => Some(format!("does not speak the protocol: {reason}")),
         }
     }
@@ -126,6 +142,8 @@ impl Condition {
             Self::Silent { .. } => Some("wait for it; after ten minutes restart the gateway"),
             Self::FrozenJob { .. } => Some("see whether the gateway's node is up, synced and current"),
             Self::RefusingEveryProof { .. } => Some("restart the gateway; its log says why it refuses"),
+            Self::NoPool { error: None, .. } => None,
+            Self::NoPool { .. } => Some("`pearlbed pool test` says what each pool answers"),
             Self::Garbled { .. } => Some("is this really a pearl-gateway's address?"),
         }
     }

@@ -26,6 +26,7 @@ use super::{
 
 pub mod chain;
 pub mod pace;
+pub mod pool;
 pub mod server;
 
 use chain::{Block, Chain, ChainError};

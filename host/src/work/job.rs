@@ -118,6 +118,7 @@ impl fmt::Display for ProofId {
 ///
 /// ```text
 /// Kept -> HandedOver -> InBlock -> Confirmed
+///   |         |    \---> Credited (by a pool)
 ///   |         |    \        \----> Stale (its block left the main chain)
 ///   |         |     \--> Untraced (nobody can be asked)
 ///   +---------+--------> Stale | Rejected
@@ -147,6 +148,8 @@ pub enum ProofState {
         /// Blocks of the main chain from this one on, itself included.
         confirmations: u64,
     },
+    /// A pool says that it took the share. Final, unless the pool says something else afterwards.
+    Credited,
     /// Its job went out of date before it could become a block. Final.
     Stale {
         /// What is known of why.
@@ -171,9 +174,11 @@ impl ProofState {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Kept | Self::HandedOver { .. } | Self::InBlock { .. } => false,
-            Self::Confirmed { .. } | Self::Stale { .. } | Self::Rejected { .. } | Self::Untraced { .. } => {
-                true
-            }
+            Self::Credited
+            | Self::Confirmed { .. }
+            | Self::Stale { .. }
+            | Self::Rejected { .. }
+            | Self::Untraced { .. } => true,
         }
     }
 
@@ -184,6 +189,7 @@ impl ProofState {
             Self::HandedOver { .. } => "handed-over",
             Self::InBlock { .. } => "in-block",
             Self::Confirmed { .. } => "confirmed",
+            Self::Credited => "credited",
             Self::Stale { .. } => "stale",
             Self::Rejected { .. } => "rejected",
             Self::Untraced { .. } => "untraced",

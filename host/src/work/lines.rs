@@ -23,9 +23,14 @@ pub struct LineReader<R> {
 pub enum LineError {
     /// The rest of the line is skipped by the next call.
     #[error("a line of more than {max} bytes")]
-    TooLong { max: usize },
+    TooLong {
+        /// Bytes that a line may have.
+        max: usize,
+    },
+    /// The line is gone.
     #[error("a line that is not UTF-8")]
     NotText,
+    /// Reading failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -34,6 +39,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     /// Reads lines of at most `max` bytes, without the newline, from `read`.
     pub fn new(read: R, max: usize) -> Self {
         Self { read, codec: LinesCodec::new_with_max_length(max), buffer: BytesMut::new(), ended: false }
+    }
+
+    /// The stream, without what was read of it already.
+    pub fn into_inner(self) -> R {
+        self.read
     }
 
     /// The next line without its newline; `None` at the end of the stream. Safe to cancel.

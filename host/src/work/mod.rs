@@ -9,7 +9,7 @@
 //!                             |
 //!   WorkEvent::Job  <---- +--------+ <---- ProofSender::hand_over   (on disk before it is queued)
 //!   WorkEvent::Proof <--- | source |
-//!   WorkEvent::Condition  +--------+ ----> gateway, node | the devnet's chain
+//!   WorkEvent::Condition  +--------+ ----> gateway, node | pools | the devnet's chain
 //! ```
 //!
 //! A source never verifies for the host: what is handed over has passed `pearl_pow`'s verifier. (The devnet verifies
@@ -19,9 +19,7 @@
 //! A proof stays in the [`ProofStore`] until it reaches a final [`ProofState`]; the source itself takes up what an
 //! earlier process left there. Dropping the [`WorkHandle`] ends the source; kept proofs stay on disk.
 //!
-//! # Limitations
-//!
-//! Pools are not spoken to yet.
+//! What pools need beyond that travels along: a job's [`Origin`], and whether earlier jobs of it live on.
 
 use std::sync::Arc;
 
@@ -32,8 +30,9 @@ pub mod devnet;
 mod endpoint;
 pub mod gateway;
 mod job;
-mod lines;
+pub mod lines;
 pub mod node;
+pub mod pool;
 pub mod proofs;
 mod settings;
 pub mod stratum;
@@ -43,8 +42,9 @@ pub use condition::Condition;
 use devnet::Devnet;
 pub use endpoint::{Endpoint, Trouble};
 pub use job::{FoundProof, JobKey, Origin, ProofId, ProofState, WorkJob};
+pub use pool::{Pool, PoolConfig, PoolRow, PoolStatus};
 pub use proofs::{KeptProof, ProofStore, StoreError};
-pub use settings::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig};
+pub use settings::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig, pools};
 
 /// Events that may wait for a reader before the source itself waits.
 const EVENTS_MAX: usize = 256;
@@ -54,6 +54,11 @@ const EVENTS_MAX: usize = 256;
 pub enum WorkEvent {
     /// New work; every earlier job is over.
     Job(WorkJob),
+    /// There is no work, and the job before is over: whoever mines pauses until there is another.
+    NoJob {
+        /// Why, in a phrase.
+        reason: String,
+    },
     /// The source's condition changed.
     Condition(Condition),
     /// A proof moved on.
@@ -70,7 +75,7 @@ pub enum WorkEvent {
 /// A source's state at one moment.
 #[derive(Clone, Debug)]
 pub struct WorkStatus {
-    /// `devnet` or `gateway`.
+    /// `devnet`, `gateway` or `pool`.
     pub source: &'static str,
     /// How it is doing.
     pub condition: Condition,
@@ -80,6 +85,8 @@ pub struct WorkStatus {
     pub endpoints: Vec<Endpoint>,
     /// Found proofs that are not settled yet.
     pub proofs_pending: usize,
+    /// The pools, where the source is a pool.
+    pub pool: Option<Box<PoolStatus>>,
     /// Requests sent to peers since the start.
     pub requests: u64,
     /// Connections made anew since the start.
@@ -87,11 +94,11 @@ pub struct WorkStatus {
 }
 
 impl WorkStatus {
-    /// Whether it can be told at this moment what became of proofs. The devnet knows its own chain; a gateway says
-    /// nothing, so there it takes a node that answers.
+    /// Whether it can be told at this moment what became of proofs. The devnet knows its own chain; a pool answers every
+    /// share, a gateway says nothing, so there it takes a node that answers.
     pub fn knows_fates(&self) -> bool {
         let answers = |one: &Endpoint| one.purpose == "node" && one.reachable == Some(true);
-        self.source == "devnet" || self.endpoints.iter().any(answers)
+        matches!(self.source, "devnet" | "pool") || self.endpoints.iter().any(answers)
     }
 }
 
@@ -209,6 +216,7 @@ impl Context {
         }
         self.status.send_modify(|status| match &event {
             WorkEvent::Job(job) => status.job = Some(job.clone()),
+            WorkEvent::NoJob { .. } => status.job = None,
             WorkEvent::Condition(condition) => status.condition = condition.clone(),
             WorkEvent::Proof { .. } => status.proofs_pending = self.store.len(),
             WorkEvent::Note(_) => {}
@@ -224,15 +232,18 @@ impl Context {
 pub enum SpawnError {
     #[error("failed to open the devnet")]
     Devnet(#[source] devnet::chain::ChainError),
-    #[error("pools are not spoken to yet (`submit_target` is `pool:{url}`)")]
-    Pool { url: String },
+    #[error("the pool's address `{url}` {problem}")]
+    Pool { url: String, problem: String, right: String },
+    #[error("the wallet `{wallet}` {problem}")]
+    Wallet { wallet: String, problem: String, hint: String },
 }
 
 impl Explain for SpawnError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Devnet(err) => err.hint(),
-            Self::Pool { .. } => Some("set `submit_target` to `solo` or `devnet`".to_owned()),
+            Self::Pool { right, .. } => Some(format!("set `submit_target = \"pool:{right}\"`")),
+            Self::Wallet { hint, .. } => Some(hint.clone()),
         }
     }
 }
@@ -256,6 +267,7 @@ pub fn spawn(config: SourceConfig, store: Arc<ProofStore>) -> Result<WorkHandle,
     let source = match &config {
         SourceConfig::Devnet(_) => "devnet",
         SourceConfig::Gateway(_) => "gateway",
+        SourceConfig::Pool(_) => "pool",
     };
     let (status_in, status) = watch::channel(WorkStatus {
         source,
@@ -263,6 +275,7 @@ pub fn spawn(config: SourceConfig, store: Arc<ProofStore>) -> Result<WorkHandle,
         job: None,
         endpoints: Vec::new(),
         proofs_pending: 0,
+        pool: None,
         requests: 0,
         reconnects: 0,
     });
@@ -279,6 +292,7 @@ pub fn spawn(config: SourceConfig, store: Arc<ProofStore>) -> Result<WorkHandle,
             tokio::spawn(devnet::run(network, notes, context))
         }
         SourceConfig::Gateway(config) => tokio::spawn(gateway::run(*config, context)),
+        SourceConfig::Pool(config) => tokio::spawn(pool::run(*config, context)),
     };
     Ok(WorkHandle { events, status, proofs: ProofSender { source, store, queue }, task })
 }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{FoundProof, ProofId, WorkJob};
+use super::{FoundProof, Origin, ProofId, WorkJob};
 use crate::explain::Explain;
 use crate::text::printable_os;
 
@@ -265,6 +265,12 @@ fn digest(source: &str, found: &FoundProof) -> blake3::Hash {
     hasher.update(&[u8::from(job.rank_penalty)]);
     hasher.update(&found.proof);
     hasher.update(source.as_bytes());
+    // The name of a proof does not depend on where its job came from: nobody gets the same proof twice.
+    if let Some(origin) = job.origin.as_ref().filter(|_| !source.is_empty()) {
+        hasher.update(origin.pool.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(origin.job_id.as_bytes());
+    }
     hasher.finalize()
 }
 
@@ -279,9 +285,19 @@ struct ProofFile {
     rank_penalty: bool,
     height: Option<u64>,
     found_unix_ms: u64,
+    /// Where a pool's job came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<OriginText>,
     proof: String,
     /// Over everything that matters, in hex.
     blake3: String,
+}
+
+/// A pool's job as a later process can know it again.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OriginText {
+    pool: String,
+    job_id: String,
 }
 
 fn encode(source: &str, found: &FoundProof) -> String {
@@ -296,6 +312,10 @@ fn encode(source: &str, found: &FoundProof) -> String {
         rank_penalty: job.rank_penalty,
         height: job.height,
         found_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        origin: job
+            .origin
+            .as_ref()
+            .map(|origin| OriginText { pool: origin.pool.to_string(), job_id: origin.job_id.to_string() }),
         proof: BASE64.encode(&found.proof),
         blake3: digest(source, found).to_hex().to_string(),
     };
@@ -322,7 +342,12 @@ fn decode(text: &[u8], now: Instant) -> Result<(String, FoundProof), String> {
             rank_penalty: file.rank_penalty,
             height: file.height,
             received: now,
-            origin: None,
+            origin: file.origin.map(|origin| Origin {
+                pool: origin.pool.into(),
+                connection: 0,
+                serial: 0,
+                job_id: origin.job_id.into(),
+            }),
             keeps_earlier: false,
         },
         proof,

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{SpawnError, devnet};
-use crate::config::{GatewayEndpoint, MiningSection, NodeSection, SubmitTarget};
+use super::pool::{PoolConfig, wallet};
+use super::stratum::Encoding;
+use super::stratum::to_pool::Dialect;
+use super::{Pool, SpawnError, devnet};
+use crate::config::{GatewayEndpoint, MiningSection, NodeSection, PoolManner, PoolUrl, SubmitTarget};
 use crate::home::Home;
 
 /// Which source to start, resolved from the configuration.
@@ -15,6 +18,8 @@ pub enum SourceConfig {
     Devnet(DevnetConfig),
     /// Solo mining through a `pearl-gateway`.
     Gateway(Box<GatewayConfig>),
+    /// Shares for pools.
+    Pool(Box<PoolConfig>),
 }
 
 /// Settings of the embedded network.
@@ -92,15 +97,18 @@ impl Default for GatewayTiming {
 }
 
 impl SourceConfig {
-    /// The source that a configuration names.
+    /// The source that a configuration names. The variables that hold pools' passwords are read here.
     ///
     /// # Errors
     ///
-    /// [`SpawnError::Pool`]: the configuration names a pool.
+    /// [`SpawnError::Pool`] and [`SpawnError::Wallet`]: a pool cannot be used as it is configured.
     pub fn from_mining(mining: &MiningSection, home: &Home) -> Result<Self, SpawnError> {
         match &mining.submit_target {
             SubmitTarget::Devnet => Ok(Self::Devnet(DevnetConfig::new(home.devnet_dir()))),
-            SubmitTarget::Pool(url) => Err(SpawnError::Pool { url: url.clone() }),
+            SubmitTarget::Pool(url) => {
+                let pools = pools(mining, url)?;
+                Ok(Self::Pool(Box::new(PoolConfig::new(pools, &home.runtime_dir()))))
+            }
             SubmitTarget::Solo => Ok(Self::Gateway(Box::new(GatewayConfig {
                 endpoint: mining.gateway.endpoint.clone(),
                 command: mining.gateway.command.clone(),
@@ -110,4 +118,63 @@ impl SourceConfig {
             }))),
         }
     }
+}
+
+/// The pool at `url` and those that stand in for it, in the order of preference.
+///
+/// # Errors
+///
+/// As [`SourceConfig::from_mining`].
+pub fn pools(mining: &MiningSection, url: &str) -> Result<Vec<Pool>, SpawnError> {
+    let wallet = mining.wallet_address.as_deref().unwrap_or_default();
+    let section = &mining.pool;
+    let first = PoolUrl::parse(url).map_err(|(problem, right)| SpawnError::Pool {
+        url: url.to_owned(),
+        problem,
+        right,
+    })?;
+    let mut pools = vec![pool(first, wallet, &section.manner, "[mining.pool]", section.wallet_unchecked)?];
+    for backup in &section.backups {
+        let paid = backup.wallet_address.as_deref().unwrap_or(wallet);
+        let table = "[[mining.pool.backup]]";
+        pools.push(pool(backup.url.clone(), paid, &backup.manner, table, section.wallet_unchecked)?);
+    }
+    Ok(pools)
+}
+
+fn pool(
+    url: PoolUrl,
+    wallet: &str,
+    manner: &PoolManner,
+    table: &str,
+    unchecked: bool,
+) -> Result<Pool, SpawnError> {
+    let wallet = manner.account.as_deref().unwrap_or(wallet);
+    let worker = manner.worker.as_deref().unwrap_or_default();
+    let refused = |text: &str| {
+        let wallet = text.to_owned();
+        move |(problem, hint)| SpawnError::Wallet { wallet, problem, hint }
+    };
+    wallet::check(wallet, unchecked).map_err(refused(wallet))?;
+    wallet::check_worker(worker).map_err(refused(worker))?;
+    let mut pool = Pool::new(url, wallet, worker);
+    table.clone_into(&mut pool.table);
+    if let Some(agent) = &manner.agent {
+        agent.clone_into(&mut pool.login.agent);
+    }
+    if let Some(password) = manner.password_env.as_ref().and_then(|name| std::env::var(name).ok()) {
+        pool.login.password = password;
+    }
+    pool.pin = manner.pin;
+    if let Some(encoding) = manner.encoding.as_deref().and_then(Encoding::from_word) {
+        pool.wants = encoding;
+    }
+    pool.certificate_version = manner.cert_version;
+    pool.dialect = match manner.dialect.as_deref() {
+        Some("object") => Some(Dialect::Object),
+        Some("array") => Some(Dialect::Array),
+        _ => None,
+    };
+    pool.pings = manner.ping.unwrap_or(pool.pings);
+    Ok(pool)
 }

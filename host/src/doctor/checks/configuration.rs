@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::config::{GatewayEndpoint, MiningSection, SubmitTarget};
 use crate::explain::Explain;
 use crate::text::{printable, printable_path};
-use crate::work::SpawnError;
+use crate::work::pools;
 
 pub fn file(facts: &Facts) -> Vec<Verdict> {
     let path = facts.home().config_file();
@@ -46,10 +46,7 @@ pub fn work_source(facts: &Facts) -> Vec<Verdict> {
                 None => Verdict::ok(format!("pearl-gateway at {}", config.mining.gateway.endpoint)).quiet(),
             }
         }
-        SubmitTarget::Pool(url) => {
-            let err = SpawnError::Pool { url: url.clone() };
-            Verdict::fail(printable(&err.to_string()), err.hint().unwrap_or_default())
-        }
+        SubmitTarget::Pool(url) => return pools_in_use(&config.mining, url),
     }]
 }
 
@@ -76,6 +73,36 @@ fn unseen_by_a_service(mining: &MiningSection) -> Option<(String, &'static str)>
     ))
 }
 
+fn pools_in_use(mining: &MiningSection, url: &str) -> Vec<Verdict> {
+    let pools = match pools(mining, url) {
+        Ok(pools) => pools,
+        Err(err) => {
+            return vec![Verdict::fail(
+                printable(&err.to_string()),
+                printable(&err.hint().unwrap_or_default()),
+            )];
+        }
+    };
+    let rows = pools.iter().enumerate().map(|(at, pool)| {
+        let name = if at == 0 { "pool" } else { "backup pool" };
+        let address = printable(&pool.address).into_owned();
+        if let Some(warning) = pool.profile.warning(pool.url.port) {
+            return Verdict::warn(format!("{name} {address}"), warning).of(address.clone());
+        }
+        let tls = pool.profile.tls.first().filter(|_| !pool.url.tls);
+        match (pool.url.tls, tls) {
+            (true, _) => Verdict::ok(format!("{name} {address}, TLS")).quiet(),
+            (false, Some(port)) => Verdict::warn(
+                format!("{name} {address} is plain, unauthenticated: whoever is on the way can be paid in your place"),
+                format!("it speaks TLS, too: stratum+ssl://{}:{port}", pool.url.host),
+            )
+            .of(address),
+            (false, None) => Verdict::ok(format!("{name} {address}, plain, unauthenticated")),
+        }
+    });
+    rows.collect()
+}
+
 pub fn wallet(facts: &Facts) -> Vec<Verdict> {
     let Ok(config) = facts.config() else { return unreadable_configuration() };
     let mining = &config.mining;
@@ -99,8 +126,12 @@ pub fn secrets(facts: &Facts) -> Vec<Verdict> {
     if let (SubmitTarget::Solo, Some(node)) = (&mining.submit_target, &mining.node) {
         named.push((&node.password_env, "the node's password"));
     }
-    if let (SubmitTarget::Pool(_), Some(variable)) = (&mining.submit_target, &mining.pool.password_env) {
-        named.push((variable, "the pool's password"));
+    if let SubmitTarget::Pool(_) = &mining.submit_target {
+        let backups = mining.pool.backups.iter().map(|backup| &backup.manner);
+        let manners = std::iter::once(&mining.pool.manner).chain(backups);
+        for variable in manners.filter_map(|manner| manner.password_env.as_ref()) {
+            named.push((variable, "the pool's password"));
+        }
     }
     if named.is_empty() {
         return vec![Verdict::ok("none needed").quiet()];

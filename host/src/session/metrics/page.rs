@@ -3,11 +3,14 @@
 //! [`families`] decides what there is, as plain values; [`page`] writes it down in Prometheus' text format. The names
 //! that begin with `pearl_gateway_` are those that OpenJarvis reads; they stand beside our own.
 
+use std::collections::BTreeMap;
+
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::session::pools::PoolReport;
 use crate::session::report::{MinerReport, ProofReport, Report};
 
 /// The content type of [`page`].
@@ -90,7 +93,7 @@ pub fn families(report: &Report) -> Vec<Family> {
 
 fn of_session(report: &Report) -> Vec<Family> {
     let proofs = &report.proofs;
-    vec![
+    let mut families = vec![
         Family::count(
             "pearl_gateway_shares_submitted_total",
             "Proofs handed to the work source.",
@@ -98,10 +101,15 @@ fn of_session(report: &Report) -> Vec<Family> {
         ),
         Family::count(
             "pearl_gateway_shares_accepted_total",
-            "Proofs that became a block of the chain.",
+            "Proofs that became a block of the chain, or shares that a pool credited.",
             proofs.accepted,
         ),
-        Family::count("pearl_gateway_blocks_found_total", "Blocks of ours on the chain.", proofs.accepted),
+        Family::count(
+            "pearl_gateway_blocks_found_total",
+            "Blocks of ours on the chain.",
+            // What a pool accepts is a share; whether one is a block, the pool sees by itself.
+            if report.pool.is_some() { 0 } else { proofs.accepted },
+        ),
         Family::single(
             "pearl_gateway_last_share_timestamp",
             "Unix time of the last verified proof.",
@@ -121,6 +129,66 @@ fn of_session(report: &Report) -> Vec<Family> {
             "Age of the job in work.",
             report.job.as_ref().map(|job| job.age_seconds),
         ),
+    ];
+    if let Some(pool) = &report.pool {
+        families.extend(of_pools(pool));
+    }
+    families
+}
+
+fn of_pools(pool: &PoolReport) -> Vec<Family> {
+    let by = |label: &'static str, counts: &BTreeMap<String, u64>| -> Vec<Sample> {
+        counts
+            .iter()
+            .map(|(word, count)| Sample { labels: vec![(label, word.clone())], value: (*count).into() })
+            .collect()
+    };
+    let in_use = pool.pools.iter().map(|row| Sample {
+        labels: vec![("pool", row.address.clone()), ("security", row.security.clone())],
+        value: u64::from(row.in_use).into(),
+    });
+    let latencies =
+        pool.pools.iter().filter_map(|row| Some((row, row.latency_ms?))).flat_map(|(row, (half, most))| {
+            [("0.5", half), ("0.95", most)].map(|(quantile, millis)| Sample {
+                labels: vec![("pool", row.address.clone()), ("quantile", quantile.to_owned())],
+                value: (millis / 1000.0).into(),
+            })
+        });
+    let family = |name, help, samples| Family { name, help, samples };
+    vec![
+        family("pearlbed_pool_in_use", "1 for the pool that is mined for, else 0.", in_use.collect()),
+        family(
+            "pearlbed_pool_shares_total",
+            "Shares sent, by what became of them.",
+            by("outcome", &pool.shares.outcomes),
+        ),
+        family(
+            "pearlbed_pool_shares_dropped_total",
+            "Shares not sent, by why.",
+            by("why", &pool.shares.dropped),
+        ),
+        family(
+            "pearlbed_pool_shares_stale_total",
+            "Stale shares, by whose fault.",
+            by("by", &pool.shares.stale_by),
+        ),
+        Family::count("pearlbed_pool_shares_in_flight", "Shares without a reply yet.", pool.shares.in_flight),
+        Family::single(
+            "pearlbed_pool_credited_hashes_total",
+            "Hashes that the pools credited.",
+            Some(pool.shares.credited_hashes),
+        ),
+        Family::single(
+            "pearlbed_pool_credited_hashrate",
+            "Credited hashes per second of the session.",
+            pool.credited.map(|rate| rate.hashrate),
+        ),
+        Family::single(
+            "pearlbed_pool_share_hashes",
+            "Hashes that a share takes on average now.",
+            pool.share.map(|share| share.hashes),
+        ),
+        family("pearlbed_pool_reply_seconds", "Latency of the replies to shares.", latencies.collect()),
     ]
 }
 

@@ -9,6 +9,7 @@ use super::jobs::Jobs;
 use super::record::{Record, providers};
 use crate::miner::report::{JobReport, MinerReport};
 use crate::miner::vardiff::work_of;
+use crate::session::pools::PoolReport;
 use crate::session::report::{EndpointReport, Expected, Report, SCHEMA, TroubleReport, WorkReport};
 use crate::session::totals::Totals;
 use crate::sidecar::unix_seconds;
@@ -104,7 +105,17 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
     let each = job.as_ref().and_then(|job| job.hashes_per_proof);
     let raw = &totals.hashrate.raw;
     let rate = raw.m15.or(raw.s60).or(raw.s10).filter(|rate| *rate > 0.0);
-    let block = each.zip(rate).map(|(each, rate)| each / rate);
+    let find = each.zip(rate).map(|(each, rate)| each / rate);
+    let pool = view.work.pool.as_ref().map(|pool| PoolReport::of(pool, now));
+    let expected_seconds = match view.jobs.current().filter(|_| pool.is_some()) {
+        None => Expected { share: None, block: find },
+        // A pool's target is a share's; the block's is in the header.
+        Some(work) => {
+            let block = pearl_pow::Header::from_bytes(work.job.header).nbits().target().to_le_bytes();
+            let block = work_of(&block);
+            Expected { share: find, block: block.zip(rate).map(|(each, rate)| each / rate) }
+        }
+    };
     let first = miners.first();
     let mut proofs = totals.proofs;
     proofs.pending = view.record.store.len() as u64;
@@ -134,7 +145,7 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
         hashes: totals.hashes,
         proofs,
         last_proof_at: totals.last_proof_at,
-        expected_seconds: Expected { share: None, block },
+        expected_seconds,
         restarts: totals.restarts,
         failures: totals.failures,
         last_error: view.last_error.clone(),
@@ -144,6 +155,7 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
         provider_stats: first.and_then(|miner| miner.provider_stats.clone()),
         log: view.log.clone(),
         last_session: None,
+        pool,
         miners,
     }
 }

@@ -35,6 +35,12 @@ impl Jobs {
         work
     }
 
+    /// There is no work: every job is over.
+    pub fn clear(&mut self) {
+        self.current = None;
+        self.kept.clear();
+    }
+
     /// The job on offer.
     pub fn current(&self) -> Option<&Arc<Work>> {
         self.current.as_ref()

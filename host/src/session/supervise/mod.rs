@@ -235,5 +235,6 @@ fn source_name(source: &work::SourceConfig) -> &'static str {
     match source {
         work::SourceConfig::Devnet(_) => "devnet",
         work::SourceConfig::Gateway(_) => "gateway",
+        work::SourceConfig::Pool(_) => "pool",
     }
 }

@@ -398,6 +398,13 @@ impl Session {
                 self.look_for_unfit();
                 return told;
             }
+            WorkEvent::NoJob { reason } => {
+                self.jobs.clear();
+                for miner in self.crew.iter_mut() {
+                    miner.withdraw(now);
+                }
+                self.herald.info(&reason);
+            }
             WorkEvent::Condition(condition) => self.new_condition(&condition, now),
             WorkEvent::Proof { id, state } => {
                 // Each may be the one that handed it in, also one whose verdict is still on its way.

@@ -7,7 +7,7 @@ use crate::config::{Config, ConfigError, SubmitTarget};
 use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::home::Home;
-use crate::work::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig};
+use crate::work::{SourceConfig, SpawnError};
 
 /// Why no session can be run with these options and this configuration.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +18,8 @@ pub enum SettingsError {
     NotConfigured { path: PathBuf, command: String },
     #[error("the configuration cannot be used")]
     Config(#[source] ConfigError),
-    #[error("this version does not speak with pools yet")]
-    Pool,
+    #[error("the work source cannot be used")]
+    Source(#[source] SpawnError),
 }
 
 impl Explain for SettingsError {
@@ -30,14 +30,14 @@ impl Explain for SettingsError {
                  without wallet and node"
             )),
             Self::Config(err) => err.hint(),
-            Self::Pool => Some("set `submit_target = \"solo\"`, or try `pearlbed start --devnet`".into()),
+            Self::Source(err) => err.hint(),
         }
     }
 
     fn exit(&self) -> Exit {
         match self {
             Self::Config(err) => err.exit(),
-            Self::NotConfigured { .. } | Self::Pool => Exit::Futile,
+            Self::NotConfigured { .. } | Self::Source(_) => Exit::Futile,
         }
     }
 }
@@ -69,33 +69,21 @@ impl Tunables {
 ///
 /// # Errors
 ///
-/// [`SettingsError::NotConfigured`] where there is nobody to be paid, [`SettingsError::Pool`] for a pool.
+/// [`SettingsError::NotConfigured`] where there is nobody to be paid, [`SettingsError::Source`] for a pool that cannot be used.
 pub fn source(home: &Home, config: &Config) -> Result<SourceConfig, SettingsError> {
     let mining = &config.mining;
-    match &mining.submit_target {
-        SubmitTarget::Devnet => Ok(SourceConfig::Devnet(DevnetConfig::new(home.devnet_dir()))),
-        SubmitTarget::Pool(_) => Err(SettingsError::Pool),
-        SubmitTarget::Solo => {
-            if mining.wallet_address.is_none() {
-                return Err(SettingsError::NotConfigured {
-                    path: home.config_file(),
-                    command: home.command("init"),
-                });
-            }
-            Ok(SourceConfig::Gateway(Box::new(GatewayConfig {
-                endpoint: mining.gateway.endpoint.clone(),
-                command: mining.gateway.command.clone(),
-                wallet_address: mining.wallet_address.clone(),
-                node: mining.node.clone(),
-                timing: GatewayTiming::default(),
-            })))
-        }
+    let paid = mining.wallet_address.is_some() || mining.pool.manner.account.is_some();
+    if mining.submit_target != SubmitTarget::Devnet && !paid {
+        return Err(SettingsError::NotConfigured { path: home.config_file(), command: home.command("init") });
     }
+    SourceConfig::from_mining(mining, home).map_err(SettingsError::Source)
 }
 
 /// Names of the environment variables that hold secrets.
 pub fn secret_names(config: &Config) -> Vec<&str> {
     let mining = &config.mining;
     let node = mining.node.as_ref().map(|node| node.password_env.as_str());
-    node.into_iter().chain(mining.pool.password_env.as_deref()).collect()
+    let backups = mining.pool.backups.iter().map(|backup| &backup.manner);
+    let pools = std::iter::once(&mining.pool.manner).chain(backups);
+    node.into_iter().chain(pools.filter_map(|manner| manner.password_env.as_deref())).collect()
 }

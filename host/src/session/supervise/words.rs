@@ -13,6 +13,7 @@ pub(super) fn of_proof(id: &ProofId, state: &ProofState, ours: bool) -> Option<S
         ProofState::Confirmed { height, confirmations, .. } => {
             format!("is confirmed: block {height} has {confirmations} confirmations")
         }
+        ProofState::Credited => "was credited by the pool".to_owned(),
         ProofState::Stale { reason } => format!("is stale: {reason}"),
         ProofState::Rejected { reason } => format!("was rejected: {reason}"),
         ProofState::Untraced { reason } => format!("cannot be followed further: {reason}"),
