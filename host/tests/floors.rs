@@ -2,6 +2,8 @@
 //!
 //! `docs/architecture.md` draws the floors; `FLOORS` is the same list, bottom first.
 
+mod circles;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -110,4 +112,26 @@ fn every_module_of_the_plan_is_drawn_in_the_document() {
             "docs/architecture.md does not mention `{module}`"
         );
     }
+}
+
+#[test]
+fn no_two_modules_know_each_other() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut crates: Vec<PathBuf> =
+        ["host", "plugin-api", "pow", "xtask"].map(|name| workspace.join(name)).to_vec();
+    let plugins = std::fs::read_dir(workspace.join("plugins")).expect("the folder is there");
+    crates.extend(plugins.map(|entry| entry.expect("it can be read").path()));
+    let mut found = Vec::new();
+    for folder in crates {
+        let sources = folder.join("src");
+        if sources.is_dir() {
+            let name = folder.file_name().expect("it has a name").to_string_lossy().into_owned();
+            found.extend(circles::circles(&sources).into_iter().map(|circle| format!("{name}: {circle}")));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "these know each other; give what they share a room of its own:\n{}",
+        found.join("\n")
+    );
 }

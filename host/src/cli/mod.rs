@@ -74,6 +74,7 @@ mod report;
 mod start;
 mod status;
 mod stop;
+mod time;
 mod verify;
 
 use self::miners::{pause, restart, resume};

@@ -96,7 +96,7 @@ struct Inspect {
     plugins: PluginDirs,
 
     /// How long the plugin may take to answer, such as 500ms or 5s [default: as configured, else 2s]
-    #[arg(long, allow_negative_numbers = true, value_name = "TIME", value_parser = super::doctor::parse_duration)]
+    #[arg(long, allow_negative_numbers = true, value_name = "TIME", value_parser = super::time::parse)]
     probe_timeout: Option<Duration>,
 }
 

@@ -1,7 +1,7 @@
 //! Asking the drivers from a short-lived child, so that one that hangs holds nobody up.
 //!
 //! A thread would not do: one that waits inside a driver cannot be killed, and keeps its process from ending. The
-//! child is this program under a hidden command; it writes a line for each source ([`super::driver::Line`]) and is
+//! child is this program under a hidden command; it writes a line for each source ([`super::answer::Line`]) and is
 //! killed when its time is over. What it had said by then counts.
 
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::driver::{Answer, Line, Source, Trouble};
+use super::answer::{Answer, Line, Source, Trouble};
 use super::read::Root;
 
 /// The hidden command that becomes the child.

@@ -8,79 +8,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use pearlbed_plugin_api::GpuInfo;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
+use super::answer::{Answer, Line, Seen, Source, pci_address};
 use super::nvml;
 use super::read::{Root, clean};
-
-/// Somebody to ask, in the order in which they are asked: who hangs most often comes last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// The attributes that the kernel's own graphics drivers publish below `/sys`.
-    Drm,
-    /// AMD's compute driver.
-    Kfd,
-    /// What NVIDIA's kernel module publishes below `/proc`.
-    NvidiaProc,
-    /// NVIDIA's management library.
-    Nvml,
-}
-
-impl Source {
-    /// Who it is, for a person.
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::Drm => "the kernel's graphics driver",
-            Self::Kfd => "AMD's compute driver",
-            Self::NvidiaProc | Self::Nvml => "the NVIDIA driver",
-        }
-    }
-}
-
-/// One line from the child.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Line {
-    /// `source` is asked next.
-    Asking(Source),
-    /// What it said.
-    Said(Answer),
-    /// There is nobody left to ask.
-    Done,
-}
-
-/// What one source said.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Answer {
-    /// What it knows of each card; fields that it does not know are empty.
-    pub gpus: Vec<Seen>,
-    /// What it knows besides.
-    pub details: Map<String, Value>,
-    /// What went wrong, and what to do about it.
-    pub trouble: Option<Trouble>,
-}
-
-/// One card as a source sees it.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Seen {
-    /// The fields that this source knows.
-    pub gpu: GpuInfo,
-    /// What has no field.
-    pub details: Map<String, Value>,
-}
-
-/// Something about the hardware that a person should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// What is the matter.
-    pub finding: String,
-    /// What to do about it.
-    pub fix: String,
-}
 
 /// Whether there is anybody to ask, so that a child is worth its while. Reads nothing that a driver serves.
 pub fn worth_asking(root: &Root, gpus: &[GpuInfo]) -> bool {
@@ -212,29 +143,10 @@ fn nvidia_version(text: &str) -> Option<String> {
     line.split_whitespace().find(is_version).map(clean)
 }
 
-/// `text` in the one form in which addresses are compared, such as `0000:01:00.0`. NVIDIA writes the domain with
-/// eight digits.
-pub fn pci_address(text: &str) -> Option<String> {
-    let (domain, rest) = text.split_once(':')?;
-    let (bus, rest) = rest.split_once(':')?;
-    let (device, function) = rest.split_once('.')?;
-    let hex = |digits: &str| u32::from_str_radix(digits, 16).ok();
-    Some(format!("{:04x}:{:02x}:{:02x}.{:x}", hex(domain)?, hex(bus)?, hex(device)?, hex(function)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hardware::fake::Machine;
-
-    #[test]
-    fn addresses_have_one_form() {
-        assert_eq!(pci_address("00000000:0A:00.0").as_deref(), Some("0000:0a:00.0"));
-        assert_eq!(pci_address("0000:0a:00.0").as_deref(), Some("0000:0a:00.0"));
-        for wrong in ["", "0:0", "x:0:0.0", "0000:0a:00", "0000:0a:00.0.0"] {
-            assert_eq!(pci_address(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn both_flavours_of_the_nvidia_module_say_their_version() {

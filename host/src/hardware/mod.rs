@@ -13,6 +13,7 @@
 //!
 //! On macOS the facts come from `sysctl`; that code compiles and links but has not run.
 
+mod answer;
 mod child;
 mod driver;
 #[cfg(test)]
@@ -34,8 +35,8 @@ use std::time::Duration;
 use pearlbed_plugin_api::{GpuInfo, HardwareInfo};
 use serde_json::{Map, Value};
 
-pub use self::driver::Trouble;
-use self::driver::{Answer, Seen};
+pub use self::answer::Trouble;
+use self::answer::{Answer, Line, Seen};
 pub use self::reach::{Missing, missing};
 pub use self::read::Root;
 
@@ -153,7 +154,7 @@ fn ask_drivers(options: &Options, gpus: &[GpuInfo]) -> (Vec<Answer>, Option<Trou
             let lines =
                 said.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
             let answers = lines.filter_map(|line| match line {
-                driver::Line::Said(answer) => Some(answer),
+                Line::Said(answer) => Some(answer),
                 _ => None,
             });
             (answers.collect(), None)

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use libloading::Library;
 
-use super::driver::{Answer, Seen, Trouble, pci_address};
+use super::answer::{Answer, Seen, Trouble, pci_address};
 use super::read::clean;
 
 /// The name by which the loader finds the library.

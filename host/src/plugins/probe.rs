@@ -19,6 +19,7 @@
 //!   answer in the place of those that come after it. `pearlbed plugins inspect` probes one alone.
 
 mod child;
+mod limits;
 mod serve;
 mod wire;
 mod words;
@@ -34,8 +35,8 @@ use pearlbed_plugin_api::{HardwareInfo, MiningCapabilities};
 use serde::Serialize;
 
 use self::child::{Child, Fate, OnSlow};
+use self::limits::MEMORY_BYTES;
 pub use self::serve::run as run_probe_child;
-use self::words::MEMORY_BYTES;
 use super::look::Identity;
 use super::reason::Reason;
 use crate::sandbox::{Captured, Report};

@@ -23,8 +23,8 @@ use crate::config::NodeSection;
 use crate::explain::Explain;
 use crate::http;
 use crate::http::header::{self, HeaderValue};
+use crate::text::foreign as bounded;
 use crate::url::Url;
-use crate::work::gateway::protocol::bounded;
 
 mod fate;
 mod tls;

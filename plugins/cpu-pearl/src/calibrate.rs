@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use pearl_pow::Side;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::kernel::pack::{GROUP, Group};
 use crate::kernel::{self, Depth, Kernel, Panels, Region, Scratch};
-use crate::pack::{GROUP, Group};
 
 /// Panels of small random matrices, the same for every kernel.
 struct Sample {

@@ -21,7 +21,6 @@ mod fill;
 #[expect(unsafe_code, reason = "instructions and memory: the one place that answers for them")]
 mod kernel;
 mod operand;
-mod pack;
 mod plan;
 mod provider;
 mod search;

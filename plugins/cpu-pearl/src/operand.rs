@@ -15,8 +15,8 @@ use pearl_pow::noise::sparse_factor;
 use pearl_pow::{Digest, Matrix, MatrixOpening, NoiseSeeds, SeedRule, Side, Tree};
 
 use crate::blocks::hash_blocks;
+use crate::kernel::pack::{GROUP, Group};
 use crate::kernel::{Panels, Part, Region};
-use crate::pack::{GROUP, Group};
 use crate::shape::Shape;
 
 /// Leaves under a node of the tree that filling works out: 16 KiB, one call of BLAKE3 at its full width.

@@ -8,11 +8,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::RecvFlags;
 
 use super::super::reason::Reason;
+use super::limits::{MEMORY_BYTES, cut};
 use super::serve::{PRIORITY, isolates, plausible};
 use super::wire::{Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
-use super::words::{
-    MEMORY_BYTES, REPORT, check, count, cut, explain_ending, overdrawn, timed_out, with_attempts,
-};
+use super::words::{REPORT, check, count, explain_ending, overdrawn, timed_out, with_attempts};
 use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes, no_time_left};
 use crate::sandbox::{self, Command, Confined, Ending, Limits, Policy, Reading};
 use crate::text;

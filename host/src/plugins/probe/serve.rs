@@ -29,12 +29,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::super::load;
 use super::super::reason::Reason;
+use super::limits::CHANNEL_GONE;
 use super::wire::{Answer, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use crate::exit::Exit;
 use crate::sandbox::{self, EnterError};
-
-/// The status of a child whose channel was closed under it.
-pub const CHANNEL_GONE: i32 = 81;
 
 /// The most descriptors that a plugin may leave open without a word: the next one needs some, too.
 const DESCRIPTORS_LEFT_MAX: usize = 16;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::look::Identity;
 use super::super::reason::Reason;
-use super::words::{ANSWER_BYTES_MAX, cut};
+use super::limits::{ANSWER_BYTES_MAX, cut};
 
 /// The largest packet in either direction, in bytes.
 pub const PACKET_BYTES_MAX: usize = 160 * 1024;

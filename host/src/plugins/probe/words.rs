@@ -6,15 +6,11 @@ use pearlbed_plugin_api::MiningCapabilities;
 
 use super::super::reason::Reason;
 use super::Impurity;
-use super::serve::CHANNEL_GONE;
+use super::limits::{ANSWER_BYTES_MAX, CHANNEL_GONE, MEMORY_BYTES, cut};
 use super::wire::Answer;
 use crate::sandbox::{Captured, Ending};
 use crate::text;
 
-/// The longest text that a plugin may answer, in bytes.
-pub const ANSWER_BYTES_MAX: usize = 1024;
-/// The most memory that a plugin may allocate while it is probed.
-pub const MEMORY_BYTES: u64 = 512 << 20;
 /// What to do about a plugin that does what it must not.
 pub const REPORT: &str = "report it to its author, or remove it";
 
@@ -110,13 +106,4 @@ pub fn with_attempts(mut reason: Reason, impurities: &[Impurity]) -> Reason {
 
 pub fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("a {what}") } else { format!("{number} {what}s") }
-}
-
-/// The beginning of `text`, of at most `bytes` bytes.
-pub fn cut(text: &str, bytes: usize) -> &str {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

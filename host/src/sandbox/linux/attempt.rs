@@ -1,7 +1,6 @@
 //! Judges a waiting system call: what it is, in words, and what it is answered.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use rustix::process::Pid;
 
 use super::super::{Policy, Reading, ViolationKind as Kind, Violations};
 use super::connect::{self, Destination};
-use super::listener::{Desk, Notification};
+use super::desk::{Answer, Desk, Notification};
 use super::memory::Waiting;
 use super::rules::{About, ESCAPES, F_SETOWN_EX, FILE_CHANGES, NEVER, SIGNAL_OWNER, SOCKET_TYPE, WRITING};
 use crate::text::printable_path;
@@ -25,19 +24,6 @@ const ADDRESS_BYTES_MAX: u64 = 128;
 
 /// How a signal is sent without a call that sends one.
 const BY_FILE: &str = "by a file that is ready";
-
-/// What a system call is answered.
-#[derive(Debug)]
-pub enum Answer {
-    /// It takes place.
-    Go,
-    /// It returns this number without taking place.
-    Value(i64),
-    /// It fails with this number.
-    Fail(i32),
-    /// It returns this descriptor, with these flags, as if it had made it.
-    Descriptor(OwnedFd, u32),
-}
 
 /// Decides for one child.
 #[derive(Clone, Debug)]

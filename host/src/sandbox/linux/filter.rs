@@ -138,8 +138,8 @@ pub fn can_notify() -> bool {
     // SECCOMP_USER_NOTIF_FLAG_CONTINUE came with Linux 5.5; a kernel that knows the sizes but not the flag refuses
     // the response, and the call then fails as if it were refused.
     answer == 0
-        && usize::from(sizes.seccomp_notif) <= super::listener::NOTIFICATION_BYTES_MAX
-        && usize::from(sizes.seccomp_notif_resp) <= super::listener::NOTIFICATION_BYTES_MAX
+        && usize::from(sizes.seccomp_notif) <= super::desk::NOTIFICATION_BYTES_MAX
+        && usize::from(sizes.seccomp_notif_resp) <= super::desk::NOTIFICATION_BYTES_MAX
         && action_is_available(libc::SECCOMP_RET_USER_NOTIF)
 }
 

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod connect;
+mod desk;
 mod files;
 mod filter;
 mod listener;

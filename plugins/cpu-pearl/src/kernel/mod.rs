@@ -2,7 +2,7 @@
 //!
 //! This folder is the only place of the provider with `unsafe`: one file per instruction set, and the memory that the
 //! panels lie in. All that leaves it is safe to call. What a kernel does is the same everywhere: for a block of rows
-//! of A' and a block of columns of B' (both packed, see [`crate::pack`]) it sums the products along k and, after every
+//! of A' and a block of columns of B' (both packed, see [`pack`]) it sums the products along k and, after every
 //! `rank` steps, folds each tile's running sums into one of its 16 words (protocol section 5).
 //!
 //! ```text
@@ -22,6 +22,8 @@
 
 pub(crate) mod cpu;
 mod memory;
+pub(crate) mod pack;
+mod panels;
 mod portable;
 mod reduce;
 
@@ -37,41 +39,12 @@ mod neon;
 mod x86_pack;
 
 pub(crate) use memory::{Part, Region};
+pub(crate) use panels::{Depth, Layout, Panels, WORDS};
 
 use pearl_pow::Side;
 
+use self::pack::{Group, Plain};
 use crate::fill;
-use crate::pack::{self, Group, Plain};
-
-/// How a kernel wants its operands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels there need the others"))]
-pub(crate) enum Layout {
-    /// Signed bytes on both sides, nothing to correct.
-    Signed,
-    /// 128 is added to B, which makes it unsigned; a row's term takes `128 * sum(a)` off again.
-    OffsetB,
-    /// Pairs of 16-bit integers for Winograd's inner product; both sides have terms.
-    Winograd,
-}
-
-impl Layout {
-    /// Bytes that one entry takes in a panel.
-    pub(crate) const fn entry_bytes(self) -> usize {
-        match self {
-            Self::Signed | Self::OffsetB => 1,
-            Self::Winograd => 2,
-        }
-    }
-
-    /// Whether panels of `side` carry correction terms.
-    pub(crate) const fn has_terms(self, side: Side) -> bool {
-        match (self, side) {
-            (Self::Winograd, _) | (Self::OffsetB, Side::A) => true,
-            (Self::OffsetB, Side::BT) | (Self::Signed, _) => false,
-        }
-    }
-}
 
 /// What one call of a micro-kernel works on.
 ///
@@ -198,101 +171,6 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Most sums in a micro-tile.
 const SUMS_MAX: usize = 256;
-/// Words of a tile's state (protocol section 5).
-pub(crate) const WORDS: usize = 16;
-
-/// How k is cut up, the same for both operands of a product.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Depth {
-    /// Steps of k in a slice.
-    pub rank: usize,
-    /// Whole slices in k.
-    pub slices: usize,
-    /// Slices of a stretch: a power of two, at most 16.
-    pub stretch: usize,
-}
-
-impl Depth {
-    /// Cuts `k` into slices of `rank` and stretches of about `steps` steps.
-    pub(crate) fn new(k: usize, rank: usize, steps: usize) -> Self {
-        assert!(rank >= 32 && rank.is_multiple_of(16) && k >= rank, "the shape was checked");
-        let most = (steps / rank).clamp(1, WORDS);
-        Self { rank, slices: k / rank, stretch: 1 << most.ilog2() }
-    }
-
-    /// The slices of stretch `index`.
-    fn stretch_slices(&self, index: usize) -> usize {
-        self.stretch.min(self.slices - index * self.stretch)
-    }
-}
-
-/// Some rows of A' or columns of B', in panels of a micro-tile's height or width.
-///
-/// The entries of a stretch of k lie together, panel after panel; within a panel, quads of four steps follow each
-/// other, and within a quad the rows.
-pub(crate) struct Panels {
-    bytes: Part,
-    terms: Vec<i32>,
-    depth: Depth,
-    count: usize,
-    height: usize,
-    layout: Layout,
-    side: Side,
-}
-
-impl Panels {
-    /// Makes panels over `bytes`, `count` of them, to be filled by [`Kernel::pack`].
-    ///
-    /// # Panics
-    ///
-    /// If `bytes` is shorter than [`Kernel::panel_bytes`] times `count`.
-    pub(crate) fn new(kernel: &Kernel, side: Side, depth: Depth, count: usize, bytes: Part) -> Self {
-        let height = kernel.panel_height(side);
-        assert!(bytes.len() >= kernel.panel_bytes(side, depth) * count, "a part holds its panels");
-        let terms = if kernel.layout.has_terms(side) { count * depth.slices * height } else { 0 };
-        Self { bytes, terms: vec![0; terms], depth, count, height, layout: kernel.layout, side }
-    }
-
-    /// Bytes of one panel in one slice.
-    fn slice_bytes(&self) -> usize {
-        self.depth.rank * self.height * self.layout.entry_bytes()
-    }
-
-    /// Where `panel` begins in stretch `stretch`.
-    fn offset(&self, stretch: usize, panel: usize) -> usize {
-        let before = stretch * self.depth.stretch * self.count;
-        (before + panel * self.depth.stretch_slices(stretch)) * self.slice_bytes()
-    }
-
-    /// The bytes of one slice of one panel, and its terms (empty where the layout has none).
-    pub(crate) fn slice_mut(&mut self, panel: usize, slice: usize) -> (&mut [u8], &mut [i32]) {
-        let (stretch, within) = (slice / self.depth.stretch, slice % self.depth.stretch);
-        let bytes = self.slice_bytes();
-        let start = self.offset(stretch, panel) + within * bytes;
-        let terms = if self.terms.is_empty() {
-            &mut [][..]
-        } else {
-            let at = (panel * self.depth.slices + slice) * self.height;
-            &mut self.terms[at..at + self.height]
-        };
-        (&mut self.bytes[start..start + bytes], terms)
-    }
-
-    /// Rows (or columns) of a panel.
-    pub(crate) fn height(&self) -> usize {
-        self.height
-    }
-
-    /// How k is cut up.
-    pub(crate) fn depth(&self) -> Depth {
-        self.depth
-    }
-
-    /// The layout of the entries.
-    pub(crate) fn layout(&self) -> Layout {
-        self.layout
-    }
-}
 
 /// Two blocks to multiply, and how their panels make up tiles.
 struct Block<'a> {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::pack::GROUP;
 use super::*;
-use crate::pack::GROUP;
 
 /// A small generator: the tests want spread, not secrecy.
 pub(crate) struct Noise(pub u64);

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::pack::{CHUNK, GROUP, Line, Ops};
+use super::pack::{CHUNK, GROUP, Line, Ops};
 
 /// The loops on AVX2.
 ///

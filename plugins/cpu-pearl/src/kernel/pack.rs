@@ -6,7 +6,7 @@
 
 use pearl_pow::Side;
 
-use crate::kernel::{Layout, Panels};
+use super::panels::{Layout, Panels};
 
 /// Most rows of a group.
 pub(crate) const GROUP: usize = 32;
