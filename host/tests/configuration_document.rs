@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use pearlbed::config::keys::{KEYS, Key};
+use pearlbed::config::keys::{KEYS, Key, MINER_KEYS, MINERS};
 
 const BEGIN: &str = "<!-- The tables are written by host/tests/configuration_document.rs -->\n";
 const END: &str = "<!-- end of the tables -->\n";
@@ -13,12 +13,13 @@ const END: &str = "<!-- end of the tables -->\n";
 fn table() -> String {
     let mut out = String::new();
     let mut last = "";
-    for key in KEYS {
+    for key in KEYS.iter().chain(MINER_KEYS) {
         if key.table() != last {
             last = key.table();
+            let shown = if last == MINERS { format!("[[{last}]]") } else { format!("[{last}]") };
             write!(
                 out,
-                "\n### `[{last}]`\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
+                "\n### `{shown}`\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
             )
             .expect("writing to a String never fails");
         }

@@ -103,3 +103,31 @@ fn our_devnet_is_the_one_value_that_openjarvis_refuses() {
     assert!(openjarvis_can_read(&text).is_err());
     assert_eq!(load(&text).mining.submit_target, SubmitTarget::Devnet);
 }
+
+#[test]
+fn a_file_with_several_miners_is_still_one_for_openjarvis() {
+    let more = "\n[[mining.miners]]\nname = \"card\"\nprovider = \"other-pearl\"\ndevices = [\"01:00.0\", \"cpu\"]\nnice = 0\n\
+                grants = [\"device:/dev/dri/renderD128\"]\n[mining.miners.extra]\nk = 4096\n\n\
+                [[mining.miners]]\nprovider = \"cpu-pearl\"\nenabled = false\n";
+    let text = read("cpu-pearl.toml") + more;
+    openjarvis_can_read(&text).unwrap();
+    let mining = load(&text).mining;
+    let names: Vec<_> = mining.miners.iter().map(|miner| miner.name.as_str()).collect();
+    assert_eq!(names, ["cpu-pearl", "card", "cpu-pearl-2"]);
+    let [first, card, last] = &mining.miners[..] else { panic!("{names:?}") };
+    assert_eq!((first.provider.as_deref(), first.nice, first.line), (Some("cpu-pearl"), 10, None));
+    let devices: Vec<_> = card.devices.iter().map(ToString::to_string).collect();
+    assert_eq!(devices, ["0000:01:00.0", "cpu"]);
+    assert_eq!((card.nice, card.enabled, card.extra["k"].clone()), (0, true, 4096.into()));
+    // What the host itself reads reaches each; what is the first provider's own does not.
+    assert_eq!(card.extra["gateway_port"], mining.extra["gateway_port"]);
+    assert_eq!(card.grants[0].to_string(), "device:/dev/dri/renderD128");
+    assert!(!last.enabled);
+    // Without a provider in `[mining]` the list is all there is, and `auto` adds the rest.
+    let only = load(more);
+    assert_eq!(only.mining.miners.len(), 2);
+    assert_eq!(load("[mining]\nprovider = \"auto\"\n").mining.miners[0].provider, None);
+    let with_auto = load(&format!("[mining]\nprovider = \"auto\"\n{more}"));
+    assert_eq!(with_auto.mining.miners[0].name, "auto");
+    assert_eq!(with_auto.mining.miners.len(), 3);
+}

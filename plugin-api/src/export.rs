@@ -71,7 +71,11 @@ macro_rules! export_provider {
         summary: $summary:expr,
         certificate_versions: [$($certificate:expr),* $(,)?],
         engines: [$($engine:expr),* $(,)?],
-        permissions: [$($permission:expr),* $(,)?] $(,)?
+        permissions: [$($permission:expr),* $(,)?]
+        $(, settings: [$({
+            key: $key:expr, kind: $kind:expr, default: $default:expr, help: $help:expr
+            $(, per_device: $per_device:expr)? $(,)?
+        }),* $(,)?])? $(,)?
     ) => {
         /// The provider of this library, for linking it in without loading it.
         pub static PEARLBED_PROVIDER: $crate::host_side::StaticProvider = {
@@ -85,6 +89,13 @@ macro_rules! export_provider {
                 certificate_versions: &[$($certificate),*],
                 engines: &[$($engine),*],
                 permissions: &[$($permission),*],
+                settings: &[$($($crate::__private::SettingSpec {
+                    key: $key,
+                    kind: $kind,
+                    default: $default,
+                    help: $help,
+                    per_device: false $(|| $per_device)?,
+                }),*)?],
             };
             const _: () = SPEC.check();
 

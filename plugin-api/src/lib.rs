@@ -26,7 +26,7 @@
 //! | module | for |
 //! | --- | --- |
 //! | (root) | the trait, its types, the macro: all that most authors read |
-//! | [`manifest`], [`permission`] | what a plugin says of itself and asks for |
+//! | [`manifest`], [`permission`], [`setting`] | what a plugin says of itself, asks for and can be set to |
 //! | [`host_side`] | hosts, and tests that act as one |
 //! | [`testing`] | a provider's own tests: a host whose jobs come from the test |
 //! | [`abi`] | hosts, and plugins in other languages |
@@ -39,6 +39,7 @@ pub mod host_side;
 pub mod manifest;
 pub mod permission;
 mod provider;
+pub mod setting;
 pub mod testing;
 
 pub use hardware::{CpuInfo, GpuInfo, HardwareInfo};
@@ -58,5 +59,5 @@ pub mod __private {
     pub use crate::abi::exported::{answer, entry, header};
     pub use crate::abi::{Entry, TableAnswer, v1};
     pub use crate::export::table;
-    pub use crate::manifest::Spec;
+    pub use crate::manifest::{SettingSpec, Spec};
 }

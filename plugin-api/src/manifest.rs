@@ -6,14 +6,18 @@
 //!
 //! ```json
 //! {"schema":1,"id":"my-provider","version":"0.1.0","vendor":"Me","license":"MIT","homepage":"","summary":"",
-//!  "plugin_api":[1],"certificate_versions":[1,2,3],"platforms":["linux-x86_64"],"engines":[],"permissions":[]}
+//!  "plugin_api":[1],"certificate_versions":[1,2,3],"platforms":["linux-x86_64"],"engines":[],"permissions":[],
+//!  "settings":[{"key":"threads","kind":"integer:0..1024","default":"0","help":"Worker threads; 0 for one per core"}]}
 //! ```
+//!
+//! `settings` came later than the rest: a manifest without it says nothing of its settings, and none is checked.
 //!
 //! Members that this version does not know are ignored, so that the object can grow.
 
 use serde::{Deserialize, Serialize};
 
 use crate::permission::{self, Permission};
+use crate::setting::{self, Setting};
 
 /// The ELF section that holds the manifest. Since 1.0.0.
 pub const ELF_SECTION: &str = ".pearlbed.manifest";
@@ -63,6 +67,9 @@ pub struct Manifest {
     /// What it wants to be allowed.
     #[serde(default)]
     pub permissions: Vec<Permission>,
+    /// Its settings; empty where it says nothing of them.
+    #[serde(default)]
+    pub settings: Vec<Setting>,
 }
 
 /// Why bytes are not a manifest. Since 1.0.0.
@@ -134,6 +141,7 @@ impl Manifest {
             ("platforms", self.platforms.len()),
             ("engines", self.engines.len()),
             ("permissions", self.permissions.len()),
+            ("settings", self.settings.len()),
         ] {
             if entries > MAX_LIST {
                 return wrong(member, "has more than 64 entries");
@@ -141,6 +149,28 @@ impl Manifest {
         }
         if self.plugin_api.is_empty() {
             return wrong("plugin_api", "is empty");
+        }
+        for (index, setting) in self.settings.iter().enumerate() {
+            if !setting::is_key(&setting.key) {
+                return wrong(
+                    "settings",
+                    "has a key that is none: lower-case letters, digits and _, at most 64",
+                );
+            }
+            for text in [&setting.kind, &setting.default, &setting.help] {
+                if text.len() > MAX_TEXT_BYTES {
+                    return wrong("settings", "holds a text longer than 512 bytes");
+                }
+                if text.chars().any(char::is_control) {
+                    return wrong("settings", "holds control characters");
+                }
+            }
+            if setting.kind.is_empty() {
+                return wrong("settings", "has a setting without a kind");
+            }
+            if self.settings[..index].iter().any(|other| other.key == setting.key) {
+                return wrong("settings", "has the same key twice");
+            }
         }
         Ok(())
     }
@@ -189,6 +219,18 @@ pub struct Spec {
     pub certificate_versions: &'static [u32],
     pub engines: &'static [&'static str],
     pub permissions: &'static [&'static str],
+    pub settings: &'static [SettingSpec],
+}
+
+/// One setting as [`export_provider!`](crate::export_provider) is given it.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct SettingSpec {
+    pub key: &'static str,
+    pub kind: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    pub per_device: bool,
 }
 
 impl Spec {
@@ -207,6 +249,15 @@ impl Spec {
         while i < self.permissions.len() {
             let mistake = permission::mistake(self.permissions[i]);
             assert!(mistake.is_empty(), "{}", mistake);
+            i += 1;
+        }
+        assert!(self.settings.len() <= MAX_LIST, "settings: at most 64");
+        let mut i = 0;
+        while i < self.settings.len() {
+            let setting = self.settings[i];
+            assert!(setting::is_key(setting.key), "settings: a key is lower-case letters, digits and _");
+            assert!(!setting.kind.is_empty(), "settings: each needs a kind");
+            check_texts(&[setting.kind, setting.default, setting.help]);
             i += 1;
         }
         assert!(self.json_len() <= MAX_BYTES, "the manifest is longer than 64 KiB");
@@ -248,6 +299,10 @@ impl Spec {
         json.texts(self.engines);
         json.raw(",\"permissions\":");
         json.texts(self.permissions);
+        if !self.settings.is_empty() {
+            json.raw(",\"settings\":");
+            json.settings(self.settings);
+        }
         json.raw("}");
         json
     }
@@ -315,6 +370,23 @@ impl<const N: usize> Json<N> {
         self.byte(b']');
     }
 
+    const fn settings(&mut self, settings: &[SettingSpec]) {
+        let mut i = 0;
+        while i < settings.len() {
+            self.raw(if i == 0 { "[{\"key\":" } else { ",{\"key\":" });
+            self.text(settings[i].key);
+            self.raw(",\"kind\":");
+            self.text(settings[i].kind);
+            self.raw(",\"default\":");
+            self.text(settings[i].default);
+            self.raw(",\"help\":");
+            self.text(settings[i].help);
+            self.raw(if settings[i].per_device { ",\"per_device\":true}" } else { "}" });
+            i += 1;
+        }
+        self.raw("]");
+    }
+
     const fn numbers(&mut self, numbers: &[u32]) {
         self.byte(b'[');
         let mut i = 0;
@@ -350,6 +422,16 @@ mod tests {
         certificate_versions: &[1, 2, 3, 4_294_967_295],
         engines: &["vllm", "sglang"],
         permissions: &["device:/dev/nvidia*", "threads-hint:4"],
+        settings: &[
+            SettingSpec {
+                key: "threads",
+                kind: "integer:0..8",
+                default: "0",
+                help: "Say \"0\".",
+                per_device: false,
+            },
+            SettingSpec { key: "kernel", kind: "choice:a,b", default: "", help: "", per_device: true },
+        ],
     };
 
     #[test]
@@ -362,6 +444,9 @@ mod tests {
         assert_eq!(manifest.certificate_versions, SPEC.certificate_versions);
         assert_eq!(manifest.engines, SPEC.engines);
         assert_eq!(manifest.permissions[0].to_string(), SPEC.permissions[0]);
+        let keys: Vec<_> = manifest.settings.iter().map(|one| (one.key.as_str(), one.per_device)).collect();
+        assert_eq!(keys, [("threads", false), ("kernel", true)]);
+        assert_eq!(manifest.settings[0].help, SPEC.settings[0].help);
         assert_eq!(manifest.plugin_api, crate::abi::VERSIONS);
         assert_eq!(manifest.platforms, [PLATFORM]);
         let mut padded = JSON.to_vec();
@@ -389,6 +474,22 @@ mod tests {
         assert!(with(|json| json["plugin_api"] = serde_json::json!([-1])).is_err());
         assert!(with(|json| json["permissions"] = serde_json::json!(["camera:/dev/video0"])).is_err());
         assert!(with(|json| json["engines"] = vec!["x"; 65].into()).is_err());
+        let setting = |key: &str, kind: &str| serde_json::json!({"key": key, "kind": kind});
+        for settings in [
+            vec![setting("A", "flag")],
+            vec![setting("a", "")],
+            vec![setting("a", "flag\u{7}")],
+            vec![setting("a", "flag"), setting("a", "text")],
+            vec![setting("a", "flag"); 65],
+            vec![serde_json::json!({"key": "a"})],
+        ] {
+            assert!(with(|json| json["settings"] = settings.clone().into()).is_err(), "{settings:?}");
+        }
+        // One that says nothing of its settings is as good as before there were any.
+        let older = with(|json| drop(json.as_object_mut().unwrap().remove("settings"))).unwrap();
+        assert_eq!(older.settings, []);
+        // A kind of the future is no mistake.
+        assert!(with(|json| json["settings"] = vec![setting("a", "colour:rgb")].into()).is_ok());
         assert!(with(|json| drop(json.as_object_mut().unwrap().remove("version"))).is_err());
     }
 

@@ -8,12 +8,11 @@ use tokio::time::timeout_at;
 
 use super::{BenchError, process_time};
 use crate::config::Config;
+use crate::miner::MinerPlan;
 use crate::miner::frame::{FromProvider, Receipt, ToProvider, WireJob};
 use crate::miner::link::{Event, Link, MinerId, Submission, What};
 use crate::miner::plugin::Chosen;
 use crate::miner::process::Child;
-use crate::miner::provider::Order;
-use crate::miner::{MinerPlan, process};
 
 /// Frames that wait to be looked at; a provider that sends more is slowed down.
 const EVENTS_MAX: usize = 256;
@@ -58,12 +57,14 @@ impl Subject {
         let id = &chosen.manifest.id;
         let user = config.mining.grants.get(id).cloned().unwrap_or_default();
         let plan = MinerPlan::new(id.clone(), chosen.clone(), &user, &config.mining.extra, config);
-        let process::Launcher { mut order, policy } = plan.launcher();
-        order.extra.extend(with.clone());
-        // Nothing that is measured is paid for, so nobody needs to know who would be.
-        let order = Order { wallet_address: String::new(), pearld_rpc_url: String::new(), ..order };
+        let mut launcher = plan.launcher();
+        launcher.order.extra.extend(with.clone());
+        // Nothing that is measured is paid for, so nobody needs to know who would be; and it does not stand back.
+        launcher.order.wallet_address.clear();
+        launcher.order.pearld_rpc_url.clear();
+        launcher.policy.limits.nice = None;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let child = Child::spawn(MinerId(1), 1, &order, &policy, sender).map_err(BenchError::Spawn)?;
+        let child = Child::spawn(MinerId(1), 1, &launcher, sender).map_err(BenchError::Spawn)?;
         Ok(Self {
             child,
             events,

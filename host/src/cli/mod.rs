@@ -211,6 +211,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let context = Context::of_process(&cli.global);
+    call_process(cli.command.name());
     crate::panic::install(cli.command.name(), context.home().ok().map(|home| home.runtime_dir()));
     match cli.command.run(&context) {
         Ok(exit) => exit,
@@ -219,6 +220,23 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             err.exit()
         }
     }
+}
+
+/// Gives this process the name that it is found by where processes are listed. A process that was started through
+/// `/proc/self/exe` would be called `exe`; what a miner computes is never hidden behind another name.
+fn call_process(command: &str) {
+    #[cfg(target_os = "linux")]
+    {
+        let name = match command {
+            "provider" => c"pearlbed-miner",
+            "probe" => c"pearlbed-probe",
+            _ => c"pearlbed",
+        };
+        // Without it the process works as well.
+        let _ = rustix::thread::set_name(name);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
 }
 
 /// A value that its option does not take, in a sentence that is folded like any other; `None` for any other error.

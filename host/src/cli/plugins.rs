@@ -430,6 +430,12 @@ fn render_inspection(entry: &Entry, width: usize) -> String {
         for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
             hanging(&mut out, &format!("  {}  ", padded(DIM, name, 9)), 13, &printable(value), width);
         }
+        if !manifest.settings.is_empty() {
+            heading(&mut out, "Settings");
+            for line in super::config::settings_text(&manifest.settings, width.saturating_sub(2)).lines() {
+                out.push_str(&format!("  {line}\n"));
+            }
+        }
     }
     match &entry.probe {
         Some(probe) => render_probe(&mut out, probe, width),

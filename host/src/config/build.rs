@@ -8,16 +8,18 @@ use std::path::Path;
 
 use pearlbed_plugin_api::Permission;
 
-use super::read::BACKUP;
+use super::keys::{self, BACKUP};
+use super::miner::{self, MinerSection, Written};
 use super::types::*;
 use super::value::expand;
-use super::{Pin, PoolUrl, Setting, Value};
+use super::{Origin, Pin, PoolUrl, Setting, Value};
 
 /// The configuration that `settings` make, each of them checked and every default among them.
 pub(super) fn build(
     file: &Path,
     settings: BTreeMap<String, Setting>,
     grants: BTreeMap<String, Vec<Permission>>,
+    miners: Vec<Written>,
     configured: bool,
 ) -> Config {
     let get = |path: &str| settings.get(path).map(|setting| &setting.value);
@@ -74,18 +76,36 @@ pub(super) fn build(
     let metrics_listen = text("mining.session.metrics_listen")
         .map(|address| address.parse().expect("an address was checked"))
         .or(metrics_port.map(|port| ([127, 0, 0, 1], port).into()));
-    let extra = settings
+    let extra: serde_json::Map<_, _> = settings
         .iter()
         .filter_map(|(path, setting)| {
             Some((path.strip_prefix("mining.extra.")?.to_owned(), setting.value.to_json()))
         })
         .collect();
 
+    // A flag that names the provider means that one alone.
+    let by_flag = settings.get("mining.provider").is_some_and(|one| matches!(one.origin, Origin::Flag(_)));
+    let miners = if by_flag { Vec::new() } else { miners };
+    let asked = text("mining.provider");
+    let provider = asked.clone().filter(|id| id != keys::AUTO);
+    let first = (asked.is_some() || miners.is_empty()).then(|| MinerSection {
+        name: String::new(),
+        provider: provider.clone(),
+        devices: list("mining.devices").iter().flatten().filter_map(|device| device.parse().ok()).collect(),
+        extra: extra.clone(),
+        grants: Vec::new(),
+        nice: number("mining.nice").and_then(|nice| u8::try_from(nice).ok()).unwrap_or(keys::NICE),
+        enabled: true,
+        line: None,
+    });
+    let miners = miner::named(first, miners, &miner::inherited(&extra));
+
     Config {
         path: file.to_owned(),
         configured,
         mining: MiningSection {
-            provider: text("mining.provider"),
+            provider,
+            miners,
             wallet_address: text("mining.wallet_address"),
             submit_target: SubmitTarget::from_checked(&text("mining.submit_target").unwrap_or_default()),
             fee_bps: 0,

@@ -17,6 +17,16 @@ pub enum Kind {
     CertificateVersion,
     /// How a pool is logged in to.
     Dialect,
+    /// The name of a miner: lower-case letters, digits, `-` and `_`.
+    MinerName,
+    /// A list of devices, each by one of its names.
+    Devices,
+    /// A list of permissions.
+    Permissions,
+    /// A table of settings that are a provider's own.
+    Settings,
+    /// How far a process stands back for others, 0 to 19.
+    Nice,
     /// A Pearl address, bech32m with its full checksum.
     Address,
     /// `"solo"`, `"devnet"` or `"pool:<url>"`.
@@ -55,6 +65,11 @@ impl Kind {
         match self {
             Self::Text => "text",
             Self::ProviderId => "provider id",
+            Self::MinerName => "name",
+            Self::Devices => "list of devices",
+            Self::Permissions => "list of permissions",
+            Self::Settings => "table",
+            Self::Nice => "number, 0 to 19",
             Self::Address => "Pearl address",
             Self::PoolUrl => "pool address",
             Self::Pin => "sha256/ and a fingerprint",
@@ -80,7 +95,15 @@ impl Kind {
 
     /// Whether the value is a list in TOML. Lists are set in the file only.
     pub const fn is_list(self) -> bool {
-        matches!(self, Self::Paths | Self::PublicKeys | Self::Command)
+        matches!(
+            self,
+            Self::Paths
+                | Self::PublicKeys
+                | Self::Command
+                | Self::Devices
+                | Self::Permissions
+                | Self::Settings
+        )
     }
 }
 
@@ -119,6 +142,75 @@ impl Key {
 /// Tables whose keys are the user's own: passed on to the provider, or one per provider.
 pub const OPEN_TABLES: &[&str] = &["mining.extra", "mining.grants"];
 
+/// The list of pools that stand in for the first. Its keys are those of `[mining.pool]`, and these two.
+pub(super) const BACKUP: &str = "mining.pool.backup";
+
+/// The list of miners beside the first.
+pub const MINERS: &str = "mining.miners";
+
+/// The provider that leaves the choice to the host, for each device of the machine.
+pub const AUTO: &str = "auto";
+
+/// How far a miner stands back for other programs unless somebody says otherwise, as the systemd units have it.
+pub const NICE: u8 = 10;
+
+/// The settings of one `[[mining.miners]]`; each of their paths begins with [`MINERS`].
+pub const MINER_KEYS: &[Key] = &[
+    Key {
+        path: "mining.miners.name",
+        kind: Kind::MinerName,
+        default: None,
+        example: r#""left-card""#,
+        help: "What the miner is called in `status`, and by `pause`, `resume` and `restart`. Without it, the \
+               provider's id, with a number where that is taken.",
+    },
+    Key {
+        path: "mining.miners.provider",
+        kind: Kind::ProviderId,
+        default: Some(r#""auto""#),
+        example: r#""some-provider""#,
+        help: "The provider that mines. `auto`: for each of the miner's devices the best one that supports it.",
+    },
+    Key {
+        path: "mining.miners.devices",
+        kind: Kind::Devices,
+        default: Some("[]"),
+        example: r#"["0000:01:00.0"]"#,
+        help: "The devices that it mines on: `\"cpu\"`, a PCI address, a UUID, or a number as `pearlbed doctor` \
+               counts cards from 0. An address and a UUID stay when cards are added; a number does not. Without it, \
+               all that the provider takes.",
+    },
+    Key {
+        path: "mining.miners.extra",
+        kind: Kind::Settings,
+        default: Some("{}"),
+        example: "{ threads = 2 }",
+        help: "The provider's own settings for this miner; `pearlbed config keys --provider ID` lists them. What \
+               stands in `[mining.extra]` for the first miner is not repeated here.",
+    },
+    Key {
+        path: "mining.miners.grants",
+        kind: Kind::Permissions,
+        default: Some("[]"),
+        example: r#"["device:/dev/dri/renderD128"]"#,
+        help: "What this miner may do, beyond what `[mining.grants]` grants its provider.",
+    },
+    Key {
+        path: "mining.miners.nice",
+        kind: Kind::Nice,
+        default: Some("10"),
+        example: "10",
+        help: "How far it stands back for other programs: 0 is not at all, 19 the most.",
+    },
+    Key {
+        path: "mining.miners.enabled",
+        kind: Kind::Flag,
+        default: Some("true"),
+        example: "false",
+        help: "Whether it mines. `false` keeps its settings for later.",
+    },
+];
+
 /// Every setting, in the order in which `config show` and the reference list them.
 pub const KEYS: &[Key] = &[
     Key {
@@ -126,7 +218,23 @@ pub const KEYS: &[Key] = &[
         kind: Kind::ProviderId,
         default: None,
         example: r#""some-provider""#,
-        help: "The provider that mines. Without it, the fastest one that supports this machine.",
+        help: "The provider that mines. `auto`, or none where no `[[mining.miners]]` is asked for: for each device of \
+               the machine the best one that supports it.",
+    },
+    Key {
+        path: "mining.devices",
+        kind: Kind::Devices,
+        default: Some("[]"),
+        example: r#"["cpu"]"#,
+        help: "The devices that this first miner mines on, as in `[[mining.miners]]`. Without it, all that the \
+               provider takes.",
+    },
+    Key {
+        path: "mining.nice",
+        kind: Kind::Nice,
+        default: Some("10"),
+        example: "10",
+        help: "How far this first miner stands back for other programs: 0 is not at all, 19 the most.",
     },
     Key {
         path: "mining.wallet_address",

@@ -20,6 +20,7 @@ mod build;
 mod change;
 mod error;
 pub mod keys;
+mod miner;
 mod pool;
 mod raw;
 mod read;
@@ -29,6 +30,7 @@ mod value;
 
 pub use change::Change;
 pub use error::{ConfigError, Place};
+pub use miner::{Device, MinerSection};
 pub use pool::{Pin, PoolUrl};
 pub use read::{Override, Sources};
 pub use suggest::nearest;

@@ -14,7 +14,8 @@ use toml_edit::{Document, Item, TableLike};
 use crate::home::Env;
 
 use super::build::build;
-use super::keys::{self, KEYS, Key, Kind, OPEN_TABLES};
+use super::keys::{self, BACKUP, KEYS, Key, Kind, MINERS, OPEN_TABLES};
+use super::miner::Written;
 use super::raw::{raw, raw_value};
 use super::types::Config;
 use super::value::{self, Raw, Refusal};
@@ -27,8 +28,6 @@ const SECTIONS: &[&str] = &["mining", "plugins"];
 const SECRET_WORDS: &[&str] =
     &["password", "passphrase", "secret", "token", "api_key", "private_key", "mnemonic"];
 
-/// The list of pools that stand in for the first. Its keys are those of `[mining.pool]`, and these two.
-pub(super) const BACKUP: &str = "mining.pool.backup";
 const BACKUP_URL: Key = Key {
     path: "mining.pool.backup.url",
     kind: Kind::PoolUrl,
@@ -90,13 +89,18 @@ impl Config {
                 &read
             }
         };
-        let mut reader =
-            Reader { file: sources.file, text, settings: BTreeMap::new(), grants: BTreeMap::new() };
+        let mut reader = Reader {
+            file: sources.file,
+            text,
+            settings: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            miners: Vec::new(),
+        };
         let mut configured = reader.file()?;
         configured |= reader.environment(sources.env)?;
         configured |= reader.flags(sources.flags)?;
         reader.defaults();
-        let config = build(reader.file, reader.settings, reader.grants, configured);
+        let config = build(reader.file, reader.settings, reader.grants, reader.miners, configured);
         config.check_payout()?;
         Ok(config)
     }
@@ -118,6 +122,7 @@ struct Reader<'a> {
     text: &'a str,
     settings: BTreeMap<String, Setting>,
     grants: BTreeMap<String, Vec<Permission>>,
+    miners: Vec<Written>,
 }
 
 impl Reader<'_> {
@@ -166,6 +171,8 @@ impl Reader<'_> {
                 self.grant(name, item, line)?;
             } else if full == BACKUP {
                 self.backups(item, line)?;
+            } else if full == MINERS {
+                self.miners(item, line)?;
             } else if let Some(key) = keys::find(&full) {
                 let raw = raw(item);
                 self.known(key, &raw, Origin::File { line })?;
@@ -347,32 +354,43 @@ impl Reader<'_> {
 
     /// Takes a value of the kind of `key` as the setting `path`.
     fn value(&mut self, key: &Key, path: String, raw: &Raw, origin: Origin) -> Result<(), ConfigError> {
-        match value::check(key.kind, raw) {
-            Ok(Some(value)) => self.settings.insert(path, Setting { value, origin }),
+        match self.checked(key, &path, raw, &origin)? {
+            Some(value) => self.settings.insert(path, Setting { value, origin }),
             // Set to nothing: the layers below must not shine through.
-            Ok(None) => self.settings.remove(&path),
-            Err(refusal) => {
-                let place = match origin {
-                    Origin::File { line } => self.place(line),
-                    Origin::Environment(variable) => Place::Environment(variable),
-                    Origin::Flag(flag) => Place::Flag(flag),
-                    Origin::Default => unreachable!("defaults are checked by a test"),
-                };
-                return Err(match refusal {
-                    Refusal::Type(expected) => ConfigError::WrongType {
-                        key: path,
-                        expected: expected.to_owned(),
-                        found: raw.describe(),
-                        example: key.example.to_owned(),
-                        place,
-                    },
-                    Refusal::Value { problem, fix } => {
-                        ConfigError::Invalid { key: path, problem, fix, place }
-                    }
-                });
-            }
+            None => self.settings.remove(&path),
         };
         Ok(())
+    }
+
+    /// What `raw` means as a value of the kind of `key`, set as `path`; `None` where it is set to nothing.
+    fn checked(
+        &self,
+        key: &Key,
+        path: &str,
+        raw: &Raw,
+        origin: &Origin,
+    ) -> Result<Option<Value>, ConfigError> {
+        value::check(key.kind, raw).map_err(|refusal| {
+            let place = match origin {
+                Origin::File { line } => self.place(*line),
+                Origin::Environment(variable) => Place::Environment(variable.clone()),
+                Origin::Flag(flag) => Place::Flag(flag.clone()),
+                Origin::Default => unreachable!("defaults are checked by a test"),
+            };
+            let key_path = path.to_owned();
+            match refusal {
+                Refusal::Type(expected) => ConfigError::WrongType {
+                    key: key_path,
+                    expected: expected.to_owned(),
+                    found: raw.describe(),
+                    example: key.example.to_owned(),
+                    place,
+                },
+                Refusal::Value { problem, fix } => {
+                    ConfigError::Invalid { key: key_path, problem, fix, place }
+                }
+            }
+        })
     }
 
     fn defaults(&mut self) {
@@ -424,7 +442,7 @@ pub(super) fn names_in(table: &str) -> Vec<&'static str> {
         }
     }
     if table == "mining" {
-        names.push("grants");
+        names.extend(["grants", "miners"]);
     }
     if table == "mining.pool" {
         names.push("backup");
@@ -435,6 +453,8 @@ pub(super) fn names_in(table: &str) -> Vec<&'static str> {
 fn is_table_of_keys(path: &str) -> bool {
     OPEN_TABLES.contains(&path) || KEYS.iter().any(|key| key.table() == path)
 }
+
+mod miners;
 
 #[cfg(test)]
 mod tests;

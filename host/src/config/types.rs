@@ -10,6 +10,7 @@ use pearl_pow::address::{Address, AddressKind};
 use pearlbed_plugin_api::Permission;
 
 use super::keys::{KEYS, Key};
+use super::miner::MinerSection;
 use super::{ConfigError, Origin, Pin, Place, PoolUrl, Setting};
 
 /// Where work comes from and proofs go.
@@ -47,8 +48,11 @@ impl fmt::Display for SubmitTarget {
 /// `[mining]` with its sub-tables.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MiningSection {
-    /// The provider that mines; `None` leaves the choice to the host.
+    /// The provider of the first miner; `None` leaves the choice to the host.
     pub provider: Option<String>,
+    /// Every miner that is asked for, the first one, which `[mining]` itself stands for, before those of
+    /// `[[mining.miners]]`; also those that are not enabled. Never none.
+    pub miners: Vec<MinerSection>,
     /// Who is paid, checked. `None` is enough for the devnet only.
     pub wallet_address: Option<String>,
     /// Where work comes from and proofs go.

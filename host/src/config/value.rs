@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pearl_pow::address::Address;
+use pearlbed_plugin_api::Permission;
 
 use super::keys::Kind;
+use super::miner::Device;
 use super::pool::{Pin, PoolUrl};
 use crate::url::{Url, UrlError, is_host};
 
@@ -165,6 +167,13 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
             Some(number) => refuse(format!("is {number}, which is no certificate version"), "today's is 3"),
             None => Err(Refusal::Type("a whole number without quotes")),
         },
+        Kind::Nice => nice(raw).map(Some),
+        Kind::Devices => devices(raw).map(Some),
+        Kind::Permissions => permissions(raw).map(Some),
+        Kind::Settings => match raw {
+            Raw::Table(_) => Ok(Some(Value::Json(raw.to_json()))),
+            _ => Err(Refusal::Type("a table of settings")),
+        },
         Kind::Paths => Ok(Some(Value::List(list(raw, "a list of paths in quotes")?))),
         Kind::PublicKeys => {
             let keys = list(raw, "a list of minisign public keys in quotes")?;
@@ -201,6 +210,11 @@ fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
         Kind::ProviderId => refuse(
             format!("is {}, which is not a provider id", quote(text)),
             "an id is 1 to 64 lower-case letters, digits and `-`; `pearlbed plugins list` shows them",
+        ),
+        Kind::MinerName if is_miner_name(text) => kept(),
+        Kind::MinerName => refuse(
+            format!("is {}, which is no name of a miner", quote(text)),
+            "a name is 1 to 32 lower-case letters, digits, `-` and `_`, and begins with a letter",
         ),
         Kind::Address => match text.parse::<Address>() {
             Ok(_) => kept(),
@@ -292,6 +306,53 @@ fn port(raw: &Raw) -> Result<Value, Refusal> {
         }
         None => Err(Refusal::Type("a port number without quotes")),
     }
+}
+
+fn nice(raw: &Raw) -> Result<Value, Refusal> {
+    match integer(raw) {
+        Some(number @ 0..=19) => Ok(Value::Integer(number as u64)),
+        Some(number) => refuse(
+            format!("is {number}, and a miner never stands before other programs nor behind the last"),
+            "write a number from 0 (not at all) to 19 (the most); 10 is the default",
+        ),
+        None => Err(Refusal::Type("a number from 0 to 19 without quotes")),
+    }
+}
+
+fn devices(raw: &Raw) -> Result<Value, Refusal> {
+    let expected = "a list of devices in quotes";
+    let Raw::List(items) = raw else { return Err(Refusal::Type(expected)) };
+    let mut devices = Vec::with_capacity(items.len());
+    for item in items {
+        let written = match item {
+            Raw::Text(text) => text.clone(),
+            Raw::Integer(number) => number.to_string(),
+            _ => return Err(Refusal::Type(expected)),
+        };
+        match written.parse::<Device>() {
+            Ok(device) if devices.contains(&device.to_string()) => {
+                return refuse(format!("names {} twice", quote(&written)), "name each device once");
+            }
+            Ok(device) => devices.push(device.to_string()),
+            Err(err) => {
+                return refuse(format!("names {}, which is no device", quote(&written)), err.to_string());
+            }
+        }
+    }
+    Ok(Value::List(devices))
+}
+
+fn permissions(raw: &Raw) -> Result<Value, Refusal> {
+    let texts = list(raw, "a list of permissions in quotes")?;
+    for text in &texts {
+        if let Err(err) = text.parse::<Permission>() {
+            return refuse(
+                format!("grants nothing that exists: {err}"),
+                "write them like this: [\"device:/dev/dri/renderD128\"]",
+            );
+        }
+    }
+    Ok(Value::List(texts))
 }
 
 fn flag(raw: &Raw) -> Result<Value, Refusal> {
@@ -444,6 +505,14 @@ pub(super) fn is_provider_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn is_miner_name(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))
 }
 
 fn is_env_name(text: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use pearlbed_plugin_api::HardwareInfo;
 use tempfile::TempDir;
 
 use super::read::Root;
@@ -53,4 +54,48 @@ impl Machine {
             std::os::unix::fs::symlink(target, self.0.path().join(dir).join("driver")).unwrap();
         }
     }
+}
+
+/// A rig: a processor and eight cards of three makers, in the order of their addresses, as the bus and the drivers tell
+/// it. The driver of one of NVIDIA's cards does not know it.
+pub fn rig() -> HardwareInfo {
+    let machine = Machine::new();
+    machine.file("proc/cpuinfo", "processor\t: 0\nvendor_id\t: Imaginary\nmodel name\t: Imaginary 16-Core\n");
+    machine.file("proc/meminfo", "MemTotal:       65536000 kB\nMemAvailable:   60000000 kB\n");
+    for (address, vendor, device, driver) in [
+        ("0000:01:00.0", 0x10de, 0x2684, "nvidia"),
+        ("0000:02:00.0", 0x10de, 0x2684, "nvidia"),
+        ("0000:03:00.0", 0x1002, 0x744c, "amdgpu"),
+        ("0000:04:00.0", 0x1002, 0x744c, "amdgpu"),
+        ("0000:05:00.0", 0x1002, 0x73bf, "amdgpu"),
+        ("0000:41:00.0", 0x10de, 0x2335, "nvidia"),
+        ("0000:42:00.0", 0x10de, 0x2335, "nvidia"),
+        ("0000:81:00.0", 0x8086, 0x56a0, "xe"),
+    ] {
+        machine.pci(address, 0x030000, vendor, device, Some(driver));
+        if driver == "amdgpu" {
+            let dir = format!("sys/bus/pci/devices/{address}");
+            machine.file(format!("{dir}/mem_info_vram_total"), "25753026560\n");
+            machine.file(format!("{dir}/product_name"), "Imaginary Red\n");
+        }
+    }
+    machine.file(
+        "proc/driver/nvidia/version",
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  555.42.02  Mon\n",
+    );
+    for (address, name, uuid) in [
+        ("0000:01:00.0", "Imaginary Green 4090", "GPU-00000001-aaaa"),
+        ("0000:02:00.0", "Imaginary Green 4090", "GPU-00000002-aaaa"),
+        ("0000:41:00.0", "Imaginary Green H200", "GPU-00000041-aaaa"),
+    ] {
+        let text = format!("Model: \t\t {name}\nGPU UUID: \t {uuid}\n");
+        machine.file(format!("proc/driver/nvidia/gpus/{address}/information"), text);
+    }
+    super::inspect(&super::Options {
+        root: machine.root(),
+        drivers: super::Drivers::Here,
+        limit: std::time::Duration::from_secs(60),
+        nvml: machine.root().join("no-such-library.so"),
+    })
+    .info
 }

@@ -17,6 +17,7 @@
 //! shares that it found, and [`vardiff`], which chooses how hard a share is for it.
 
 pub mod account;
+mod choice;
 pub mod effect;
 pub mod frame;
 pub mod gate;

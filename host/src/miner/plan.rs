@@ -3,14 +3,20 @@
 //! A plan is made from the configuration and the plugins that are there, and is compared with the one in force when the
 //! configuration is read again: equal plans are the same miner.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+
 use pearlbed_plugin_api::Permission;
 
+pub use super::choice::LeftOut;
+use super::choice::{self, Choice};
 use super::grants::Grants;
 use super::options::Options;
 use super::plugin::{self, ChooseError, Chosen};
 use super::process::Launcher;
 use super::provider::Order;
-use crate::config::Config;
+use crate::config::{Config, MinerSection};
+use crate::plugins::settings;
 
 /// One miner, before it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +31,8 @@ pub struct MinerPlan {
     pub order: Order,
     /// Hashes per second that the provider expects of itself here, where it was asked.
     pub estimate: Option<f64>,
+    /// How far it stands back for other programs, 0 to 19.
+    pub nice: u8,
 }
 
 impl MinerPlan {
@@ -54,7 +62,37 @@ impl MinerPlan {
             extra,
         };
         let estimate = chosen.estimate;
-        Self { name, chosen, grants, order, estimate }
+        Self { name, chosen, grants, order, estimate, nice: crate::config::keys::NICE }
+    }
+
+    /// The plan for the miner `section` of the configuration, on `devices` (addresses on the bus) where it names any.
+    ///
+    /// # Errors
+    ///
+    /// The provider's manifest says that it would not take one of the settings.
+    fn of_section(
+        section: MinerSection,
+        chosen: Chosen,
+        devices: &[String],
+        config: &Config,
+    ) -> Result<Self, LeftOut> {
+        let is_ours = |key: &str| crate::config::keys::find(&format!("mining.extra.{key}")).is_some();
+        if let Some(mistake) = settings::check(&chosen.manifest, &section.extra, is_ours).into_iter().next() {
+            let key = match section.line {
+                None => format!("mining.extra.{}", mistake.key),
+                Some(line) => format!("extra.{} of the miner in line {line}", mistake.key),
+            };
+            let why = ChooseError::Setting { key, problem: mistake.problem, fix: mistake.fix };
+            return Err(LeftOut { name: section.name, why });
+        }
+        let mut user = config.mining.grants.get(&chosen.manifest.id).cloned().unwrap_or_default();
+        user.extend(section.grants);
+        let mut extra = section.extra;
+        if !devices.is_empty() {
+            extra.insert("devices".into(), devices.into());
+        }
+        let plan = Self::new(section.name, chosen, &user, &extra, config);
+        Ok(Self { nice: section.nice, ..plan })
     }
 
     /// Whether `other` is the same miner: what it expects of itself may be measured anew.
@@ -73,7 +111,9 @@ impl MinerPlan {
 
     /// What starts its process.
     pub fn launcher(&self) -> Launcher {
-        Launcher { order: self.order.clone(), policy: self.grants.policy(&self.chosen.path) }
+        let mut policy = self.grants.policy(&self.chosen.path);
+        policy.limits.nice = Some(self.nice);
+        Launcher { title: format!("pearlbed-miner: {}", self.name), order: self.order.clone(), policy }
     }
 }
 
@@ -83,13 +123,37 @@ impl MinerPlan {
 ///
 /// # Errors
 ///
-/// [`ChooseError`]: a miner that is asked for has no plugin.
-pub fn plans(options: &Options, config: &Config) -> Result<Vec<MinerPlan>, ChooseError> {
-    let mut chosen = plugin::choose(options, config)?;
-    if chosen.estimate.is_none() {
-        chosen.estimate = plugin::estimate(&chosen, options, config);
+/// [`ChooseError`]: not one of them can be run.
+pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
+    // Two miners of one plugin need it asked once.
+    let mut estimates: HashMap<PathBuf, Option<f64>> = HashMap::new();
+    let mut plans = Plans { miners: Vec::new(), left_out: Vec::new() };
+    for choice in choice::choices(options, config)? {
+        match choice {
+            Ok(Choice { section, mut chosen, devices }) => {
+                if chosen.estimate.is_none() {
+                    let ask = || plugin::estimate(&chosen, options, config);
+                    chosen.estimate = *estimates.entry(chosen.path.clone()).or_insert_with(ask);
+                }
+                match MinerPlan::of_section(section, chosen, &devices, config) {
+                    Ok(plan) => plans.miners.push(plan),
+                    Err(left_out) => plans.left_out.push(left_out),
+                }
+            }
+            Err(left_out) => plans.left_out.push(left_out),
+        }
     }
-    let id = chosen.manifest.id.clone();
-    let user = config.mining.grants.get(&id).cloned().unwrap_or_default();
-    Ok(vec![MinerPlan::new(id, chosen, &user, &config.mining.extra, config)])
+    if plans.miners.is_empty() && !plans.left_out.is_empty() {
+        return Err(plans.left_out.swap_remove(0).why);
+    }
+    Ok(plans)
+}
+
+/// The miners of a session, and those that it goes on without.
+#[derive(Debug)]
+pub struct Plans {
+    /// Those that can be run; never none.
+    pub miners: Vec<MinerPlan>,
+    /// Those that cannot.
+    pub left_out: Vec<LeftOut>,
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pearlbed_plugin_api::Manifest;
 use pearlbed_plugin_api::host_side::Provider;
+use pearlbed_plugin_api::{HardwareInfo, Manifest};
 
 use super::options::Options;
 use super::provider::Order;
@@ -46,6 +46,14 @@ pub enum ChooseError {
     None,
     #[error("no plugin here supports this machine: {}", reasons.join("; "))]
     Unsupported { reasons: Vec<String> },
+    #[error("every miner of the configuration is switched off")]
+    AllDisabled,
+    #[error("there is no device `{device}` in this machine")]
+    NoDevice { device: String },
+    #[error("`{id}` mines on the processor alone, and not on `{device}`")]
+    NoCards { id: String, device: String },
+    #[error("`{key}` {problem}")]
+    Setting { key: String, problem: String, fix: String },
 }
 
 fn among(known: &[String]) -> String {
@@ -56,6 +64,12 @@ impl Explain for ChooseError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unusable { reason, .. } => reason.fix.clone(),
+            Self::AllDisabled => "set `enabled = true` for one of the [[mining.miners]]".into(),
+            Self::NoDevice { .. } => "`pearlbed doctor` lists the devices with their addresses".into(),
+            Self::NoCards { .. } => {
+                "give it `devices = [\"cpu\"]`, or choose a provider for that device: `pearlbed doctor` shows which".into()
+            }
+            Self::Setting { fix, .. } => fix.clone(),
             Self::None => "drop one into the plugin folder; `pearlbed doctor` shows where it looks".into(),
             Self::Unknown { .. } | Self::Unsupported { .. } => {
                 "`pearlbed doctor` lists the plugins, and why each one is or is not usable".into()
@@ -67,8 +81,14 @@ impl Explain for ChooseError {
     /// is broken stays so.
     fn exit(&self) -> Exit {
         match self {
-            Self::Unknown { .. } | Self::Unusable { .. } | Self::None => Exit::Futile,
-            Self::Unsupported { .. } => Exit::Failed,
+            Self::Unknown { .. }
+            | Self::Unusable { .. }
+            | Self::None
+            | Self::AllDisabled
+            | Self::NoCards { .. }
+            | Self::Setting { .. } => Exit::Futile,
+            // A card may be found again.
+            Self::Unsupported { .. } | Self::NoDevice { .. } => Exit::Failed,
         }
     }
 }
@@ -78,7 +98,7 @@ fn search_path(options: &Options, config: &Config) -> SearchPath {
         .with_configured(&config.plugins.dirs)
 }
 
-fn look(options: &Options, config: &Config, probe: Option<ProbeOptions>) -> plugins::Survey {
+pub(super) fn look(options: &Options, config: &Config, probe: Option<ProbeOptions>) -> plugins::Survey {
     let survey = plugins::Options {
         relaxed: options.relax_file_checks || config.plugins.relax_trust,
         probe,
@@ -87,7 +107,7 @@ fn look(options: &Options, config: &Config, probe: Option<ProbeOptions>) -> plug
     plugins::survey(&search_path(options, config), &survey)
 }
 
-fn chosen(entry: &Entry) -> Option<Chosen> {
+pub(super) fn chosen(entry: &Entry) -> Option<Chosen> {
     Some(Chosen {
         path: entry.real_path().to_owned(),
         identity: entry.look.as_ref().and_then(|look| look.identity),
@@ -116,18 +136,7 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
     };
     let survey = if ask { look(options, config, Some(probe_options(config))) } else { listed };
     if let Some(id) = &config.mining.provider {
-        let Some(entry) = survey.find(id) else {
-            let known = survey.usable().filter_map(Entry::id).map(|id| format!("`{id}`")).collect();
-            return Err(ChooseError::Unknown { id: id.clone(), known });
-        };
-        return match entry.skipped() {
-            Some(reason) => Err(ChooseError::Unusable {
-                id: id.clone(),
-                path: entry.path.clone(),
-                reason: reason.clone(),
-            }),
-            None => chosen(entry).ok_or(ChooseError::None),
-        };
+        return named(id, &survey);
     }
     if !ask {
         return survey.usable().find_map(chosen).ok_or(ChooseError::None);
@@ -167,13 +176,44 @@ pub fn estimate(chosen: &Chosen, options: &Options, config: &Config) -> Option<f
     plugins::survey_file(&chosen.path, &survey).capabilities()?.estimated_hashrate
 }
 
+/// The plugin of the provider `id` among those of `survey`.
+///
+/// # Errors
+///
+/// There is none, or it cannot be used.
+pub(super) fn named(id: &str, survey: &plugins::Survey) -> Result<Chosen, ChooseError> {
+    let Some(entry) = survey.find(id) else {
+        let known = survey.usable().filter_map(Entry::id).map(|id| format!("`{id}`")).collect();
+        return Err(ChooseError::Unknown { id: id.to_owned(), known });
+    };
+    match entry.skipped() {
+        Some(reason) => {
+            Err(ChooseError::Unusable { id: id.to_owned(), path: entry.path.clone(), reason: reason.clone() })
+        }
+        None => chosen(entry).ok_or(ChooseError::None),
+    }
+}
+
 fn probe_options(config: &Config) -> ProbeOptions {
-    let machine = hardware::Options { drivers: hardware::Drivers::Skip, ..hardware::Options::default() };
+    probe_options_for(config, machine(false))
+}
+
+/// How plugins are asked about `machine`.
+pub(super) fn probe_options_for(config: &Config, machine: HardwareInfo) -> ProbeOptions {
     ProbeOptions {
         timeout: config.plugins.probe_timeout,
         model: config.mining.model.clone().unwrap_or_default(),
-        ..ProbeOptions::new(hardware::inspect(&machine).info)
+        ..ProbeOptions::new(machine)
     }
+}
+
+/// This machine; `closely` asks the drivers too, which know the cards' own identifiers and take their time.
+pub(super) fn machine(closely: bool) -> HardwareInfo {
+    let mut options = hardware::Options::default();
+    if !closely {
+        options.drivers = hardware::Drivers::Skip;
+    }
+    hardware::inspect(&options).info
 }
 
 /// Provider ids here that speak certificate version `version`. Runs no plugin's code.

@@ -36,6 +36,8 @@ pub const SUBCOMMAND: &str = "__provider";
 /// Starts provider processes with one order, confined to one policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launcher {
+    /// What the process calls itself where processes are listed; visible to every user of the machine.
+    pub title: String,
     /// What to run.
     pub order: Order,
     /// What it may.
@@ -49,7 +51,7 @@ impl Launch for Launcher {
         generation: u64,
         events: &mpsc::Sender<Event>,
     ) -> Result<Box<dyn Link>, LaunchError> {
-        match Child::spawn(miner, generation, &self.order, &self.policy, events.clone()) {
+        match Child::spawn(miner, generation, self, events.clone()) {
             Ok(child) => Ok(Box::new(child)),
             Err(err) => Err(LaunchError(Box::new(err))),
         }
@@ -66,7 +68,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a provider process, confined to `policy`, with `order`.
+    /// Starts a provider process, confined and ordered as `launcher` says.
     ///
     /// Blocks until the confinement is in force, milliseconds as a rule. The calling thread must outlive the process.
     ///
@@ -76,13 +78,14 @@ impl Child {
     pub fn spawn(
         miner: MinerId,
         generation: u64,
-        order: &Order,
-        policy: &Policy,
+        launcher: &Launcher,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, sandbox::SpawnError> {
+        let Launcher { title, order, policy } = launcher;
         let start = |err| sandbox::SpawnError::Start { program: "pearlbed".into(), err };
         let command = Command::this_program(SUBCOMMAND)
             .map_err(start)?
+            .title(title)
             .channel(Channel::Stream)
             .capture_bytes(OUTPUT_BYTES_MAX);
         let confined = sandbox::spawn(&command, policy)?;

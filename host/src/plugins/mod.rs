@@ -21,12 +21,15 @@
 pub mod load;
 mod look;
 mod manifest;
+pub mod matrix;
 mod object;
 mod probe;
 mod reason;
 mod search;
+pub mod settings;
 mod survey;
 pub mod trust;
+pub mod units;
 
 pub use self::look::{Check, CheckState, Identity, Look, look};
 pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes, run_probe_child};

@@ -87,6 +87,9 @@ impl ProbeOptions {
 pub struct Probe {
     /// What `detect` answered, or why there is no answer.
     pub answer: Result<MiningCapabilities, Reason>,
+    /// What it answered for each device of the machine by itself, in the order of [`units`](super::units::units); fewer
+    /// where it was not asked, or had no time left.
+    pub units: Vec<Result<MiningCapabilities, Reason>>,
     /// What it did that an inspection must not do; empty for a pure one.
     pub impurities: Vec<Impurity>,
     /// What it wrote to standard output. Escape it before it is shown.
@@ -125,6 +128,8 @@ pub(super) struct Job {
     pub path: PathBuf,
     pub identity: Identity,
     pub id: String,
+    /// Whether it is asked about each device by itself as well.
+    pub each_device: bool,
 }
 
 /// Probes every job. The answers come in the order of the jobs.
@@ -270,6 +275,7 @@ impl Probe {
     fn failed(reason: Reason) -> Self {
         Self {
             answer: Err(reason),
+            units: vec![],
             impurities: vec![],
             stdout: Captured::default(),
             stderr: Captured::default(),

@@ -11,6 +11,7 @@ use super::probe::{Job, Probe, ProbeOptions, probe};
 use super::reason::Reason;
 use super::search::{Folder, FolderState, SearchPath};
 use super::trust::{Judgement, Trust};
+use super::units::asks_one_by_one;
 use crate::text::printable_path;
 
 /// How to survey.
@@ -267,7 +268,12 @@ fn probe_entries(entries: &mut [Entry], options: &Options) {
         let (true, None, Some(look)) = (entry.is_usable(), &entry.probe, &entry.look) else { continue };
         let (Some(identity), Some(manifest)) = (look.identity, &look.manifest) else { continue };
         indices.push(index);
-        jobs.push(Job { path: look.real_path.clone(), identity, id: manifest.id.clone() });
+        jobs.push(Job {
+            path: look.real_path.clone(),
+            identity,
+            id: manifest.id.clone(),
+            each_device: asks_one_by_one(manifest, &how.hardware),
+        });
     }
     for (index, probe) in indices.into_iter().zip(probe(jobs, how)) {
         let entry = &mut entries[index];

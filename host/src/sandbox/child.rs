@@ -76,6 +76,9 @@ pub fn enter() -> Result<Entered, EnterError> {
         return Err(EnterError::Orphaned);
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    if let Some(nice) = policy.limits.nice {
+        stand_back(i32::from(nice));
+    }
     let unlimited = set_limits(&policy.limits).map_err(EnterError::SetUp)?;
 
     let (mut report, listener) = platform::confine(&policy).map_err(EnterError::SetUp)?;
@@ -136,6 +139,16 @@ fn close_others(kept: RawFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets other programs go first, at least so far as `nice` says; the threads that come later inherit it. Who stands back
+/// further already, such as a whole service, stays there.
+fn stand_back(nice: i32) {
+    let now = rustix::process::getpriority_process(None).unwrap_or(0);
+    if nice > now {
+        // To go further back needs no privilege; where a system refuses all the same, it mines with what it has.
+        let _ = rustix::process::setpriority_process(None, nice);
+    }
 }
 
 /// Sets the limits. Answers which of them this system does not have, one line each.

@@ -73,6 +73,8 @@ pub struct Limits {
     pub threads: Option<u32>,
     /// The first to be ended when the system runs out of memory.
     pub dies_first: bool,
+    /// How far it stands back for other programs: at least so far as this, 0 to 19.
+    pub nice: Option<u8>,
     /// Processor time of all threads together (`RLIMIT_CPU`, whole seconds).
     pub cpu_time: Option<Duration>,
 }
@@ -86,6 +88,7 @@ impl Default for Limits {
             open_files: 1024,
             threads: None,
             dies_first: false,
+            nice: None,
             cpu_time: None,
         }
     }

@@ -42,6 +42,7 @@ pub enum Channel {
 pub struct Command {
     program: PathBuf,
     args: Vec<OsString>,
+    title: OsString,
     env: Vec<(OsString, OsString)>,
     channel: Channel,
     capture_bytes: usize,
@@ -60,6 +61,7 @@ impl Command {
         Ok(Self {
             program,
             args: vec![subcommand.into()],
+            title: "pearlbed".into(),
             env: vec![],
             channel: Channel::Packets,
             capture_bytes: 64 * 1024,
@@ -70,6 +72,13 @@ impl Command {
     #[must_use]
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
+        self
+    }
+
+    /// What the process is called where processes are listed; `pearlbed` unless said otherwise. No secrets.
+    #[must_use]
+    pub fn title(mut self, title: impl Into<OsString>) -> Self {
+        self.title = title.into();
         self
     }
 
@@ -205,7 +214,7 @@ pub fn spawn(command: &Command, policy: &Policy) -> Result<Confined, SpawnError>
         .stderr(Stdio::piped());
     {
         use std::os::unix::process::CommandExt;
-        process.arg0("pearlbed");
+        process.arg0(&command.title);
     }
     let mut child = process.spawn().map_err(start)?;
     // Closes our copy of the child's end, so that the child's death is seen on ours.

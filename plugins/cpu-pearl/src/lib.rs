@@ -49,4 +49,24 @@ pearlbed_plugin_api::export_provider! {
     certificate_versions: [1, 2, 3],
     engines: [],
     permissions: [],
+    settings: [
+        { key: "threads", kind: "integer:0..1024", default: "0", help: "Worker threads; 0 for one per physical core." },
+        { key: "cpu_percent", kind: "integer:1..100", default: "100", help: "Share of each thread's time to use." },
+        {
+            key: "pin", kind: "flag|list:integer", default: "false",
+            help: "true: bind the threads to processors in order; or a list of processors to bind them to.",
+        },
+        {
+            key: "kernel", kind: "text", default: "",
+            help: "The kernel, such as avx2; without it, the fastest that this processor can run.",
+        },
+        { key: "m", kind: "integer:1..16777216", default: "1024", help: "Rows of A." },
+        { key: "n", kind: "integer:1..16777216", default: "8192", help: "Columns of B." },
+        { key: "k", kind: "integer:1024..65536", default: "2048", help: "Depth of the product." },
+        { key: "rank", kind: "integer:32..1024", default: "128", help: "Rank of the noise; a higher one only costs." },
+        {
+            key: "tile", kind: "text|table", default: "",
+            help: "The tile, as \"16x16\" or {rows = [offsets], columns = [offsets]}; without it, what the kernel likes best.",
+        },
+    ],
 }

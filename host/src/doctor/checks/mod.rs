@@ -2,6 +2,7 @@
 
 mod configuration;
 mod confinement;
+mod devices;
 mod disk;
 mod hardware;
 mod node;
@@ -61,6 +62,13 @@ pub const CHECKS: &[Check] = &[
         question: "what each provider says about this machine",
         if_silent: FOLDER_SILENT,
         run: plugins::providers,
+    },
+    Check {
+        id: "device",
+        section: Providers,
+        question: "which provider would mine on each device, and why the others would not",
+        if_silent: FOLDER_SILENT,
+        run: devices::devices,
     },
     Check {
         id: "choice",
@@ -124,6 +132,13 @@ pub const CHECKS: &[Check] = &[
         question: "whether the environment variables that hold passwords are set",
         if_silent: "config.toml cannot be read to its end",
         run: configuration::secrets,
+    },
+    Check {
+        id: "settings",
+        section: Configuration,
+        question: "whether each miner's settings are such as its provider takes",
+        if_silent: FOLDER_SILENT,
+        run: devices::settings_of_miners,
     },
     Check {
         id: "grants",

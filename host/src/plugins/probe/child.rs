@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::RecvFlags;
 
 use super::super::reason::Reason;
+use super::super::units::UNITS_MAX;
 use super::limits::{MEMORY_BYTES, cut};
 use super::serve::{PRIORITY, isolates, plausible};
 use super::wire::{Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
@@ -70,6 +71,8 @@ struct Progress {
     load: Option<Duration>,
     detect: Option<Duration>,
     answer: Option<Result<MiningCapabilities, Reason>>,
+    /// The answers for each device by itself, as far as they came.
+    units: Vec<Result<MiningCapabilities, Reason>>,
     done: Option<(Vec<String>, u32)>,
     forged: u64,
     /// It was slow for long, and its priority lowered.
@@ -150,6 +153,7 @@ impl Child {
             id: job.id.clone(),
             engine_id: options.engine_id.clone(),
             model: options.model.clone(),
+            each_device: job.each_device,
         };
         let mut progress = Progress::default();
         let request = serde_json::to_vec(&request).expect("texts and numbers are JSON");
@@ -205,7 +209,8 @@ impl Child {
             total: waited,
         };
         let confinement = self.confined.report().clone();
-        (Probe { answer, impurities, stdout, stderr, times, confinement }, fate)
+        let units = progress.units;
+        (Probe { answer, units, impurities, stdout, stderr, times, confinement }, fate)
     }
 
     /// Ends the plugin in flight, and the child with it where they are one or where it does not go.
@@ -369,6 +374,11 @@ impl Child {
                 }
                 progress.answer.get_or_insert(Err(reason.into()));
             }
+            // In their order and no more than there are; anything else is not what was asked for.
+            Event::OfDevice { unit, answer } if unit == progress.units.len() && unit < UNITS_MAX => {
+                progress.units.push(answer.map_err(Reason::from).and_then(check));
+            }
+            Event::OfDevice { .. } => progress.forged += 1,
             Event::Done { changes, threads } => progress.done = Some((changes, threads)),
         }
         true
@@ -429,6 +439,7 @@ fn policy() -> Policy {
             threads: Some(512),
             // Memory that is shared counts for no limit above; what `follow` sees of it comes late where it grows fast.
             dies_first: true,
+            nice: None,
             // A child is ended by its parent; this is for a parent that cannot.
             cpu_time: Some(Duration::from_secs(120)),
         },

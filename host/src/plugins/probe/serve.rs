@@ -29,8 +29,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::super::load;
 use super::super::reason::Reason;
+use super::super::units::units;
 use super::limits::CHANNEL_GONE;
-use super::wire::{Answer, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
+use super::wire::{Answer, Event, FailedReason, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use crate::exit::Exit;
 use crate::sandbox::{self, EnterError};
 
@@ -227,19 +228,28 @@ fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
         Err(err) => return send(Event::Failed { reason: err.reason().into(), after: started.elapsed() }),
     };
     send(Event::Loaded { after: started.elapsed() });
-    let asked = Instant::now();
-    let answer = loaded.provider.detect(hardware, &request.engine_id, &request.model);
-    let after = asked.elapsed();
-    match answer {
-        Ok(answer) => send(Event::Answered {
-            answer: Answer {
+    let ask = |hardware: &HardwareInfo| -> Result<Answer, FailedReason> {
+        match loaded.provider.detect(hardware, &request.engine_id, &request.model) {
+            Ok(answer) => Ok(Answer {
                 supported: answer.supported,
                 reason: answer.reason,
                 estimated_hashrate: answer.estimated_hashrate,
-            },
-            after,
-        }),
-        Err(err) => send(Event::Failed { reason: explain(&err).into(), after }),
+            }),
+            Err(err) => Err(explain(&err).into()),
+        }
+    };
+    let asked = Instant::now();
+    let answer = ask(hardware);
+    let after = asked.elapsed();
+    match answer {
+        Ok(answer) => {
+            send(Event::Answered { answer, after });
+            let units = if request.each_device { units(hardware) } else { Vec::new() };
+            for (unit, one) in units.iter().enumerate() {
+                send(Event::OfDevice { unit, answer: ask(&one.alone) });
+            }
+        }
+        Err(reason) => send(Event::Failed { reason, after }),
     }
     // Its destructor is foreign code that nobody asked for, and the library stays anyway.
     std::mem::forget(loaded);

@@ -21,6 +21,8 @@ pub struct Request {
     pub id: String,
     pub engine_id: String,
     pub model: String,
+    /// Whether it is asked about each device of the machine by itself as well.
+    pub each_device: bool,
 }
 
 /// What a child is told about the plugin in flight.
@@ -55,10 +57,26 @@ pub struct Message {
 /// How far it has come.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
-    Loaded { after: Duration },
-    Answered { answer: Answer, after: Duration },
-    Failed { reason: FailedReason, after: Duration },
-    Done { changes: Vec<String>, threads: u32 },
+    Loaded {
+        after: Duration,
+    },
+    Answered {
+        answer: Answer,
+        after: Duration,
+    },
+    Failed {
+        reason: FailedReason,
+        after: Duration,
+    },
+    /// The answer for one device by itself, by its number among the machine's.
+    OfDevice {
+        unit: usize,
+        answer: Result<Answer, FailedReason>,
+    },
+    Done {
+        changes: Vec<String>,
+        threads: u32,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

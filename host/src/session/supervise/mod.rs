@@ -39,6 +39,7 @@ use super::lock::{Holder, LockError, SessionLock};
 use super::log::{Echo, Level, SessionLog};
 use super::past;
 use super::paused::Paused;
+use crate::explain::Explain;
 use crate::home::Home;
 use crate::identity::ProcessIdentity;
 use crate::journal;
@@ -134,7 +135,14 @@ async fn supervise(
         herald.line(Level::Warn, &line);
         herald.announce(&Announcement::Note { text: line });
     }
-    let plans = plan::plans(options, &config).map_err(SuperviseError::Choose)?;
+    let plan::Plans { miners: plans, left_out } =
+        plan::plans(options, &config).map_err(SuperviseError::Choose)?;
+    for one in left_out {
+        let hint = one.why.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let text = format!("miner `{}` is left out: {}{hint}", one.name, one.why);
+        herald.line(Level::Warn, &text);
+        herald.announce(&Announcement::Note { text });
+    }
     if let work::SourceConfig::Devnet(devnet) = &mut source {
         // Where one does not say, the others' are a beginning.
         devnet.rate = plans.iter().filter_map(|plan| plan.estimate).reduce(|a, b| a + b);

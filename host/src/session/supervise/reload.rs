@@ -8,7 +8,7 @@ use super::crew::{Crew, Told};
 use super::settings::{SettingsError, Tunables};
 use super::verifier::chain;
 use crate::config::Config;
-use crate::miner::{MinerPlan, Options, Work, plan};
+use crate::miner::{MinerPlan, Options, Work, plan, plugin};
 use crate::session::log::Level;
 use crate::session::paused::Paused;
 
@@ -134,7 +134,12 @@ pub(super) fn in_force(old: &Config, new: &Config) -> Config {
 pub(super) fn read(options: &Options, old: &Config) -> Result<(Config, Vec<MinerPlan>), String> {
     let config = options.config().map_err(|err| chain(&SettingsError::Config(err)))?;
     let plans = plan::plans(options, &for_plans(old, &config)).map_err(|err| chain(&err))?;
-    Ok((config, plans))
+    // A slip in a setting must not end a miner that runs; a card that is not there may have been so before.
+    let slip = plans.left_out.iter().find(|one| matches!(one.why, plugin::ChooseError::Setting { .. }));
+    if let Some(slip) = slip {
+        return Err(format!("miner `{}`: {}", slip.name, slip.why));
+    }
+    Ok((config, plans.miners))
 }
 
 /// Does to the miners what changed. Those that are new get the job on offer, `current`, at once.

@@ -55,6 +55,7 @@ const SPEC: Spec = Spec {
     certificate_versions: &[1, 2, 3],
     engines: &[],
     permissions: &[],
+    settings: &[],
 };
 
 #[used]

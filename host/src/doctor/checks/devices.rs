@@ -1,0 +1,113 @@
+//! What would mine on each device of the machine, and whether the miners that are asked for can be set so.
+
+use crate::config::MinerSection;
+use crate::config::keys;
+use crate::doctor::facts::Facts;
+use crate::doctor::row::Verdict;
+use crate::plugins::matrix::{Opinion, Row, matrix};
+use crate::plugins::{Entry, settings};
+use crate::text::{hashrate, printable};
+
+/// A row for each device: the provider that would mine on it, and for each other why it would not.
+pub fn devices(facts: &Facts) -> Vec<Verdict> {
+    let survey = facts.survey();
+    if survey.usable().next().is_none() {
+        let fix = "see the section Plugins: what is usable there is asked here";
+        return vec![Verdict::skip("no provider to ask", fix).quiet()];
+    }
+    matrix(&facts.hardware().info, survey).iter().map(device).collect()
+}
+
+fn device(row: &Row) -> Verdict {
+    let others: Vec<String> = match row.best() {
+        Some(_) => row.opinions.iter().skip(1).map(other).collect(),
+        None => row.opinions.iter().map(other).collect(),
+    };
+    let rest = if others.is_empty() { String::new() } else { format!("; {}", others.join("; ")) };
+    let verdict = match row.best() {
+        Some(best) => {
+            let rate = best.estimate.map(|rate| format!(" at about {}", hashrate(rate))).unwrap_or_default();
+            Verdict::ok(format!("{}: {} would mine here{rate}{rest}", row.label, printable(&best.provider)))
+        }
+        None => Verdict::skip(
+            format!("{}: no provider here mines on it{rest}", row.label),
+            "do what one of the reasons asks for, or put a plugin for this device into the folder",
+        ),
+    };
+    verdict.of(row.device.to_string())
+}
+
+/// What one of the providers that would not mine says.
+fn other(opinion: &Opinion) -> String {
+    let id = printable(&opinion.provider);
+    match (opinion.supported, opinion.estimate, &opinion.reason) {
+        (true, Some(rate), _) => format!("{id} could, at about {}", hashrate(rate)),
+        (true, None, _) => format!("{id} could, and does not say how fast"),
+        (false, _, Some(reason)) => format!("not {id}: {reason}"),
+        (false, _, None) => format!("not {id}: it gives no reason"),
+    }
+}
+
+/// Whether the settings of each miner are such as its provider takes.
+pub fn settings_of_miners(facts: &Facts) -> Vec<Verdict> {
+    let Ok(config) = facts.config() else { return super::unreadable_configuration() };
+    let survey = facts.survey();
+    let mut verdicts = Vec::new();
+    for miner in config.mining.miners.iter().filter(|miner| miner.enabled) {
+        let Some(manifest) =
+            miner.provider.as_deref().and_then(|id| survey.find(id)).and_then(Entry::manifest)
+        else {
+            continue;
+        };
+        let is_ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
+        let mistakes = settings::check(manifest, &miner.extra, is_ours);
+        for mistake in &mistakes {
+            let finding = format!("`{}` {}{}", mistake.key, mistake.problem, place(miner));
+            verdicts.push(Verdict::fail(finding, &*mistake.fix).of(&*miner.name));
+        }
+        if mistakes.is_empty() && !manifest.settings.is_empty() {
+            let own = miner.extra.keys().filter(|key| !is_ours(key)).count();
+            let finding = match own {
+                0 => "nothing is set, so its defaults hold".to_owned(),
+                1 => "its one setting is such as the provider takes".to_owned(),
+                many => format!("its {many} settings are such as the provider takes"),
+            };
+            verdicts.push(Verdict::ok(finding).of(&*miner.name).quiet());
+        }
+    }
+    if verdicts.is_empty() {
+        verdicts.push(Verdict::skip("no provider here says what can be set", "nothing to do").quiet());
+    }
+    verdicts
+}
+
+fn place(miner: &MinerSection) -> String {
+    match miner.line {
+        Some(line) => format!(" (extra of the miner in line {line})"),
+        None => " ([mining.extra])".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod tests {
+    use super::*;
+    use crate::doctor::{CHECKS, State};
+    use crate::hardware::fake;
+    use crate::plugins::matrix::testing;
+
+    #[test]
+    fn a_rig_of_eight_cards_is_a_row_each_with_who_mines_and_why_others_do_not() {
+        let rows: Vec<_> = matrix(&fake::rig(), &testing::survey(&fake::rig())).iter().map(device).collect();
+        let check = CHECKS.iter().find(|check| check.id == "device").expect("it is in the table");
+        let rows: Vec<_> =
+            rows.into_iter().map(|verdict| verdict.into_row(check, std::time::Duration::ZERO)).collect();
+        assert_eq!(rows.len(), 9);
+        assert!(rows.iter().all(|row| row.state == State::Ok || row.fix.is_some()));
+        let text: Vec<String> = rows
+            .iter()
+            .map(|row| format!("{:4} {}\n     {}", row.state.name(), row.id, row.finding))
+            .collect();
+        insta::assert_snapshot!("matrix-of-a-rig", text.join("\n"));
+    }
+}
