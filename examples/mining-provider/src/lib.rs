@@ -1,4 +1,4 @@
-//! A provider that really mines: threads, settings, numbers, and a kernel of its own in [`kernel`].
+//! A provider that really mines: threads, settings, numbers, and a kernel of its own in `kernel`.
 //!
 //! Each thread draws two matrices, commits to them, and tries every tile of their product before it draws the next.
 //! What is not the product comes from `pearl-pow`: keys, noise, transcript, proof.

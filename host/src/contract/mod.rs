@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each trial is a process of its own, with what the user has granted and no more. What the plugin does in it is told by
-//! the process itself, but for the proofs, which are verified here; see [`child`].
+//! the process itself, but for the proofs, which are verified here; see `child`.
 //!
 //! # Limitations
 //!

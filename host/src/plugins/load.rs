@@ -4,7 +4,7 @@
 //! left hanging. The process ends instead.
 //!
 //! Two doors lead to the same table: abi_stable's root module, which compares every layout, and a C function, behind
-//! which [`door`] checks what can be checked without layouts.
+//! which `door` checks what can be checked without layouts.
 
 mod door;
 mod memory;

@@ -7,7 +7,7 @@
 //! # Limitations
 //!
 //! - Whoever may write to the home folder may change what was seen; the file's owner and mode are the look's business.
-//! - A file of more than [`FILE_BYTES_MAX`] is not hashed: where a hash is asked for, it is refused.
+//! - A file of more than `FILE_BYTES_MAX` is not hashed: where a hash is asked for, it is refused.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
