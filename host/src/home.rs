@@ -86,12 +86,23 @@ pub struct Home {
 
 /// Why there is no home folder.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot tell where the home folder is: neither $PEARLBED_HOME nor $HOME is set")]
-pub struct NoHome;
+#[expect(missing_docs, reason = "each message is its variant's documentation")]
+pub enum NoHome {
+    #[error("cannot tell where the home folder is: neither $PEARLBED_HOME nor $HOME is set")]
+    Unnamed,
+    #[error("the name of the home folder ({}) is not UTF-8: `{}`", origin.describe(), crate::text::printable_path(path))]
+    NotText { path: PathBuf, origin: HomeOrigin },
+}
 
 impl Explain for NoHome {
     fn hint(&self) -> Option<String> {
-        Some("set PEARLBED_HOME to a folder of yours, or pass --home DIR".into())
+        Some(match self {
+            Self::Unnamed => "set PEARLBED_HOME to a folder of yours, or pass --home DIR".into(),
+            // It stands in records that other programs read, and those are text.
+            Self::NotText { .. } => {
+                "rename the folder, or choose another home with --home or PEARLBED_HOME".into()
+            }
+        })
     }
 
     fn exit(&self) -> Exit {
@@ -103,13 +114,13 @@ impl Home {
     /// Finds the home folder: `flag` where given, else from `env`.
     ///
     /// A relative `$XDG_DATA_HOME` is passed over, as its specification demands; other relative paths are taken
-    /// from the working directory.
+    /// from the working directory. A variable may begin with `~/`, which no shell has replaced in a service's environment.
     ///
     /// # Errors
     ///
-    /// [`NoHome`] where nothing names a folder.
+    /// [`NoHome`] where nothing names a folder, or one whose name is not UTF-8.
     pub fn find(flag: Option<&Path>, env: &Env) -> Result<Self, NoHome> {
-        let own = |name| env.var_os(name).map(PathBuf::from);
+        let own = |name| env.var_os(name).map(|path| without_tilde(Path::new(path), env));
         let found = None
             .or_else(|| Some((flag?.to_owned(), HomeOrigin::Flag)))
             .or_else(|| Some((own("PEARLBED_HOME")?, HomeOrigin::PearlbedHome)))
@@ -119,7 +130,10 @@ impl Home {
                 Some((data.join("openjarvis"), HomeOrigin::XdgDataHome))
             })
             .or_else(|| Some((own("HOME")?.join(".openjarvis"), HomeOrigin::Default)));
-        let (root, origin) = found.ok_or(NoHome)?;
+        let (root, origin) = found.ok_or(NoHome::Unnamed)?;
+        if root.to_str().is_none() {
+            return Err(NoHome::NotText { path: root, origin });
+        }
         // Without a working directory a relative path stays what it is, and fails where it is used.
         let root = std::path::absolute(&root).unwrap_or(root);
         Ok(Self { root, origin })
@@ -214,6 +228,14 @@ impl Home {
     }
 }
 
+/// `path` with the user's folder in the place of `~`.
+pub fn without_tilde(path: &Path, env: &Env) -> PathBuf {
+    match (path.strip_prefix("~"), env.var_os("HOME")) {
+        (Ok(rest), Some(home)) => Path::new(home).join(rest),
+        _ => path.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +278,20 @@ mod tests {
         let variables = [("PEARLBED_HOME", ""), ("XDG_DATA_HOME", "relative"), ("HOME", "/h")];
         assert_eq!(found(None, &variables), ("/h/.openjarvis".into(), HomeOrigin::Default));
         assert!(Home::find(None, &Env::of([("HOME", "")])).is_err());
+    }
+
+    #[test]
+    fn a_home_that_is_no_text_is_refused_and_a_tilde_is_the_users_folder() {
+        use std::os::unix::ffi::OsStrExt;
+        let env = Env::of([(OsStr::new("PEARLBED_HOME"), OsStr::from_bytes(b"/lat\xe9"))]);
+        let err = Home::find(None, &env).unwrap_err();
+        assert_eq!(err.to_string(), "the name of the home folder ($PEARLBED_HOME) is not UTF-8: `/lat\\xe9`");
+        assert!(matches!(
+            Home::find(Some(Path::new(OsStr::from_bytes(b"\xff"))), &env),
+            Err(NoHome::NotText { origin: HomeOrigin::Flag, .. })
+        ));
+        assert_eq!(found(None, &[("PEARLBED_HOME", "~/p"), ("HOME", "/h")]).0, Path::new("/h/p"));
+        assert_eq!(found(None, &[("OPENJARVIS_HOME", "~"), ("HOME", "/h")]).0, Path::new("/h"));
     }
 
     #[test]

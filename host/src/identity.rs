@@ -35,6 +35,11 @@ impl ProcessIdentity {
         Some(Self { pid, start_time, boot_id: platform::boot_id() })
     }
 
+    /// When the process `pid` started, in seconds since 1970; nothing where the system does not say.
+    pub fn started_unix(pid: u32) -> Option<u64> {
+        platform::started_unix(pid)
+    }
+
     /// Whether the process still runs.
     pub fn is_alive(&self) -> bool {
         Self::of(self.pid).is_some_and(|now| {
@@ -89,6 +94,14 @@ mod platform {
         fields.nth(18)?.parse().ok()
     }
 
+    pub fn started_unix(pid: u32) -> Option<u64> {
+        // The kernel counts ticks of a hundredth of a second for programs, whatever its own are.
+        let ticks = Some(rustix::param::clock_ticks_per_second()).filter(|ticks| *ticks > 0)?;
+        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        Some(boot + start_time(pid)? / ticks)
+    }
+
     pub fn boot_id() -> Option<String> {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(id.trim().to_owned())
@@ -111,6 +124,10 @@ mod platform {
         (written == size).then(|| info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec)
     }
 
+    pub fn started_unix(pid: u32) -> Option<u64> {
+        start_time(pid).map(|micros| micros / 1_000_000)
+    }
+
     pub fn boot_id() -> Option<String> {
         None
     }
@@ -121,6 +138,10 @@ mod platform {
     pub fn start_time(pid: u32) -> Option<u64> {
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
         rustix::process::test_kill_process(pid).ok().map(|()| 0)
+    }
+
+    pub fn started_unix(_: u32) -> Option<u64> {
+        None
     }
 
     pub fn boot_id() -> Option<String> {

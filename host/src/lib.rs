@@ -9,7 +9,7 @@
 //! miner                                   one miner: its process, what it is offered, claims and proves
 //! plugins  work                           providers | jobs and proofs
 //! config  hardware  sidecar  sandbox      plain services, no policy
-//! home  text  exit  explain  http  url  journal  what everything stands on
+//! home  text  exit  explain  http  url  journal  owned  remedy  what everything stands on
 //! ```
 
 // What a person types.
@@ -43,7 +43,9 @@ pub mod home;
 pub mod http;
 pub mod identity;
 pub mod journal;
+pub mod owned;
 pub mod panic;
 pub mod progress;
+pub mod remedy;
 pub mod text;
 pub mod url;

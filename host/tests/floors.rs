@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// The modules of each floor, bottom first.
 const FLOORS: &[&[&str]] = &[
-    &["home", "text", "exit", "explain", "panic", "identity", "http", "url", "progress", "journal"],
+    &[
+        "home", "text", "exit", "explain", "panic", "identity", "http", "url", "progress", "journal",
+        "owned", "remedy",
+    ],
     &["config", "hardware", "models", "sidecar", "sandbox"],
     &["plugins", "work"],
     &["miner"],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pearlbed::config::{Change, Config, GatewayEndpoint, Place, Sources, SubmitTarget};
 use pearlbed::home::Env;
-use pearlbed::init::edit;
+use pearlbed::init::{Plan, edit};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/openjarvis")
@@ -97,11 +97,48 @@ fn a_file_that_we_changed_is_still_one_for_openjarvis_and_the_rest_is_untouched(
     }
 }
 
+/// Whatever `init` is told, OpenJarvis can read what it writes, and we read what we meant.
 #[test]
-fn our_devnet_is_the_one_value_that_openjarvis_refuses() {
-    let text = read("cpu-pearl.toml").replace("\"solo\"", "\"devnet\"");
-    assert!(openjarvis_can_read(&text).is_err());
-    assert_eq!(load(&text).mining.submit_target, SubmitTarget::Devnet);
+fn no_file_of_ours_ever_breaks_openjarvis() {
+    let place = Place::Flag("--set".into());
+    let set = |key: &str, value: &str| Change::set(key, value, &place).unwrap();
+    let devnet = set("mining.submit_target", "devnet");
+    let solo = set("mining.submit_target", "solo");
+    let grace = set("mining.session.stop_grace", "20s");
+    let timeout = set("plugins.probe_timeout", "3s");
+    let without = Change::unset("mining.provider", &place).unwrap();
+    let old_form = read("cpu-pearl.toml").replace("\"solo\"", "\"devnet\"");
+    assert!(openjarvis_can_read(&old_form).is_err(), "what earlier versions wrote");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    for (before, changes, target) in [
+        (String::new(), vec![&devnet], SubmitTarget::Devnet),
+        (String::new(), vec![&grace], SubmitTarget::Solo),
+        (String::new(), vec![&timeout], SubmitTarget::Solo),
+        ("[mining.extra]\nm = 256\n".into(), vec![&grace], SubmitTarget::Solo),
+        (read("cpu-pearl.toml"), vec![&devnet], SubmitTarget::Devnet),
+        (read("vllm-pearl.toml"), vec![&without], SubmitTarget::Solo),
+        (read("pool.toml"), vec![&devnet], SubmitTarget::Devnet),
+        (old_form.clone(), vec![&grace], SubmitTarget::Devnet),
+        (old_form, vec![&solo], SubmitTarget::Solo),
+    ] {
+        std::fs::write(&file, &before).unwrap();
+        let changes: Vec<Change> = changes.into_iter().cloned().collect();
+        let plan = Plan::new(&file, &changes).unwrap();
+        openjarvis_can_read(&plan.new).unwrap_or_else(|err| panic!("{err}:\n{}", plan.new));
+        assert_eq!(plan.config.mining.submit_target, target, "{}", plan.new);
+        // And back again.
+        std::fs::write(&file, &plan.new).unwrap();
+        let back = Plan::new(&file, std::slice::from_ref(&solo)).unwrap();
+        openjarvis_can_read(&back.new).unwrap();
+        assert_eq!(back.config.mining.submit_target, SubmitTarget::Solo, "{}", back.new);
+    }
+}
+
+#[test]
+fn empty_texts_are_how_it_says_that_nothing_is_chosen() {
+    let config = load("[mining]\nprovider = \"\"\nwallet_address = \"\"\n");
+    assert!(config.configured && config.mining.provider.is_none() && config.mining.wallet_address.is_none());
 }
 
 #[test]

@@ -218,6 +218,20 @@ impl std::str::FromStr for Address {
             return Err(AddressError::Character { character, position: data_start + index + 1 });
         }
         if data.len() != DATA_LEN {
+            // A whole address of an older kind is not cut: its checksum is right.
+            if let Ok(whole) = UncheckedHrpstring::new(&text) {
+                if whole.has_valid_checksum::<Bech32>() {
+                    return Err(AddressError::Bech32Checksum);
+                }
+                if whole.has_valid_checksum::<Bech32m>()
+                    && let Some(version) = data.chars().next().and_then(|first| Fe32::from_char(first).ok())
+                {
+                    return Err(AddressError::WitnessVersion {
+                        version: version.to_u8(),
+                        prefix: network.prefix(),
+                    });
+                }
+            }
             return Err(AddressError::Length { found: text.len(), expected: data_start + DATA_LEN });
         }
 

@@ -56,12 +56,10 @@ impl Subject {
     ) -> Result<Self, BenchError> {
         let id = &chosen.manifest.id;
         let user = config.mining.grants.get(id).cloned().unwrap_or_default();
-        let plan = MinerPlan::new(id.clone(), chosen.clone(), &user, &config.mining.extra, config);
+        let plan = MinerPlan::new(id.clone(), chosen.clone(), &user, &config.mining.extra);
         let mut launcher = plan.launcher();
         launcher.order.extra.extend(with.clone());
-        // Nothing that is measured is paid for, so nobody needs to know who would be; and it does not stand back.
-        launcher.order.wallet_address.clear();
-        launcher.order.pearld_rpc_url.clear();
+        // What is measured does not stand back.
         launcher.policy.limits.nice = None;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let child = Child::spawn(MinerId(1), 1, &launcher, sender).map_err(BenchError::Spawn)?;
@@ -174,6 +172,7 @@ impl Subject {
                 let receipt = if job == self.job { Receipt::Kept } else { Receipt::Stale };
                 self.send(ToProvider::Receipt { sequence, receipt, reason: String::new() })?;
             }
+            What::Note(text) => self.logs.push(text),
             What::Throttled => self.logs.push("sends more than it should, and is slowed down".into()),
             What::Closed(_) if self.stopped => {}
             What::Closed(why) => {

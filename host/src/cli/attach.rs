@@ -8,7 +8,7 @@ use crate::identity::ProcessIdentity;
 use crate::session::lock::{Holder, LockError, SessionLock};
 use crate::session::supervise::make_folders;
 use crate::sidecar::unix_seconds;
-use crate::sidecar::{Own, Sidecar};
+use crate::sidecar::{Life, Own, Sidecar};
 use crate::text::printable;
 
 /// Record a miner that was started by other means
@@ -22,7 +22,7 @@ Examples:
       --gateway-metrics-url http://127.0.0.1:8339/metrics")]
 pub struct Args {
     /// Id of the provider that mines
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", default_value = "external")]
     provider: String,
 
     /// Where the miner's gateway answers
@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     container_id: Option<String>,
 
+    /// Record it though nothing answers at its addresses yet
+    #[arg(long)]
+    unchecked: bool,
+
     /// The address that is paid
     #[arg(long, value_name = "ADDRESS")]
     wallet: Option<String>,
@@ -53,6 +57,12 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     check(args)?;
+    if !args.unchecked {
+        answers("--gateway-url", &args.gateway_url)?;
+        if let Some(endpoint) = &args.vllm_endpoint {
+            answers("--vllm-endpoint", endpoint)?;
+        }
+    }
     let home = context.home()?;
     make_folders(&home)?;
     let now = unix_seconds(SystemTime::now());
@@ -63,10 +73,16 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         err => err.into(),
     })?;
     let path = home.sidecar_file();
+    let metrics = args.gateway_metrics_url.as_deref().map(Sidecar::metrics_addresses);
     let written = match Sidecar::read(&path) {
-        Ok(Some(record)) if record.pearlbed.is_none() && !record.foreign_pids_present().is_empty() => {
-            Err(Error::new("a session that another program started is recorded here, and runs")
-                .with_hint("the program that started it (`jarvis mine stop`) stops it"))
+        Ok(Some(record)) if record.pearlbed.is_none() && record.foreign_life() != Life::Ended => {
+            let whether = match record.foreign_life() {
+                Life::Runs => "and runs",
+                _ => "and whether it runs cannot be told",
+            };
+            Err(Error::new(format!("a session that another program started is recorded here, {whether}")).with_hint(
+                "the program that started it (`jarvis mine stop`) stops it; `pearlbed stop --forget` removes a record alone",
+            ))
         }
         // Whatever else lies there describes nothing that runs.
         _ => Sidecar {
@@ -75,8 +91,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
             wallet_address: Some(args.wallet.clone().unwrap_or_default()),
             started_at: Some(now),
             gateway_url: Some(args.gateway_url.clone()),
-            gateway_metrics_url: args.gateway_metrics_url.clone(),
-            metrics_url: args.gateway_metrics_url.clone(),
+            gateway_metrics_url: metrics.as_ref().map(|(base, _)| base.clone()),
+            metrics_url: metrics.map(|(_, page)| page),
             container_id: Some(args.container_id.clone().unwrap_or_else(|| "external".into())),
             vllm_endpoint: args.vllm_endpoint.clone(),
             pearlbed: Some(Own {
@@ -144,6 +160,31 @@ fn check(args: &Args) -> Result<(), Error> {
         return wrong("--wallet", err.to_string());
     }
     Ok(())
+}
+
+/// How long a miner may take to take a connection.
+const ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Something takes connections at `url`, whose form was checked.
+fn answers(flag: &str, url: &str) -> Result<(), Error> {
+    use std::net::{TcpStream, ToSocketAddrs};
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let port = if scheme == "https" { 443 } else { 80 };
+    let address = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+    let failed = |err: std::io::Error| {
+        Error::caused_by(format!("{flag}: nothing answers at {}", printable(url)), err)
+            .with_hint("start the miner first, or record it all the same with --unchecked")
+    };
+    let mut last = std::io::Error::other("the name has no address");
+    for address in address.to_socket_addrs().map_err(failed)? {
+        match TcpStream::connect_timeout(&address, ANSWER_TIME) {
+            Ok(_) => return Ok(()),
+            Err(err) => last = err,
+        }
+    }
+    Err(failed(last))
 }
 
 /// `http://host[:port][/path]` or `https://…`, without a user, a password or anything invisible.

@@ -4,7 +4,7 @@ use pearlbed_plugin_api::setting::Setting;
 use serde_json::json;
 
 use super::{Context, Error, PluginDirs, render};
-use crate::config::keys::{self, KEYS, Kind, MINER_KEYS};
+use crate::config::keys::{self, KEYS, MINER_KEYS};
 use crate::config::{Config, MinerSection, Origin};
 use crate::exit::Exit;
 use crate::plugins;
@@ -96,7 +96,7 @@ fn as_json(config: &Config) -> serde_json::Value {
                 "origin": origin,
                 "line": line,
                 "name": name,
-                "known": key.is_some(),
+                "known": key.is_some() || path.starts_with("mining.grants."),
             })
         })
         .collect();
@@ -313,7 +313,7 @@ fn reference(width: usize) -> String {
         let default = key.default.map_or("not set".to_owned(), |default| format!("default {default}"));
         out.push_str(&format!("  {}; {default}\n", key.kind.describe()));
         render::hanging(&mut out, "    ", 4, key.help, width);
-        if key.kind.is_list() || matches!(key.kind, Kind::Fee) || key.table() == keys::MINERS {
+        if key.table() == keys::MINERS {
             continue;
         }
         render::hanging(&mut out, "    ", 4, &render::styled(render::DIM, &key.env()), usize::MAX);

@@ -241,7 +241,9 @@ fn summary(report: &Report) -> String {
     let counts =
         [(State::Fail, "failed"), (State::Warn, "to look at"), (State::Ok, "fine"), (State::Skip, "skipped")];
     for (state, words) in counts {
-        let count = report.count(state);
+        // What is not shown is not counted either: nobody could look for it.
+        let shown = |row: &&Row| row.state == state && (state != State::Skip || !row.quiet);
+        let count = report.rows.iter().filter(shown).count();
         if count > 0 {
             let comma = if line.is_empty() { "" } else { ", " };
             write!(line, "{comma}{count} {words}").expect("writing to a String never fails");

@@ -42,20 +42,32 @@ pub struct Args {
     gateway: Option<String>,
 
     /// RPC address of your pearld
-    #[arg(long, visible_alias = "pearld-rpc-url", value_name = "URL")]
+    #[arg(long, visible_aliases = ["pearld-url", "pearld-rpc-url"], value_name = "URL")]
     node_url: Option<String>,
 
     /// User name for the node's RPC
-    #[arg(long, visible_alias = "pearld-rpc-user", value_name = "NAME")]
+    #[arg(long, visible_aliases = ["pearld-user", "pearld-rpc-user"], value_name = "NAME")]
     node_user: Option<String>,
 
     /// Name of the environment variable that holds the node's RPC password
-    #[arg(long, visible_alias = "pearld-rpc-password-env", value_name = "VARIABLE")]
+    #[arg(long, visible_aliases = ["pearld-password-env", "pearld-rpc-password-env"], value_name = "VARIABLE")]
     node_password_env: Option<String>,
 
     /// The node's TLS certificate, which it must present
     #[arg(long, value_name = "FILE")]
     node_certificate: Option<String>,
+
+    /// The model that a provider with an inference engine serves
+    #[arg(long, value_name = "ID")]
+    model: Option<String>,
+
+    /// Port of pearl-gateway on this machine
+    #[arg(long, value_name = "PORT", conflicts_with = "gateway")]
+    gateway_port: Option<String>,
+
+    /// Port on which a session serves metrics
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<String>,
 
     /// Grant the provider a permission that it asks for (repeatable)
     #[arg(long, value_name = "PERMISSION")]
@@ -122,7 +134,6 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         }
         None => format!("wrote {}", printable_path(&file)),
     });
-    warn(&plan, context);
     let chosen = plan.config.mining.provider.as_ref();
     let chosen = candidates.iter().find(|candidate| Some(&candidate.id) == chosen);
     let mut text = String::from("\n");
@@ -149,6 +160,9 @@ impl Args {
             &self.node_user,
             &self.node_password_env,
             &self.node_certificate,
+            &self.model,
+            &self.gateway_port,
+            &self.metrics_port,
         ];
         let settings = !(self.set.is_empty() && self.unset.is_empty());
         settings && self.grant.is_empty() && setup.iter().all(|flag| flag.is_none())
@@ -176,6 +190,9 @@ fn flag_changes(args: &Args) -> Result<Vec<Change>, Error> {
         ("--node-user", "mining.extra.pearld_rpc_user", &args.node_user),
         ("--node-password-env", "mining.extra.pearld_rpc_password_env", &args.node_password_env),
         ("--node-certificate", "mining.node.certificate", &args.node_certificate),
+        ("--model", "mining.extra.model", &args.model),
+        ("--gateway-port", "mining.extra.gateway_port", &args.gateway_port),
+        ("--metrics-port", "mining.extra.metrics_port", &args.metrics_port),
     ] {
         if let Some(value) = value {
             changes.push(Change::set(key, value, &flag(name))?);
@@ -279,11 +296,14 @@ fn ask(
 ) -> Result<Vec<Change>, Error> {
     let given: Vec<String> = given.iter().map(|change| change.key().to_owned()).collect();
     let socket = Path::new("/tmp/pearlgw.sock");
+    let certificate = context.env().var_os("HOME").map(|home| Path::new(home).join(".pearld/rpc.cert"));
+    let certificate = certificate.filter(|path| path.exists());
     let known = Known {
         config,
         given: &given,
         candidates,
         gateway_socket: socket.exists().then_some(socket),
+        node_certificate: certificate.as_deref(),
         is_set: &|name| context.env().var_os(name).is_some(),
         test_pool: &|url, wallet, worker| super::pool::ask_now(url, wallet, worker, context.width()),
     };
@@ -303,27 +323,6 @@ fn change_text(plan: &Plan) -> String {
         out.push('\n');
     }
     out
-}
-
-/// What the new file means for others.
-fn warn(plan: &Plan, context: &Context) {
-    let shared = ["[engine]", "[intelligence]", "[agent]", "[server]"]
-        .iter()
-        .any(|section| plan.old.contains(section));
-    if !shared {
-        return;
-    }
-    let mining = &plan.config.mining;
-    if mining.submit_target == SubmitTarget::Devnet {
-        context.note(
-            "warning: OpenJarvis shares this file and cannot read it while submit_target is \"devnet\"; `pearlbed start \
-             --devnet` needs no setting at all",
-        );
-    } else if mining.provider.is_none() || mining.wallet_address.is_none() {
-        context.note(
-            "warning: OpenJarvis shares this file and cannot read it while [mining] lacks provider or wallet_address",
-        );
-    }
 }
 
 /// Questions on the terminal of this process, on stderr.

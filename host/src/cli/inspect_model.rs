@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   pearlbed inspect-model ~/models/Llama-3.3-70B-Instruct-pearl
   pearlbed inspect-model ./my-checkpoint --output report.json
-  pearlbed inspect-model pearl-ai/Qwen3.5-9B-pearl     what the registry knows";
+  pearlbed inspect-model pearl-ai/Llama-3.1-8B-Instruct-pearl     what the registry knows";
 
 /// Check a checkpoint folder before spending GPU time on it
 #[derive(clap::Args, Debug)]
@@ -53,7 +53,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         (document, folder_text(&inspection, context.width()), inspection.ok)
     } else {
         let model = models::find(&args.model).ok_or_else(|| unknown(&args.model))?;
-        let ok = model.status == Status::Validated;
+        let ok = matches!(model.status, Status::Validated | Status::Published);
         let mut text = format!("{}: {}\n", render::styled(render::BOLD, &model.id), model.status.word());
         let facts = format!(
             "from {}; {} GiB VRAM; context {}. {}",

@@ -19,7 +19,7 @@ pub struct Args {
     follow: bool,
 
     /// Show the last N lines
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    #[arg(short = 'n', long, visible_alias = "tail", value_name = "N", default_value_t = 50)]
     lines: usize,
 
     /// Only what the provider said, or its process printed

@@ -209,7 +209,8 @@ fn render_list(found: &Survey, relaxed: bool, width: usize) -> String {
         hanging(&mut out, "", 0, "No plugins found. These folders were searched:", width);
         for folder in &found.folders {
             let state = match &folder.state {
-                FolderState::Listed(_) => "no file with the suffix .so or .dylib",
+                FolderState::Listed { hidden: 0, .. } => "no file with the suffix .so or .dylib",
+                FolderState::Listed { .. } => "hidden files alone, which are passed over",
                 FolderState::Missing => "does not exist",
                 FolderState::Repeated => "is one of the above",
                 FolderState::Ignored => "not searched",

@@ -214,6 +214,10 @@ impl std::error::Error for Relayed {
 fn grants_text(provider: &str, exposure: Option<&str>, granted: &[String], withheld: &[String]) -> String {
     let mut text = match (exposure, granted) {
         (Some(exposure), _) => format!("{provider} is not fully confined on this system: {exposure}"),
+        (None, []) if rustix::process::geteuid().is_root() => format!(
+            "{provider} runs confined: no network, no programs, and of files the system's own, as root: mine as another user \
+             to keep from it what only root may read"
+        ),
         (None, []) => format!("{provider} runs confined: no network, no files of yours, no programs"),
         (None, granted) => {
             format!("{provider} runs confined, and may use what you granted: {}", granted.join(", "))

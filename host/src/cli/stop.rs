@@ -12,12 +12,16 @@ use crate::session::end::{self, Ended};
 #[command(after_help = "\
 Examples:
   pearlbed stop   end the session of this home folder")]
-pub struct Args {}
+pub struct Args {
+    /// Also remove the record of a session that another program started, where nobody can tell whether it runs
+    #[arg(long)]
+    forget: bool,
+}
 
 /// Runs the command.
-pub fn run(_: &Args, context: &Context) -> Result<Exit, Error> {
+pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let home = context.home()?;
-    let ended = end::end(&home, context.env())?;
+    let ended = end::end(&home, context.env(), args.forget)?;
     for note in &ended.notes {
         context.note(&crate::text::printable(note));
     }

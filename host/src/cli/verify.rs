@@ -25,6 +25,7 @@ Examples:
       --target 00000000ffff… < proof.bin
   pearlbed verify --header 00000020…1e --cert-version 3 --json proof.b64
   pearlbed verify ~/.openjarvis/runtime/rejected/…json   what a pool refused
+  pearlbed verify ~/.openjarvis/runtime/proofs/*.proof
 
 Exit status: 0 if the proof is valid, 1 if not, 2 if the command line is wrong.";
 
@@ -32,11 +33,11 @@ Exit status: 0 if the proof is valid, 1 if not, 2 if the command line is wrong."
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The job's header: 152 hex digits, or base64 as a gateway sends it
+    /// The job's header: 152 hex digits, or base64 as a gateway sends it; a file of `runtime/proofs` has it
     #[arg(long, value_name = "HEX", value_parser = parse_header)]
     header: Option<Header>,
 
-    /// The certificate version that the job asks for: 1, 2 or 3
+    /// The certificate version that the job asks for: 1, 2 or 3; a file of `runtime/proofs` has it
     #[arg(long, value_name = "N", value_parser = parse_certificate)]
     cert_version: Option<CertificateVersion>,
 
@@ -56,8 +57,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// The proof, binary or base64, or the record of a rejected share, which brings its job along; stdin if it is missing
-    /// or `-`
+    /// The proof, binary or base64, a file of `runtime/proofs`, or the record of a rejected share, which bring their job
+    /// along; stdin if it is missing or `-`
     #[arg(value_name = "PROOF")]
     proof: Option<PathBuf>,
 }
@@ -71,6 +72,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let stated = args.target.or_else(|| args.nbits.map(CompactTarget::target));
     let (job, input) = match Record::read(&bytes) {
         Some(record) => of_record(args, stated, &record)?,
+        None if bytes.trim_ascii_start().starts_with(b"{") => {
+            let (input, job) = kept(&bytes)?;
+            let header = args.header.unwrap_or(job.header);
+            let certificate = args.cert_version.unwrap_or(job.certificate);
+            let rank_penalty = args.rank_penalty || job.rank_penalty;
+            (Job { header, target: stated.or(job.target), certificate, rank_penalty }, input)
+        }
         None => {
             let missing = |flag: &str| {
                 Error::usage(format!("{flag} is missing"))
@@ -158,6 +166,23 @@ fn read(path: Option<&std::path::Path>) -> Result<Vec<u8>, Error> {
         return Err(Error::new(format!("{name} is empty")).with_hint("name a file, or pipe a proof in"));
     }
     Ok(bytes)
+}
+
+/// The proof in a file of ours, and its job.
+fn kept(text: &[u8]) -> Result<(Input, Job), Error> {
+    let wrong = |why: String| {
+        Error::new(format!("this is text in braces, and no file of `runtime/proofs`: {why}"))
+            .with_hint("give the file as it is, or the proof alone, binary or base64")
+    };
+    let found = crate::work::proofs::read_file(text).map_err(wrong)?;
+    let job = Job {
+        header: Header::try_from(&found.job.header[..]).map_err(|err| wrong(err.to_string()))?,
+        target: Some(Target::from_le_bytes(found.job.target)),
+        certificate: CertificateVersion::try_from(found.job.certificate_version)
+            .map_err(|err| wrong(err.to_string()))?,
+        rank_penalty: found.job.rank_penalty,
+    };
+    Ok((Input { bytes: found.proof, form: "file" }, job))
 }
 
 /// A proof's bytes, and how they came.
@@ -308,6 +333,13 @@ impl Answer {
         if let Some(diagnosis) = self.diagnosis {
             let label = if diagnosis.confirmed { "cause: " } else { "likely: " };
             line(BOLD, label, &diagnosis.mistake.to_string());
+            if !diagnosis.confirmed {
+                line(
+                    DIM,
+                    "or: ",
+                    "a byte of it is wrong: take it once more from where it was made, and compare",
+                );
+            }
             if let Some(number) = diagnosis.mistake.section_15() {
                 line(DIM, "see: ", &format!("docs/pearl-protocol.md, section 15, mistake {number}"));
             }

@@ -76,6 +76,19 @@ pub(super) fn build(
     let metrics_listen = text("mining.session.metrics_listen")
         .map(|address| address.parse().expect("an address was checked"))
         .or(metrics_port.map(|port| ([127, 0, 0, 1], port).into()));
+    // Of the two, what was said in the stronger place wins; in one file, the devnet is what OpenJarvis has no word for.
+    let strength = |path: &str| match settings.get(path).map(|setting| &setting.origin) {
+        Some(Origin::Flag(_)) => 3,
+        Some(Origin::Environment(_)) => 2,
+        Some(Origin::File { .. }) => 1,
+        Some(Origin::Default) | None => 0,
+    };
+    let devnet = matches!(get("mining.session.devnet"), Some(Value::Flag(true)))
+        && strength("mining.session.devnet") >= strength("mining.submit_target");
+    let submit_target = match devnet {
+        true => SubmitTarget::Devnet,
+        false => SubmitTarget::from_checked(&text("mining.submit_target").unwrap_or_default()),
+    };
     let extra: serde_json::Map<_, _> = settings
         .iter()
         .filter_map(|(path, setting)| {
@@ -107,7 +120,7 @@ pub(super) fn build(
             provider,
             miners,
             wallet_address: text("mining.wallet_address"),
-            submit_target: SubmitTarget::from_checked(&text("mining.submit_target").unwrap_or_default()),
+            submit_target,
             fee_bps: 0,
             fee_payout_address: text("mining.fee_payout_address"),
             model: text("mining.extra.model"),

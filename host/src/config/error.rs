@@ -21,6 +21,8 @@ pub enum Place {
     Environment(String),
     /// A flag of the command line.
     Flag(String),
+    /// A change that was asked for and not made.
+    Unwritten,
 }
 
 impl fmt::Display for Place {
@@ -29,6 +31,7 @@ impl fmt::Display for Place {
             Self::File { path, line } => write!(out, "{} line {line}", path.display()),
             Self::Environment(variable) => write!(out, "environment variable {variable}"),
             Self::Flag(flag) => write!(out, "flag {flag}"),
+            Self::Unwritten => out.write_str("as it was to be set; nothing was written"),
         }
     }
 }
@@ -65,7 +68,7 @@ pub enum ConfigError {
 impl Explain for ConfigError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { path, .. } => Some(format!("make {} readable for you", path.display())),
+            Self::Read { path, err } => crate::remedy::for_file(err, path),
             Self::NotText { .. } => Some("save the file as UTF-8".to_owned()),
             Self::Syntax { problem, .. } if problem.contains("duplicate") => {
                 Some("a key or a section may be written once only: remove one of the two".to_owned())
@@ -100,6 +103,19 @@ impl Explain for ConfigError {
 }
 
 impl ConfigError {
+    /// The same mistake, made at another place.
+    #[must_use]
+    pub fn at(mut self, other: Place) -> Self {
+        match &mut self {
+            Self::UnknownKey { place, .. }
+            | Self::UnknownSection { place, .. }
+            | Self::WrongType { place, .. }
+            | Self::Invalid { place, .. } => *place = other,
+            _ => {}
+        }
+        self
+    }
+
     /// The key at fault, where it is one.
     pub fn key(&self) -> Option<&str> {
         match self {

@@ -93,7 +93,7 @@ impl Kind {
         }
     }
 
-    /// Whether the value is a list in TOML. Lists are set in the file only.
+    /// Whether the value is a list in TOML.
     pub const fn is_list(self) -> bool {
         matches!(
             self,
@@ -209,6 +209,19 @@ pub const MINER_KEYS: &[Key] = &[
         example: "false",
         help: "Whether it mines. `false` keeps its settings for later.",
     },
+];
+
+/// Keys that OpenJarvis writes into `[mining.extra]` for a container of its own. A provider without an inference engine knows
+/// none of them, and a file that was made for one is no reason to refuse another.
+pub const OF_OTHERS: &[&str] = &[
+    "docker_image_tag",
+    "cuda_visible_devices",
+    "vllm_port",
+    "vllm_args",
+    "gpu_memory_utilization",
+    "max_model_len",
+    "hf_token_env",
+    "local_model_path",
 ];
 
 /// Every setting, in the order in which `config show` and the reference list them.
@@ -434,6 +447,14 @@ pub const KEYS: &[Key] = &[
         default: None,
         example: r#""127.0.0.1:9109""#,
         help: "Where to serve `/metrics` and `/healthz`. Without it, on `metrics_port` where that is set, else off.",
+    },
+    Key {
+        path: "mining.session.devnet",
+        kind: Kind::Flag,
+        default: Some("false"),
+        example: "false",
+        help: "Mine on the built-in test network, whatever `submit_target` says: OpenJarvis, which shares the file, \
+               has no word for it.",
     },
     Key {
         path: "mining.session.log_size",

@@ -24,6 +24,10 @@ use super::{ConfigError, Origin, Place, Setting, Value, nearest};
 /// Sections of the file that are ours. All others belong to other programs.
 const SECTIONS: &[&str] = &["mining", "plugins"];
 
+/// Words of their own that resemble ours: what a provider calls so is no slip.
+const OWN_NAMES: &[&str] =
+    &["mode", "modes", "models", "metrics_host", "metrics_path", "gateway_path", "gateway_hosts"];
+
 /// Words in the names of keys that hold secrets.
 const SECRET_WORDS: &[&str] =
     &["password", "passphrase", "secret", "token", "api_key", "private_key", "mnemonic"];
@@ -198,6 +202,7 @@ impl Reader<'_> {
         let meant = nearest(name, known.iter().copied());
         // Short names are a provider's business: `k` and `m` are near to everything.
         let close = meant.is_some_and(|meant| super::suggest::distance(name, meant) <= 2);
+        let close = close && !OWN_NAMES.contains(&name);
         if OPEN_TABLES.contains(&table) && !close {
             return Ok(());
         }
@@ -313,10 +318,9 @@ impl Reader<'_> {
         let mut configured = false;
         let ours = SECTIONS.iter().map(|section| format!("PEARLBED_{}_", section.to_ascii_uppercase()));
         for (variable, text) in ours.flat_map(|prefix| env.with_prefix(&prefix).collect::<Vec<_>>()) {
-            let key = KEYS.iter().find(|key| key.env() == variable && !key.kind.is_list());
+            let key = KEYS.iter().find(|key| key.env() == variable);
             let Some(key) = key else {
-                let known: Vec<String> =
-                    KEYS.iter().filter(|key| !key.kind.is_list()).map(Key::env).collect();
+                let known: Vec<String> = KEYS.iter().map(Key::env).collect();
                 return Err(ConfigError::UnknownVariable {
                     variable: variable.to_owned(),
                     nearest: nearest(variable, known.iter().map(String::as_str)).map(str::to_owned),

@@ -174,9 +174,9 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
             Raw::Table(_) => Ok(Some(Value::Json(raw.to_json()))),
             _ => Err(Refusal::Type("a table of settings")),
         },
-        Kind::Paths => Ok(Some(Value::List(list(raw, "a list of paths in quotes")?))),
+        Kind::Paths => Ok(Some(Value::List(list(&listed(raw, true), "a list of paths in quotes")?))),
         Kind::PublicKeys => {
-            let keys = list(raw, "a list of minisign public keys in quotes")?;
+            let keys = list(&listed(raw, false), "a list of minisign public keys in quotes")?;
             match keys.iter().find(|key| minisign_verify::PublicKey::from_base64(key).is_err()) {
                 None => Ok(Some(Value::List(keys))),
                 Some(wrong) => refuse(
@@ -186,7 +186,7 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
             }
         }
         Kind::Command => {
-            let words = list(raw, "a list of a program and its arguments, each in quotes")?;
+            let words = list(&listed(raw, false), "a list of a program and its arguments, each in quotes")?;
             if words.first().is_none_or(String::is_empty) {
                 return refuse("names no program", "put the program first, or remove the key");
             }
@@ -195,7 +195,9 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
         _ => {
             let text = text(raw)?;
             // OpenJarvis writes `fee_payout_address = ""` where it has none.
-            if text.is_empty() && matches!(kind, Kind::Address | Kind::Text | Kind::Path | Kind::HttpUrl) {
+            if text.is_empty()
+                && matches!(kind, Kind::ProviderId | Kind::Address | Kind::Text | Kind::Path | Kind::HttpUrl)
+            {
                 return Ok(None);
             }
             scalar(kind, text).map(Some)
@@ -266,6 +268,20 @@ fn text(raw: &Raw) -> Result<&str, Refusal> {
         return refuse("begins or ends with a blank", "remove the blank inside the quotes");
     }
     Ok(text)
+}
+
+/// A list that a variable holds: as TOML writes one, or else paths with `:` between them.
+fn listed(raw: &Raw, paths: bool) -> Raw {
+    let Raw::Word(text) = raw else { return raw.clone() };
+    if text.trim_start().starts_with('[') {
+        return text.parse().map_or_else(|_| raw.clone(), |value| super::raw::raw_value(&value));
+    }
+    if !paths {
+        return raw.clone();
+    }
+    Raw::List(
+        text.split(':').filter(|path| !path.is_empty()).map(|path| Raw::Text(path.to_owned())).collect(),
+    )
 }
 
 fn list(raw: &Raw, expected: &'static str) -> Result<Vec<String>, Refusal> {

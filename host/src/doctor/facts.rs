@@ -1,7 +1,9 @@
 //! What several checks need to know, found out once, by whoever asks first.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
@@ -9,7 +11,7 @@ use crate::config::{Config, ConfigError, Sources, SubmitTarget};
 use crate::hardware::{self, Inventory};
 use crate::home::{Env, Home};
 use crate::plugins::trust::Trust;
-use crate::plugins::{self, ProbeOptions, SearchPath, Survey, survey};
+use crate::plugins::{self, ProbeOptions, SearchPath, Survey, Watch, survey_watched};
 use crate::sandbox::{self, Support};
 use crate::work::node::{self, Examination, NodeError};
 
@@ -58,10 +60,13 @@ pub struct Facts {
     config: OnceLock<Result<Config, ConfigError>>,
     hardware: OnceLock<Inventory>,
     survey: OnceLock<Survey>,
+    surveying: OnceLock<Arc<Watch>>,
     confinement: OnceLock<Support>,
     node: OnceLock<Option<Result<Examination, NodeError>>>,
 }
 
+/// What is left of the time once the survey is no longer waited for.
+const AFTER_SURVEY: Duration = Duration::from_millis(60);
 /// What is left of the time once plugins and nodes have had theirs.
 const AFTER_QUESTIONS: Duration = Duration::from_millis(200);
 
@@ -77,6 +82,7 @@ impl Facts {
             config: OnceLock::new(),
             hardware: OnceLock::new(),
             survey: OnceLock::new(),
+            surveying: OnceLock::new(),
             confinement: OnceLock::new(),
             node: OnceLock::new(),
         }
@@ -144,13 +150,37 @@ impl Facts {
             probe.program.clone_from(&self.scope.program);
             let relaxed = self.scope.relaxed || settings.is_some_and(|settings| settings.relax_trust);
             let trust = settings.map(|settings| Trust::of(settings, Some(self.home()))).unwrap_or_default();
-            survey(&path, &plugins::Options { relaxed, probe: Some(probe), trust })
+            self.survey_until(path, plugins::Options { relaxed, probe: Some(probe), trust })
         })
     }
 
+    /// Surveys on a thread of its own, and waits for it as long as there is time: what was found by then is known, whatever
+    /// a plugin does to hold up the rest.
+    fn survey_until(&self, path: SearchPath, options: plugins::Options) -> Survey {
+        let watch = Arc::clone(self.surveying.get_or_init(Arc::default));
+        let (done, finished) = mpsc::channel();
+        let its_watch = Arc::clone(&watch);
+        let run =
+            move |path: &SearchPath, options: &plugins::Options| survey_watched(path, options, &its_watch);
+        let (its_path, its_options) = (path.clone(), options.clone());
+        let work = {
+            let run = run.clone();
+            move || {
+                // Past the deadline nobody listens any more.
+                let _ = done.send(run(&its_path, &its_options));
+            }
+        };
+        if thread::Builder::new().name("survey".into()).spawn(work).is_err() {
+            return run(&path, &options);
+        }
+        let left = (self.deadline() - AFTER_SURVEY).saturating_duration_since(Instant::now());
+        finished.recv_timeout(left).unwrap_or_else(|_| watch.so_far())
+    }
+
     /// Every plugin, if a check has asked for them and the answer came.
-    pub fn survey_if_known(&self) -> Option<&Survey> {
-        self.survey.get()
+    pub fn survey_if_known(&self) -> Option<Cow<'_, Survey>> {
+        let so_far = || self.surveying.get().map(|watch| Cow::Owned(watch.so_far()));
+        self.survey.get().map(Cow::Borrowed).or_else(so_far)
     }
 
     /// What this kernel can keep a plugin from.

@@ -18,6 +18,7 @@ mod child;
 mod driver;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod group;
 #[cfg(target_os = "macos")]
 mod macos;
 mod nvml;

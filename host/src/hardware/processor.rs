@@ -62,6 +62,10 @@ pub fn cpu(root: &Root, details: &mut Map<String, Value>) -> CpuInfo {
             _ => {}
         }
     }
+    if let Some(quota) = super::group::processors(root).filter(|&quota| quota < f64::from(cpu.logical_cores))
+    {
+        details.insert("processor_quota".into(), quota.into());
+    }
     if root.is_real()
         && let Ok(usable) = std::thread::available_parallelism()
     {
@@ -82,8 +86,7 @@ pub fn memory(root: &Root, details: &mut Map<String, Value>) -> u64 {
     }
     // A limit that is larger than the machine is how some systems write "none".
     let total = kib("MemTotal").unwrap_or(0);
-    let limit = ["sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    if let Some(limit) = limit.iter().find_map(|path| root.number(path)).filter(|&limit| limit < total) {
+    if let Some(limit) = super::group::memory(root).filter(|&limit| limit < total) {
         details.insert("memory_limit_bytes".into(), limit.into());
     }
     total

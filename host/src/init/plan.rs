@@ -1,14 +1,15 @@
 //! What the file becomes, checked before it is written, and the writing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::edit::{self, EditError};
-use crate::config::{Change, Config, ConfigError, Sources};
+use crate::config::{Change, Config, ConfigError, Place, Sources};
 use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::home::Env;
+use crate::{owned, remedy};
 
 /// A change to a configuration file that has passed every check and is not yet made.
 #[derive(Debug, Clone)]
@@ -50,14 +51,7 @@ impl Explain for InitError {
             Self::Edit(err) => err.hint(),
             Self::Config(err) => err.hint(),
             Self::ChangedMeanwhile(_) => Some("nothing was written; run the command again".to_owned()),
-            Self::Write { err, path } if err.kind() == ErrorKind::PermissionDenied => {
-                let folder = path.parent().unwrap_or(path);
-                Some(format!(
-                    "make {} writable for you, or choose another home with --home",
-                    folder.display()
-                ))
-            }
-            Self::Write { .. } => None,
+            Self::Write { err, path } => remedy::for_file(err, path),
         }
     }
 
@@ -86,7 +80,8 @@ impl Plan {
             Err(err) => return Err(ConfigError::Read { path: file.to_owned(), err }.into()),
         };
         let base = if old.is_empty() { HEADING } else { &old };
-        let new = match edit::apply(base, changes) {
+        let edited = edit::apply(base, &shared(changes)).and_then(|new| complete(&new));
+        let new = match edited {
             Ok(new) => new,
             Err(EditError::Syntax(err)) => {
                 // The reader says it with the line.
@@ -96,7 +91,11 @@ impl Plan {
             Err(err) => return Err(err.into()),
         };
         let new = if old.is_empty() && new == HEADING { String::new() } else { new };
-        let config = load(file, &new)?;
+        // A line of a text that was never written helps nobody, unless the line is wrong in the file as well.
+        let config = load(file, &new).map_err(|err| match load(file, &old) {
+            Ok(_) => err.at(Place::Unwritten),
+            Err(_) => err,
+        })?;
         Ok(Self { file: file.to_owned(), old, new, config })
     }
 
@@ -121,7 +120,7 @@ impl Plan {
         };
         let target = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
         let folder = target.parent().expect("the file lies in the home folder");
-        create_private(folder).map_err(failed(folder))?;
+        owned::create_private(folder).map_err(failed(folder))?;
         let now = match fs::read(&target) {
             Ok(bytes) => bytes,
             Err(err) if err.kind() == ErrorKind::NotFound => Vec::new(),
@@ -130,58 +129,61 @@ impl Plan {
         if now != self.old.as_bytes() {
             return Err(InitError::ChangedMeanwhile(self.file.clone()));
         }
-        let backup = if target.exists() { Some(backup(&target).map_err(failed(&target))?) } else { None };
-        let mut file =
-            tempfile::Builder::new().prefix(".config.toml.").tempfile_in(folder).map_err(failed(folder))?;
-        let write = |file: &mut File| {
-            file.write_all(self.new.as_bytes())?;
-            if let Ok(metadata) = fs::metadata(&target) {
-                file.set_permissions(metadata.permissions())?;
-            }
-            file.sync_all()
-        };
-        write(file.as_file_mut()).map_err(failed(&target))?;
-        file.persist(&target).map_err(|err| failed(&target)(err.error))?;
-        // The name is only safe once the folder is on disk, too; without that nothing is lost but the change.
-        if let Ok(folder) = File::open(folder) {
-            let _ = folder.sync_all();
+        let backup =
+            if target.exists() { Some(owned::back_up(&target).map_err(failed(&target))?) } else { None };
+        if let Err(err) = owned::replace(&target, self.new.as_bytes()) {
+            // The file is as it was, so its copy says nothing.
+            backup.into_iter().for_each(|backup| _ = fs::remove_file(backup));
+            return Err(failed(&target)(err));
         }
         Ok(backup)
     }
 }
 
-fn load(file: &Path, text: &str) -> Result<Config, ConfigError> {
-    Config::load(&Sources { file, text: Some(text), env: &Env::default(), flags: &[] })
-}
+/// The key of ours that says what OpenJarvis has no word for, in the place of a `submit_target` that it cannot read.
+const DEVNET: &str = "mining.session.devnet";
 
-fn create_private(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Copies `file` to `<file>.bak-N`, with the first N that is free: an older backup is never overwritten.
-fn backup(file: &Path) -> io::Result<PathBuf> {
-    let bytes = fs::read(file)?;
-    let permissions = fs::metadata(file)?.permissions();
-    for number in 1.. {
-        let mut name = file.as_os_str().to_owned();
-        name.push(format!(".bak-{number}"));
-        let path = PathBuf::from(name);
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut copy) => {
-                copy.set_permissions(permissions)?;
-                copy.write_all(&bytes)?;
-                copy.sync_all()?;
-                return Ok(path);
+/// `changes` in the form that OpenJarvis can read, too: the devnet stands in a key of ours.
+fn shared(changes: &[Change]) -> Vec<Change> {
+    let mut shared = Vec::with_capacity(changes.len() + 1);
+    for change in changes {
+        match change {
+            Change::Set { key, value } if key == "mining.submit_target" => {
+                let devnet = value.as_str() == Some("devnet");
+                let target = if devnet { "solo".into() } else { value.clone() };
+                shared.push(Change::Set { key: key.clone(), value: target });
+                shared.push(match devnet {
+                    true => Change::Set { key: DEVNET.into(), value: true.into() },
+                    false => Change::Unset { key: DEVNET.into() },
+                });
             }
-            Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
-            Err(err) => return Err(err),
+            other => shared.push(other.clone()),
         }
     }
-    unreachable!("the numbers do not end")
+    shared
+}
+
+/// `text` with what OpenJarvis wants to find in a `[mining]` section, and without what it cannot read, whoever wrote it.
+fn complete(text: &str) -> Result<String, EditError> {
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let document: toml_edit::DocumentMut = body.parse().map_err(EditError::Syntax)?;
+    let Some(mining) = document.get("mining").and_then(toml_edit::Item::as_table_like) else {
+        return Ok(text.to_owned());
+    };
+    let mut changes = vec![];
+    if mining.get("submit_target").and_then(toml_edit::Item::as_str) == Some("devnet") {
+        let devnet = Change::Set { key: "mining.submit_target".into(), value: "devnet".into() };
+        changes.extend(shared(&[devnet]));
+    }
+    // Nothing is chosen and nobody is paid, in its words.
+    for key in ["provider", "wallet_address"].into_iter().filter(|key| !mining.contains_key(key)) {
+        changes.push(Change::Set { key: format!("mining.{key}"), value: "".into() });
+    }
+    if changes.is_empty() { Ok(text.to_owned()) } else { edit::apply(text, &changes) }
+}
+
+fn load(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    Config::load(&Sources { file, text: Some(text), env: &Env::default(), flags: &[] })
 }
 
 #[cfg(test)]
@@ -232,6 +234,41 @@ mod tests {
         fs::write(&file, "[b]\n").unwrap();
         assert!(matches!(plan.write(), Err(InitError::ChangedMeanwhile(_))));
         assert_eq!(fs::read_to_string(&file).unwrap(), "[b]\n");
+    }
+
+    #[test]
+    fn a_mistake_in_a_change_is_told_without_a_line_of_a_file_that_was_never_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let change = Change::Set { key: "mining.extra.gatewayport".into(), value: 1.into() };
+        let err = Plan::new(&file, &[change]).unwrap_err().to_string();
+        assert!(err.contains("nothing was written") && !err.contains(" line "), "{err}");
+    }
+
+    #[test]
+    fn nothing_is_left_behind_where_the_file_cannot_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        fs::write(&file, "[a]\n").unwrap();
+        let plan = Plan::new(&file, &[provider("one")]).unwrap();
+        // A mount point, as a file that is bound into a container, cannot be replaced, and nor can a folder.
+        let path = std::ffi::CString::new(file.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: the paths are strings that live; the mount is taken away below.
+        let bound = unsafe {
+            libc::mount(path.as_ptr(), path.as_ptr(), std::ptr::null(), libc::MS_BIND, std::ptr::null()) == 0
+        };
+        if !bound {
+            eprintln!("skipped: only root may mount");
+            return;
+        }
+        let written = plan.write();
+        // SAFETY: as above.
+        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+        let hint = written.unwrap_err().hint().unwrap();
+        assert!(hint.contains("a mount of its own"), "{hint}");
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["config.toml"]);
     }
 
     #[cfg(unix)]

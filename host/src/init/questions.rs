@@ -42,6 +42,8 @@ pub struct Known<'a> {
     pub candidates: &'a [Candidate],
     /// Where pearl-gateway listens by default, if a socket is there now.
     pub gateway_socket: Option<&'a Path>,
+    /// The certificate of a node on this machine, if it is where pearld puts it.
+    pub node_certificate: Option<&'a Path>,
     /// Whether a variable of the environment is set; its value is nobody's business here.
     pub is_set: &'a dyn Fn(&str) -> bool,
     /// Asks the pool at an address, for a wallet and a worker, what it wants; what it answered, as lines of text.
@@ -304,6 +306,9 @@ impl<'a, A: Ask> Asked<'a, A> {
                 return Ok(());
             }
             self.set(url_key, &url);
+            if url.starts_with("https:") {
+                self.certificate()?;
+            }
         }
         let user_key = "mining.extra.pearld_rpc_user";
         if !self.is_given(user_key) {
@@ -317,6 +322,24 @@ impl<'a, A: Ask> Asked<'a, A> {
                 self.ask.tell(&format!("{name} is not set now; set it where `pearlbed start` runs."));
             }
         }
+        Ok(())
+    }
+}
+
+impl<A: Ask> Asked<'_, A> {
+    /// An https node is known by its certificate, which pearld makes for itself.
+    fn certificate(&mut self) -> Result<(), A::Error> {
+        let key = "mining.node.certificate";
+        let now = self.known.config.mining.node.as_ref().and_then(|node| node.certificate.as_ref());
+        if self.is_given(key) || now.is_some() {
+            return Ok(());
+        }
+        let usual = self.known.node_certificate.map(|path| path.display().to_string()).unwrap_or_default();
+        let answer = self.ask.text("The node's certificate (rpc.cert)", &usual, &|text| match text {
+            "" => Err("pearld makes one: `rpc.cert` in its folder, by default ~/.pearld".to_owned()),
+            _ => check(key, text),
+        })?;
+        self.set(key, &answer);
         Ok(())
     }
 }
@@ -338,6 +361,14 @@ pub fn gateway_changes(text: &str, place: &Place) -> Result<Vec<Change>, ConfigE
             });
         }
         return Ok(vec![Change::set("mining.gateway.socket", path, place)?]);
+    }
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(ConfigError::Invalid {
+            key: host_key.to_owned(),
+            problem: format!("begins with `{scheme}://`, and a gateway is no web address"),
+            fix: "write it like this: 127.0.0.1:8337, or unix:/tmp/pearlgw.sock".to_owned(),
+            place: place.clone(),
+        });
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         return Err(ConfigError::Invalid {
@@ -440,6 +471,7 @@ mod tests {
             given,
             candidates,
             gateway_socket: None,
+            node_certificate: Some(Path::new("/home/me/.pearld/rpc.cert")),
             is_set: &|name| name == "SET_ALREADY",
             test_pool: &|url, wallet, worker| format!("asked {url} for {wallet} as {worker}"),
         };
@@ -502,6 +534,7 @@ mod tests {
         for line in [
             "socket = \"/tmp/pearlgw.sock\"",
             "pearld_rpc_url = \"https://node:44107\"",
+            "certificate = \"/home/me/.pearld/rpc.cert\"",
             "pearld_rpc_user = \"me\"",
             "pearld_rpc_password_env = \"SET_ALREADY\"",
         ] {

@@ -8,6 +8,8 @@ use crate::sandbox::{HostPort, Policy, Reading};
 
 /// More threads than any miner has, and fewer than the system has numbers for.
 const THREADS_MAX: u32 = 8192;
+/// More files in memory than any driver makes, and fewer than it takes to hide a machine's memory in.
+const MEMORY_FILES_MAX: u32 = 256;
 
 /// Wanted and granted, compared.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,6 +55,9 @@ impl Grants {
         }
         policy.reading = Reading::System(read);
         policy.limits.threads = Some(THREADS_MAX);
+        policy.limits.memory_files = Some(MEMORY_FILES_MAX);
+        // Where memory runs out, whoever mines goes before the session that holds found proofs, and before a stranger.
+        policy.limits.dies_first = true;
         policy
     }
 
@@ -135,6 +140,7 @@ mod tests {
         assert_eq!(policy.programs, [Path::new("/usr/bin/docker")]);
         assert!(policy.network.is_empty() && policy.write.is_empty());
         assert_eq!(policy.reading, Reading::System(vec!["/p/x.so".into()]));
+        assert!(policy.limits.dies_first && policy.limits.memory_files.is_some());
         assert!(grants.has_machinery() && !Grants::default().has_machinery());
     }
 

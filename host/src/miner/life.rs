@@ -257,12 +257,18 @@ impl Life {
                 self.ended = Some(why);
                 let wait = at.saturating_duration_since(now).as_secs();
                 let follows = format!(
-                    "the provider starts again in {wait} s (failure {failures} in a row; given up at {failures_max})"
+                    "the provider starts again in {wait} s (failure {failures} in a row; given up at {})",
+                    self.failures_borne(failures_max)
                 );
                 Fate::Restarts(line, follows)
             }
             _ => self.give_up(line, format!("failed {failures} times in a row and was given up: it {why}")),
         }
+    }
+
+    /// How many failures in a row are borne: fewer of one that has never mined.
+    fn failures_borne(&self, most: u32) -> u32 {
+        if self.took_a_job { most } else { most.min(FAILURES_BEFORE_FIRST_JOB) }
     }
 
     fn give_up(&mut self, line: String, why: String) -> Fate {
@@ -296,6 +302,7 @@ impl Life {
         let at = self.restart_at;
         let wait = at.map_or(0, |at| at.saturating_duration_since(now).as_secs() + 1);
         let (failures, failures_max) = self.restart.in_a_row();
+        let failures_max = self.failures_borne(failures_max);
         let sentence = format!(
             "the provider {ended}; it starts again in {wait} s (failure {failures} in a row, given up at {failures_max})"
         );

@@ -40,6 +40,8 @@ pub enum What {
     Proof(Submission),
     /// Reading was slowed down, because too much came at once.
     Throttled,
+    /// Something about the link that a person should know.
+    Note(String),
     /// The link has ended: nothing more comes over it. Says why if it was ended from our side.
     Closed(Option<String>),
 }

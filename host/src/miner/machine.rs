@@ -73,6 +73,24 @@ impl Miner {
         }
     }
 
+    /// The address at which it serves a model meanwhile, and the model, as it says itself: a claim, of the right form.
+    pub fn serves(&self) -> Option<(String, Option<String>)> {
+        /// Longer ones are none.
+        const BYTES_MAX: usize = 512;
+        if !self.line.is_up() {
+            return None;
+        }
+        let details = self.stats.json.as_ref()?.get("details")?;
+        let text = |name: &str| {
+            let text =
+                details.get(name)?.as_str().filter(|text| !text.is_empty() && text.len() <= BYTES_MAX)?;
+            text.chars().all(|c| c.is_ascii_graphic()).then(|| text.to_owned())
+        };
+        let endpoint =
+            text("endpoint").filter(|url| url.starts_with("http://") || url.starts_with("https://"))?;
+        (!endpoint.contains('@')).then(|| (endpoint, text("model")))
+    }
+
     /// Its plan.
     pub fn plan(&self) -> &MinerPlan {
         &self.plan
@@ -254,7 +272,8 @@ impl Miner {
             }
             What::Frame(frame) if is_current && self.line.is_up() => self.frame(frame, now, &mut out),
             What::Throttled if is_current => self.voice.throttled(),
-            What::Frame(_) | What::Throttled | What::Closed(_) => {}
+            What::Note(text) if is_current => out.push(Effect::Line(Level::Warn, Speaker::Supervisor, text)),
+            What::Frame(_) | What::Throttled | What::Note(_) | What::Closed(_) => {}
         }
         out
     }
@@ -276,7 +295,8 @@ impl Miner {
             FromProvider::Log { level, message } => self.voice.logs(level, message, now, out),
             FromProvider::LogDropped(lines) => self.voice.dropped(lines),
             FromProvider::Stats(json) => self.stats.json = serde_json::from_str(&json).ok(),
-            FromProvider::Denied(what) => self.voice.denied(what, 1, out),
+            // Its own word for it: what it was denied is told by whoever denied it, and nothing honest sends this.
+            FromProvider::Denied(_) => self.voice.throttled(),
             FromProvider::Stopped(problem) => {
                 self.life.pulse.stopped = true;
                 if !problem.is_empty() {

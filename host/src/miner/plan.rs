@@ -43,7 +43,6 @@ impl MinerPlan {
         chosen: Chosen,
         user: &[Permission],
         extra: &serde_json::Map<String, serde_json::Value>,
-        config: &Config,
     ) -> Self {
         let grants = Grants::new(&chosen.manifest.permissions, user);
         let machinery = grants.has_machinery();
@@ -52,13 +51,16 @@ impl MinerPlan {
         extra.retain(|key, _| {
             machinery || crate::config::keys::find(&format!("mining.extra.{key}")).is_none()
         });
-        let told = |text: Option<&String>| text.filter(|_| machinery).cloned().unwrap_or_default();
+        // What other programs write for their own machinery is no setting of one that has none.
+        let serves = !chosen.manifest.engines.is_empty();
+        extra.retain(|key, _| serves || machinery || !crate::config::keys::OF_OTHERS.contains(&key.as_str()));
         let order = Order {
             plugin: chosen.path.clone(),
             identity: chosen.identity,
             provider: chosen.manifest.id.clone(),
-            wallet_address: told(config.mining.wallet_address.as_ref()),
-            pearld_rpc_url: told(config.mining.node.as_ref().map(|node| &node.url)),
+            // Of no library's business: work and proofs go by the host alone. The contract has the fields.
+            wallet_address: String::new(),
+            pearld_rpc_url: String::new(),
             extra,
         };
         let estimate = chosen.estimate;
@@ -76,6 +78,11 @@ impl MinerPlan {
         devices: &[String],
         config: &Config,
     ) -> Result<Self, LeftOut> {
+        let mut section = section;
+        if chosen.manifest.engines.is_empty() {
+            // What other programs write for their own machinery is no reason to refuse a provider that has none.
+            section.extra.retain(|key, _| !crate::config::keys::OF_OTHERS.contains(&key.as_str()));
+        }
         let is_ours = |key: &str| crate::config::keys::find(&format!("mining.extra.{key}")).is_some();
         if let Some(mistake) = settings::check(&chosen.manifest, &section.extra, is_ours).into_iter().next() {
             let key = match section.line {
@@ -91,7 +98,7 @@ impl MinerPlan {
         if !devices.is_empty() {
             extra.insert("devices".into(), devices.into());
         }
-        let plan = Self::new(section.name, chosen, &user, &extra, config);
+        let plan = Self::new(section.name, chosen, &user, &extra);
         Ok(Self { nice: section.nice, ..plan })
     }
 
@@ -113,7 +120,13 @@ impl MinerPlan {
     pub fn launcher(&self) -> Launcher {
         let mut policy = self.grants.policy(&self.chosen.path);
         policy.limits.nice = Some(self.nice);
-        Launcher { title: format!("pearlbed-miner: {}", self.name), order: self.order.clone(), policy }
+        Launcher {
+            title: format!("pearlbed-miner: {}", self.name),
+            order: self.order.clone(),
+            policy,
+            relaxed: self.chosen.relaxed,
+            trust: self.chosen.trust.clone(),
+        }
     }
 }
 

@@ -29,6 +29,10 @@ pub struct Chosen {
     pub manifest: Manifest,
     /// Who vouches for it.
     pub signed: Signed,
+    /// Its file is used whoever owns it or may write to it, because the user said so.
+    pub relaxed: bool,
+    /// Who is trusted to vouch for what takes its place.
+    pub trust: Trust,
     /// Hashes per second that it expects of itself on this machine, where it was asked.
     pub estimate: Option<f64>,
 }
@@ -107,12 +111,14 @@ pub(super) fn look(options: &Options, config: &Config, probe: Option<ProbeOption
     plugins::survey(&search_path(options, config), &survey)
 }
 
-pub(super) fn chosen(entry: &Entry) -> Option<Chosen> {
+pub(super) fn chosen(entry: &Entry, trust: &Trust) -> Option<Chosen> {
     Some(Chosen {
         path: entry.real_path().to_owned(),
         identity: entry.look.as_ref().and_then(|look| look.identity),
         manifest: entry.manifest()?.clone(),
         signed: entry.judgement.signed.clone(),
+        relaxed: entry.look.as_ref().is_some_and(|look| look.relaxed),
+        trust: trust.clone(),
         estimate: entry.capabilities().and_then(|capabilities| capabilities.estimated_hashrate),
     })
 }
@@ -125,6 +131,8 @@ pub(super) fn chosen(entry: &Entry) -> Option<Chosen> {
 ///
 /// [`ChooseError`].
 pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError> {
+    let trust = Trust::of(&config.plugins, Some(&options.home));
+    let chosen = |entry: &Entry| chosen(entry, &trust);
     let listed = look(options, config, None);
     let usable: Vec<&str> = listed.usable().filter_map(Entry::id).collect();
     // One file needs no question. Of two with one id, the first may be broken.
@@ -235,5 +243,5 @@ pub fn load(order: &Order) -> Result<Provider, String> {
     // SAFETY: the provider process has confined itself before it was given an order, and is expendable.
     unsafe { load::open(&order.plugin, order.identity.as_ref(), Some(&order.provider)) }
         .map(|loaded| loaded.provider)
-        .map_err(|err| format!("could not be loaded: {}", err.reason()))
+        .map_err(|err| format!("could not be loaded: {}", err.reason(&order.provider)))
 }

@@ -17,6 +17,8 @@ use super::gate::Gate;
 use super::link::{Event, Launch, LaunchError, Link, Look, MinerId, Place, Submission, What};
 use super::provider::Order;
 use crate::identity::ProcessIdentity;
+use crate::plugins::trust::Trust;
+use crate::plugins::{self, Reason};
 use crate::sandbox::{self, Channel, Command, Ending, Policy, Violation};
 
 /// Frames read per second in the long run. An honest provider needs a few.
@@ -42,6 +44,10 @@ pub struct Launcher {
     pub order: Order,
     /// What it may.
     pub policy: Policy,
+    /// Use the file whatever user owns it or may write to it.
+    pub relaxed: bool,
+    /// Who is trusted to vouch for a file that takes its place.
+    pub trust: Trust,
 }
 
 impl Launch for Launcher {
@@ -51,10 +57,67 @@ impl Launch for Launcher {
         generation: u64,
         events: &mpsc::Sender<Event>,
     ) -> Result<Box<dyn Link>, LaunchError> {
-        match Child::spawn(miner, generation, self, events.clone()) {
-            Ok(child) => Ok(Box::new(child)),
+        let (order, note) = self.look_again().map_err(|err| LaunchError(Box::new(err)))?;
+        let launcher = Self { order, ..self.clone() };
+        match Child::spawn(miner, generation, &launcher, events.clone()) {
+            Ok(child) => {
+                // Where there is no room for it, more was said than anybody reads.
+                let note = note.map(|text| Event { miner, generation, what: What::Note(text) });
+                note.into_iter().for_each(|note| _ = events.try_send(note));
+                Ok(Box::new(child))
+            }
             Err(err) => Err(LaunchError(Box::new(err))),
         }
+    }
+}
+
+/// A plugin's file that was replaced since the session began, by one that may not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("its plugin {} was replaced, and the new one is refused ({}): {}; {}", crate::text::printable_path(path), reason.code, reason.reason, reason.fix)]
+pub struct Replaced {
+    path: std::path::PathBuf,
+    reason: Reason,
+}
+
+impl Launcher {
+    /// The order for the file that is there now: updates replace files, and touch them. With a line about a new one.
+    fn look_again(&self) -> Result<(Order, Option<String>), Replaced> {
+        let mut order = self.order.clone();
+        let Some(before) = order.identity else { return Ok((order, None)) };
+        let look = plugins::look(&order.plugin, self.relaxed);
+        if look.identity == Some(before) {
+            return Ok((order, None));
+        }
+        let refused = |reason| Replaced { path: order.plugin.clone(), reason };
+        let judged = || self.trust.judge(&order.plugin, &look).refusal;
+        if let Some(reason) = look.refusal.clone().or_else(judged) {
+            return Err(refused(reason));
+        }
+        let manifest = look.manifest.as_ref();
+        let id = manifest.map(|manifest| manifest.id.as_str()).unwrap_or_default();
+        if id != order.provider {
+            return Err(refused(Reason::of_replacement(&order.provider, id)));
+        }
+        let version = manifest.map(|manifest| manifest.version.as_str()).unwrap_or_default();
+        let note = format!(
+            "the plugin of `{id}` was replaced since the session began: from here on it is version {version}, {}",
+            fingerprint(&order.plugin)
+        );
+        order.identity = look.identity;
+        Ok((order, Some(note)))
+    }
+}
+
+/// The hash of the beginning of a file, for the log: which build it is.
+fn fingerprint(path: &std::path::Path) -> String {
+    use std::io::Read;
+    /// Longer files are told by their beginning.
+    const READ_MAX: u64 = 64 << 20;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => format!("blake3 {}", &blake3::hash(&bytes).to_hex()[..16]),
+        Err(err) => format!("not readable for its hash: {err}"),
     }
 }
 
@@ -65,6 +128,8 @@ pub struct Child {
     identity: ProcessIdentity,
     frames: mpsc::Sender<ToProvider>,
     violations_seen: u64,
+    /// How often the kernel had ended somebody for memory before this process began.
+    memory_kills: u64,
 }
 
 impl Child {
@@ -99,7 +164,13 @@ impl Child {
         tokio::spawn(write(writer, outgoing));
         let outlet = Outlet { miner, generation, events, places: Arc::new(Semaphore::new(PROOFS_WAITING)) };
         tokio::spawn(read(reader, outlet));
-        let mut child = Self { confined, identity, frames, violations_seen: 0 };
+        let mut child = Self {
+            confined,
+            identity,
+            frames,
+            violations_seen: 0,
+            memory_kills: crate::hardware::group::memory_kills(),
+        };
         child.send(ToProvider::Hello { version: VERSION });
         let order = serde_json::to_string(order).expect("an order has text keys and plain values");
         child.send(ToProvider::Start(order));
@@ -124,17 +195,33 @@ impl Child {
     }
 }
 
+impl Child {
+    /// How it ended, with what the kernel says of the cause.
+    fn ending(&self, ending: Ending) -> String {
+        if ending.signal != Some(libc::SIGKILL) || crate::hardware::group::memory_kills() <= self.memory_kills
+        {
+            return ending.to_string();
+        }
+        let limit = crate::hardware::group::memory_limit()
+            .map_or_else(String::new, |bytes| format!(" ({})", crate::text::bytes(bytes)));
+        format!(
+            "the system ended it because the memory of its control group{limit} was used up: raise that limit, or give the provider less to hold"
+        )
+    }
+}
+
 impl Link for Child {
     fn send(&mut self, frame: ToProvider) -> bool {
         self.frames.try_send(frame).is_ok()
     }
 
     fn end(&mut self) -> String {
-        self.confined.kill().to_string()
+        let ending = self.confined.kill();
+        self.ending(ending)
     }
 
     fn try_ended(&mut self) -> Option<String> {
-        self.confined.try_wait().map(|ending| ending.to_string())
+        self.confined.try_wait().map(|ending| self.ending(ending))
     }
 
     fn look(&mut self) -> Look {

@@ -14,8 +14,10 @@ const LOG_LINES: (u32, u32) = (40, 400);
 const PRINTED_LINES: (u32, u32) = (20, 100);
 /// Between two lines about what was held back.
 const FLOOD_LINE_EVERY: Duration = Duration::from_secs(10);
-/// Different denials that are kept.
-const DENIALS_MAX: usize = 64;
+/// Different denials that are kept of each kind, so that none is hidden behind many of another.
+const DENIALS_OF_A_KIND_MAX: usize = 8;
+/// Different denials that are kept in all.
+const DENIALS_MAX: usize = 256;
 /// Bytes of print that were left out and count as one line.
 const LINE_BYTES: u64 = 80;
 
@@ -79,7 +81,12 @@ impl Voice {
     pub fn denied(&mut self, what: String, count: u64, out: &mut Vec<Effect>) {
         if let Some(known) = self.denied.get_mut(&what) {
             *known += count;
-        } else if self.denied.len() < DENIALS_MAX {
+            return;
+        }
+        let kind = |what: &str| what.split_once(':').map_or(what, |(kind, _)| kind).to_owned();
+        let own = kind(&what);
+        let of_kind = self.denied.keys().filter(|known| kind(known) == own).count();
+        if of_kind < DENIALS_OF_A_KIND_MAX && self.denied.len() < DENIALS_MAX {
             let told = format!("denied: the provider {what}");
             if crate::sandbox::is_harmless(&what) {
                 out.push(Effect::Line(Level::Info, Speaker::Supervisor, told));
@@ -87,6 +94,8 @@ impl Voice {
                 self.trouble(told, out);
             }
             self.denied.insert(what, count);
+        } else {
+            *self.denied.entry(format!("{own}, and others of the kind")).or_default() += count;
         }
     }
 
@@ -194,8 +203,14 @@ mod tests {
         }
         assert_eq!((out.len(), voice.denials()["tried to read `/etc/shadow`"]), (1, 6));
         for number in 0..1000 {
-            voice.denied(format!("tried {number}"), 1, &mut out);
+            voice.denied(format!("tried to write a file: /{number}"), 1, &mut out);
         }
-        assert_eq!((out.len(), voice.denials().len()), (DENIALS_MAX, DENIALS_MAX));
+        assert_eq!(
+            (out.len(), voice.denials().len()),
+            (1 + DENIALS_OF_A_KIND_MAX, 2 + DENIALS_OF_A_KIND_MAX)
+        );
+        assert_eq!(voice.denials()["tried to write a file, and others of the kind"], 992);
+        voice.denied("tried to open a network connection: 192.0.2.1:25".into(), 1, &mut out);
+        assert!(voice.denials().contains_key("tried to open a network connection: 192.0.2.1:25"));
     }
 }

@@ -111,6 +111,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let architectures = texts(config.as_ref().and_then(|config| config.get("architectures")));
     look.tokenizer();
     let weight_bytes = look.weights();
+    look.parameters(config.as_ref(), weight_bytes);
     look.processor(&architectures);
     let model = look.registry(config.as_ref());
     let ok = look.checks.iter().all(|check| check.state != State::Fail);
@@ -159,7 +160,9 @@ impl Look<'_> {
         let fix = "use a checkpoint that Pearl has quantised: `pearlbed models` lists them";
         match config.pointer("/quantization_config/quant_method") {
             Some(Value::String(method)) if method == "pearl" => {
-                self.note(id, State::Ok, "quant_method is `pearl`", None);
+                let what =
+                    "quant_method is `pearl`: its products are proofs by the miner for certificates 1 to 3";
+                self.note(id, State::Ok, what, None);
             }
             Some(Value::String(method)) => {
                 let method: String = method.chars().take(40).collect();
@@ -189,7 +192,34 @@ impl Look<'_> {
                 return self.note("tokenizer", State::Fail, format!("{name} {problem}"), Some(fix));
             }
         }
+        if there.contains(&"tokenizer.model")
+            && let Err(problem) = tokenizer_model(&self.path.join("tokenizer.model"))
+        {
+            return self.note("tokenizer", State::Fail, format!("tokenizer.model {problem}"), Some(fix));
+        }
         self.note("tokenizer", State::Ok, there.join(", "), None);
+    }
+
+    /// The weights are as many as the configuration claims: a checkpoint with a few layers loads, and mines nothing.
+    fn parameters(&mut self, config: Option<&Value>, weight_bytes: u64) {
+        let id = "parameters";
+        let Some(claimed) = config.and_then(claimed_parameters) else {
+            return self.note(id, State::Skip, "config.json does not say how many there are", None);
+        };
+        if weight_bytes == 0 {
+            return self.note(id, State::Skip, "there are no weights to count", None);
+        }
+        // Each takes a byte; embeddings that are shared or left out take the rest of the margin.
+        let shown = crate::text::si(claimed as f64, "");
+        if weight_bytes < claimed / 10 * 8 {
+            let what = format!(
+                "config.json claims about {} parameters, and {} of weights cannot hold them",
+                shown.trim_end(),
+                crate::text::bytes(weight_bytes)
+            );
+            return self.note(id, State::Fail, what, Some("download all files of the checkpoint"));
+        }
+        self.note(id, State::Ok, format!("about {}, as config.json says", shown.trim_end()), None);
     }
 
     /// All shards that the index names are there and are what they say. Returns the bytes of weights.
@@ -199,14 +229,19 @@ impl Look<'_> {
             |name: &&String| [".safetensors", ".bin", ".gguf"].iter().any(|ending| name.ends_with(ending));
         let files: Vec<String> = self.names.iter().filter(is_weights).cloned().collect();
         let mut wanted: BTreeSet<String> = files.iter().cloned().collect();
+        // The others of `model-00001-of-00004.safetensors` are wanted, too, index or not.
+        wanted.extend(files.iter().flat_map(|name| siblings(name)));
+        let mut placed: Vec<(String, String)> = vec![];
         let index = "model.safetensors.index.json";
         if self.names.contains(index) {
             match json(&self.path.join(index)) {
                 Ok(index) => {
                     let shards = index.get("weight_map").and_then(Value::as_object);
-                    wanted.extend(
-                        shards.into_iter().flatten().filter_map(|(_, file)| file.as_str()).map(str::to_owned),
+                    let shards = shards.into_iter().flatten();
+                    placed.extend(
+                        shards.filter_map(|(tensor, file)| Some((tensor.clone(), file.as_str()?.to_owned()))),
                     );
+                    wanted.extend(placed.iter().map(|(_, file)| file.clone()));
                 }
                 Err(problem) => {
                     self.note("weights", State::Fail, format!("{index} {problem}"), Some(fix));
@@ -225,9 +260,15 @@ impl Look<'_> {
                 Some("is missing".to_owned())
             } else {
                 match weight_file(&self.path.join(name)) {
-                    Ok(length) => {
+                    Ok((length, tensors)) => {
                         bytes += length;
-                        None
+                        let lost =
+                            placed.iter().find(|(tensor, file)| file == name && !tensors.contains(tensor));
+                        let is_safe = name.ends_with(".safetensors");
+                        lost.filter(|_| is_safe).map(|(tensor, _)| {
+                            let tensor: String = tensor.chars().take(80).collect();
+                            format!("lacks the tensor {tensor}, which the index places in it")
+                        })
                     }
                     Err(problem) => Some(problem),
                 }
@@ -277,6 +318,14 @@ impl Look<'_> {
             Some(model) if model.status == super::Status::Validated => {
                 self.note("registry", State::Ok, format!("{}, validated", model.id), None);
             }
+            Some(model) if model.status == super::Status::Published => {
+                self.note("registry", State::Ok, format!("{}, published", model.id), None);
+            }
+            Some(model) if model.status == super::Status::Refused => {
+                let fix = "use a dense model: `pearlbed models` lists them";
+                let what = format!("{}: {}", model.id, model.notes);
+                self.note("registry", State::Fail, what, Some(fix));
+            }
             Some(model) => {
                 let fix = "expect surprises, or use a validated model: `pearlbed models`";
                 self.note(
@@ -322,15 +371,67 @@ fn regular(path: &Path) -> Result<fs::Metadata, String> {
     }
 }
 
-/// The length of a file of weights, or what is wrong with it, as the end of a sentence.
-fn weight_file(path: &Path) -> Result<u64, String> {
+/// The parameters that a configuration claims, at least: attention and the layers between, and one table of words.
+fn claimed_parameters(config: &Value) -> Option<u64> {
+    // Models that also see describe the part that speaks by itself.
+    let config = config.get("text_config").unwrap_or(config);
+    let number = |name: &str| config.get(name).and_then(Value::as_u64);
+    let (hidden, layers) = (number("hidden_size")?, number("num_hidden_layers")?);
+    let heads = number("num_attention_heads")?.max(1);
+    let groups = number("num_key_value_heads").unwrap_or(heads);
+    let head = number("head_dim").unwrap_or(hidden / heads);
+    let attention = hidden.checked_mul(head)?.checked_mul(heads.checked_add(groups)?)?.checked_mul(2)?;
+    let dense = hidden.checked_mul(number("intermediate_size").unwrap_or(0))?.checked_mul(3)?;
+    let experts =
+        match (number("num_experts").or(number("num_local_experts")), number("moe_intermediate_size")) {
+            (Some(count), Some(width)) => hidden.checked_mul(width)?.checked_mul(3)?.checked_mul(count)?,
+            _ => 0,
+        };
+    let words = number("vocab_size").unwrap_or(0).checked_mul(hidden)?;
+    attention.checked_add(dense.max(experts))?.checked_mul(layers)?.checked_add(words)
+}
+
+/// The names of all shards, by that of one, such as `model-00001-of-00004.safetensors`.
+fn siblings(name: &str) -> Vec<String> {
+    const SHARDS_MAX: u32 = 10_000;
+    let parts = || {
+        let (rest, ending) = name.rsplit_once('.')?;
+        let (rest, count) = rest.rsplit_once("-of-")?;
+        let (stem, number) = rest.rsplit_once('-')?;
+        let of: u32 = count.parse().ok()?;
+        number.parse::<u32>().ok()?;
+        let width = count.len();
+        (of <= SHARDS_MAX).then(|| {
+            (1..=of).map(|shard| format!("{stem}-{shard:0width$}-of-{count}.{ending}")).collect::<Vec<_>>()
+        })
+    };
+    parts().unwrap_or_default()
+}
+
+/// What is wrong with a SentencePiece model, as the end of a sentence. It begins with the first of its pieces.
+fn tokenizer_model(path: &Path) -> Result<(), String> {
+    let refused = |err: io::Error| format!("cannot be read: {err}");
+    regular(path)?;
+    let mut head = [0; 8];
+    let count = File::open(path).map_err(refused)?.read(&mut head).map_err(refused)?;
+    match &head[..count] {
+        [] => Err("is empty".to_owned()),
+        // Field 1, a message.
+        [0x0a, ..] => Ok(()),
+        _ => Err("is no SentencePiece model: perhaps a pointer of Git LFS".to_owned()),
+    }
+}
+
+/// The length of a file of weights and the names of its tensors, where it tells them, or what is wrong with it, as the end of a
+/// sentence.
+fn weight_file(path: &Path) -> Result<(u64, BTreeSet<String>), String> {
     let refused = |err: io::Error| format!("cannot be read: {err}");
     let length = regular(path)?.len();
     if length == 0 {
         return Err("is empty".to_owned());
     }
     if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Ok(length);
+        return Ok((length, BTreeSet::new()));
     }
     // safetensors: eight bytes of header length, then that much JSON, then the tensors that it places.
     let mut file = File::open(path).map_err(refused)?;
@@ -353,7 +454,7 @@ fn weight_file(path: &Path) -> Result<u64, String> {
         Some(end) if end > length - 8 - header => {
             Err("is cut off: its header places tensors beyond its end".to_owned())
         }
-        _ => Ok(length),
+        _ => Ok((length, tensors.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect())),
     }
 }
 
@@ -437,6 +538,61 @@ mod tests {
         let index = r#"{"weight_map":{"a":"model.safetensors","b":"../../etc/passwd"}}"#;
         fs::write(path.join("model.safetensors.index.json"), index).unwrap();
         assert!(weights(&safetensors(1, 1)).1.ends_with("passwd is missing"));
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_hold_what_it_claims_does_not_pass() {
+        let (_folder, path) = checkpoint("small");
+        let config = |layers: u32| {
+            format!(
+                r#"{{"quantization_config":{{"quant_method":"pearl"}},"hidden_size":64,"num_hidden_layers":{layers},
+                "num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":128,"vocab_size":100}}"#
+            )
+        };
+        // A layer has 2·64·16·(4+2) + 3·64·128 parameters, and the words 6400.
+        fs::write(path.join("model.safetensors"), safetensors(40_000, 40_000)).unwrap();
+        fs::write(path.join("config.json"), config(1)).unwrap();
+        assert_eq!(state(&inspect(&path).unwrap(), "parameters").0, State::Ok);
+        fs::write(path.join("config.json"), config(4)).unwrap();
+        let inspection = inspect(&path).unwrap();
+        assert!(!inspection.ok);
+        let (state, finding) = state(&inspection, "parameters");
+        assert!(state == State::Fail && finding.contains("cannot hold them"), "{finding}");
+    }
+
+    #[test]
+    fn every_shard_is_wanted_and_has_the_tensors_that_the_index_places_in_it() {
+        let (_folder, path) = checkpoint("shards");
+        fs::remove_file(path.join("model.safetensors")).unwrap();
+        fs::write(path.join("model-00001-of-00002.safetensors"), safetensors(4, 4)).unwrap();
+        assert!(
+            state(&inspect(&path).unwrap(), "weights")
+                .1
+                .contains("model-00002-of-00002.safetensors is missing")
+        );
+        fs::write(path.join("model-00002-of-00002.safetensors"), safetensors(4, 4)).unwrap();
+        assert_eq!(state(&inspect(&path).unwrap(), "weights").0, State::Ok);
+        let index = r#"{"weight_map":{"w":"model-00001-of-00002.safetensors","other":"model-00002-of-00002.safetensors"}}"#;
+        fs::write(path.join("model.safetensors.index.json"), index).unwrap();
+        assert!(state(&inspect(&path).unwrap(), "weights").1.contains("lacks the tensor other"));
+    }
+
+    #[test]
+    fn a_tokenizer_model_is_read() {
+        let (_folder, path) = checkpoint("words");
+        fs::remove_file(path.join("tokenizer.json")).unwrap();
+        for (bytes, good) in [(&b"\x0a\x0b"[..], true), (b"", false), (b"version https://git-lfs", false)] {
+            fs::write(path.join("tokenizer.model"), bytes).unwrap();
+            assert_eq!(state(&inspect(&path).unwrap(), "tokenizer").0 == State::Ok, good, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_mixture_of_experts_is_told_that_mainnet_refuses_its_proofs() {
+        let (_folder, path) = checkpoint("Qwen3-30B-A3B-Instruct-2507-pearl");
+        let inspection = inspect(&path).unwrap();
+        let (state, finding) = state(&inspection, "registry");
+        assert!(!inspection.ok && state == State::Fail && finding.contains("mainnet refuses"), "{finding}");
     }
 
     #[test]

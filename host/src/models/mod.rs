@@ -14,7 +14,11 @@ pub use inspect::{Check, InspectError, Inspection, State, inspect};
 pub enum Status {
     /// Known to mine from end to end.
     Validated,
-    /// Named as a target, not validated.
+    /// Can be downloaded, and is not known to mine.
+    Published,
+    /// Can be downloaded and served, and mainnet refuses its proofs.
+    Refused,
+    /// Named as a target, not published.
     Planned,
 }
 
@@ -23,6 +27,8 @@ impl Status {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Validated => "validated",
+            Self::Published => "published",
+            Self::Refused => "refused",
             Self::Planned => "planned",
         }
     }
@@ -80,7 +86,11 @@ mod tests {
 
     #[test]
     fn a_base_model_leads_to_its_checkpoint() {
-        assert_eq!(find("qwen/qwen3.5-9b").unwrap().id, "pearl-ai/Qwen3.5-9B-pearl");
+        assert_eq!(
+            find("meta-llama/llama-3.1-8b-instruct").unwrap().id,
+            "pearl-ai/Llama-3.1-8B-Instruct-pearl"
+        );
+        assert!(registry().iter().all(|model| model.id.ends_with("-pearl")));
         assert_eq!(find("nobody/nothing"), None);
     }
 }

@@ -21,7 +21,9 @@ use pearlbed_plugin_api::host_side::Provider;
 use pearlbed_plugin_api::{Manifest, ProviderError};
 
 use self::memory::Image;
+use super::failure::Failure;
 use super::look::Identity;
+use super::pinned::Pinned;
 use super::reason::Reason;
 use crate::text;
 
@@ -34,6 +36,8 @@ pub enum LoadError {
     Changed { path: PathBuf },
     #[error("the loader refused it: {0}")]
     Loader(String),
+    #[error("no code may be loaded from `{}`, which is mounted noexec", text::printable_path(mount))]
+    NoExec { mount: PathBuf },
     #[error("it was built with an incompatible abi_stable: {0}")]
     Header(String),
     #[error("its layout of the entry is another: {0}")]
@@ -57,65 +61,54 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The reason, with its code and what to do.
-    pub fn reason(&self) -> Reason {
-        const REBUILD: &str = "ask its author for a build against a current pearlbed-plugin-api";
-        const REPORT: &str = "report it to its author, or remove it";
-        let words = self.to_string();
+    /// What it is, without words of ours: see [`Failure`].
+    pub(super) fn failure(&self) -> Failure {
         match self {
-            Self::Changed { .. } => Reason::new(
-                "changed",
-                "it was changed or replaced after it was looked at",
-                "run the command again",
-            ),
-            Self::Loader(why) => explain_loader(why),
+            Self::Changed { .. } => Failure::Changed,
+            Self::Loader(why) => loader_failure(why),
+            Self::NoExec { mount } => Failure::NoExec(text::printable_path(mount)),
             Self::Header(_)
             | Self::Entry(_)
             | Self::NoEntryLayout
             | Self::Layout { .. }
-            | Self::NoLayout { .. } => Reason::new("other-layout", words, REBUILD),
-            Self::Door(_) => Reason::new("broken-door", words, REPORT),
-            Self::TwoTables => Reason::new("two-tables", words, REPORT),
-            Self::Declined => Reason::new("declined", words, REBUILD),
-            Self::Create(ProviderError::Panicked(_)) => Reason::new("panicked", words, REPORT),
-            Self::Create(ProviderError::Contract(_)) => Reason::new("broken-table", words, REPORT),
-            Self::Create(_) => Reason::new("not-created", words, REPORT),
-            Self::OtherId { .. } => Reason::new("other-id", words, REPORT),
+            | Self::NoLayout { .. } => Failure::OtherLayout(self.to_string()),
+            Self::Door(_) => Failure::BrokenDoor(self.to_string()),
+            Self::TwoTables => Failure::TwoTables,
+            Self::Declined => Failure::Declined,
+            Self::Create(err @ ProviderError::Panicked(_)) => Failure::PanickedInCreate(err.to_string()),
+            Self::Create(err @ ProviderError::Contract(_)) => Failure::BrokenTable(err.to_string()),
+            Self::Create(err) => Failure::NotCreated(err.to_string()),
+            Self::OtherId { answered, .. } => Failure::OtherId(answered.clone()),
         }
     }
+
+    /// The reason, with its code and what to do. `expected` is the id that the plugin's file shows.
+    pub fn reason(&self, expected: &str) -> Reason {
+        self.failure().reason(expected)
+    }
+}
+
+/// The versions of the plugin API that this host speaks, in words.
+pub(super) fn versions() -> String {
+    list(VERSIONS)
 }
 
 fn list(versions: &[u32]) -> String {
     versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What the system's loader says, in our words where we know them.
-fn explain_loader(why: &str) -> Reason {
+/// What the system's loader says, where we know its words.
+fn loader_failure(why: &str) -> Failure {
     if let Some((before, _)) = why.split_once(": cannot open shared object file") {
-        let library = before.rsplit(": ").next().unwrap_or(before);
-        return Reason::new(
-            "missing-library",
-            format!("it needs the library {library}, which is not installed"),
-            format!("install the package that holds {library}"),
-        );
+        return Failure::MissingLibrary(before.rsplit(": ").next().unwrap_or(before).to_owned());
     }
     if let Some((_, symbol)) = why.split_once("undefined symbol: ") {
-        let symbol = symbol.split([',', ' ']).next().unwrap_or(symbol);
-        return Reason::new(
-            "undefined-symbol",
-            format!("it refers to `{symbol}`, which nothing defines"),
-            "get a build that fits this system's libraries",
-        );
+        return Failure::UndefinedSymbol(symbol.split([',', ' ']).next().unwrap_or(symbol).to_owned());
     }
     if let Some((_, version)) = why.split_once("version `") {
-        let version = version.split('\'').next().unwrap_or(version);
-        return Reason::new(
-            "missing-library",
-            format!("it needs {version}, which this system's libraries do not have"),
-            "get a build for this system, or a newer system",
-        );
+        return Failure::MissingVersion(version.split('\'').next().unwrap_or(version).to_owned());
     }
-    Reason::new("load-failed", format!("the loader refused it: {why}"), "download or build it again")
+    Failure::LoadFailed(why.to_owned())
 }
 
 /// A provider whose library is loaded for the life of the process.
@@ -129,8 +122,8 @@ pub struct Loaded {
 
 /// Loads the library at `path` and makes its provider.
 ///
-/// With `identity`, the file must still be the one that was looked at, before and after it is loaded; with `id`, its
-/// code must call itself so.
+/// With `identity`, what is loaded is the file that was looked at, whatever its name leads to by now ([`Pinned`]); with
+/// `id`, its code must call itself so.
 ///
 /// # Errors
 ///
@@ -141,13 +134,23 @@ pub struct Loaded {
 /// The library's code runs in this process from here on, with all the process may do. The caller vouches that the
 /// process is confined and expendable, or that the library is trusted.
 pub unsafe fn open(path: &Path, identity: Option<&Identity>, id: Option<&str>) -> Result<Loaded, LoadError> {
-    check_identity(path, identity)?;
+    let changed = || LoadError::Changed { path: path.to_owned() };
+    // Never dropped: the loader may look at it again as long as the library lives.
+    let pinned: &Pinned = Box::leak(Box::new(Pinned::new(path, identity).ok_or_else(changed)?));
+    let name = pinned.name();
     // Everything is bound now, so that what is missing is told here and not by an abort in the middle of a call.
     // SAFETY: the caller vouches for the library's initialisers.
-    let library = unsafe { Library::open(Some(path.as_os_str() as &OsStr), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|err| LoadError::Loader(loader_words(path, &err)))?;
+    let library =
+        unsafe { Library::open(Some(name.as_os_str() as &OsStr), RTLD_NOW | RTLD_LOCAL) }.map_err(|err| {
+            match pinned.noexec_mount(path) {
+                Some(mount) => LoadError::NoExec { mount },
+                None => LoadError::Loader(loader_words(name, &err)),
+            }
+        })?;
     let handle = library.into_raw();
-    check_identity(path, identity)?;
+    if !pinned.is_unchanged() {
+        return Err(changed());
+    }
 
     // SAFETY: the handle is that of a library that is never closed.
     let has = |symbol| unsafe { has_own(handle, symbol) };
@@ -156,7 +159,7 @@ pub unsafe fn open(path: &Path, identity: Option<&Identity>, id: Option<&str>) -
         // SAFETY: as above, and the caller vouches for its code.
         unsafe { through_door(handle) }?
     } else {
-        let (address, loaded) = through_root_module(path)?;
+        let (address, loaded) = through_root_module(name)?;
         if has_door {
             // SAFETY: as above.
             let door = unsafe { door::open(handle) }.map_err(broken)?;
@@ -232,14 +235,6 @@ unsafe fn through_door(handle: *mut c_void) -> Result<Loaded, LoadError> {
 
 fn broken(err: door::DoorError) -> LoadError {
     LoadError::Door(err.to_string())
-}
-
-fn check_identity(path: &Path, identity: Option<&Identity>) -> Result<(), LoadError> {
-    let Some(expected) = identity else { return Ok(()) };
-    match std::fs::metadata(path) {
-        Ok(metadata) if Identity::of(&metadata) == *expected => Ok(()),
-        _ => Err(LoadError::Changed { path: path.to_owned() }),
-    }
 }
 
 /// The code answers the id that its file shows.

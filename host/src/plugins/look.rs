@@ -14,6 +14,7 @@ use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::failure::Failure;
 use super::object::{Bytes, Object};
 use super::reason::Reason;
 use super::{manifest, object};
@@ -143,7 +144,12 @@ impl Look {
             Some(reason) => self.fail("machine", reason),
             None => self.push("machine", CheckState::Ok, format!("{kind}, as this machine")),
         }
-        match broken {
+        // A good file where no code may be loaded from is told before a loader's words for it are.
+        let unloadable = || {
+            let mount = super::pinned::noexec_mount(&file, &self.real_path)?;
+            Some(Failure::NoExec(printable_path(&mount)).reason(""))
+        };
+        match broken.or_else(unloadable) {
             Some(reason) => self.fail("structure", reason),
             None => self.push("structure", CheckState::Ok, "complete".into()),
         }

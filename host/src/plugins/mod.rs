@@ -16,13 +16,16 @@
 //!
 //! - Two names for one file are found by device and inode; two files with the same id are told apart by the order of
 //!   the search path, and the later one is skipped even where the earlier one fails its probe.
-//! - A file that is replaced between the look and the probe is noticed by the probe, and reported as changed.
+//! - A file that is replaced between the look and the probe is noticed by the probe, and reported as changed; what is
+//!   loaded is what was looked at, or nothing ([`pinned`] says where not).
 
+mod failure;
 pub mod load;
 mod look;
 mod manifest;
 pub mod matrix;
 mod object;
+mod pinned;
 mod probe;
 mod reason;
 mod search;
@@ -35,7 +38,7 @@ pub use self::look::{Check, CheckState, Identity, Look, look};
 pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes, run_probe_child};
 pub use self::reason::Reason;
 pub use self::search::{Folder, FolderState, Origin, SearchPath};
-pub use self::survey::{Entry, Options, State, Survey, survey, survey_file};
+pub use self::survey::{Entry, Options, State, Survey, Watch, survey, survey_file, survey_watched};
 
 /// The hidden subcommand under which this program probes plugins.
 pub const PROBE_SUBCOMMAND: &str = "__probe";

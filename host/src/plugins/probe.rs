@@ -45,6 +45,9 @@ use crate::sandbox::{Captured, Report};
 const WORKERS_MAX: usize = 4;
 /// The most children side by side in all, those that wait for a slow plugin among them.
 const CHILDREN_MAX: usize = 64;
+/// How often a plugin is tried again for which there was nothing to make a process with, and how long lies between.
+const LACKS_MAX: u32 = 100;
+const LACK_PAUSE: Duration = Duration::from_millis(50);
 /// After so many plugins a child has earned its rest.
 const SERVED_MAX: usize = 200;
 
@@ -61,6 +64,8 @@ pub struct ProbeOptions {
     pub timeout: Duration,
     /// When all must be done, whatever each still had left.
     pub deadline: Option<Instant>,
+    /// How many threads one plugin may have; a number that fits the machine unless said otherwise.
+    pub threads_max: Option<u32>,
     /// The `pearlbed` that is run as the child, instead of this program: for tests and benchmarks.
     pub program: Option<PathBuf>,
 }
@@ -77,6 +82,7 @@ impl ProbeOptions {
             model: String::new(),
             timeout: Self::TIMEOUT,
             deadline: None,
+            threads_max: None,
             program: None,
         }
     }
@@ -132,17 +138,23 @@ pub(super) struct Job {
     pub each_device: bool,
 }
 
-/// Probes every job. The answers come in the order of the jobs.
-pub(super) fn probe(jobs: Vec<Job>, options: &ProbeOptions) -> Vec<Probe> {
+/// Probes every job. The answers come in the order of the jobs; `on_done` hears of each as it comes.
+pub(super) fn probe(
+    jobs: Vec<Job>,
+    options: &ProbeOptions,
+    on_done: &(dyn Fn(usize, &Probe) + Sync),
+) -> Vec<Probe> {
     let count = jobs.len();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = cores.min(WORKERS_MAX).min(count);
     // Each may come to the limit of its memory before it is stopped.
     let memory = options.hardware.details.get("memory_available_bytes").and_then(serde_json::Value::as_u64);
     let room = memory.map_or(CHILDREN_MAX, |bytes| (bytes / MEMORY_BYTES) as usize);
-    let queue = jobs.into_iter().enumerate().map(|(index, job)| Waiting { index, job, again: false });
+    let queue =
+        jobs.into_iter().enumerate().map(|(index, job)| Waiting { index, job, again: false, lacks: 0 });
     let pool = Pool {
         options,
+        on_done,
         begun: Instant::now(),
         children_max: room.clamp(workers + 1, CHILDREN_MAX),
         queue: Mutex::new(queue.collect()),
@@ -171,10 +183,22 @@ struct Waiting {
     job: Job,
     /// It was put aside once, and now takes the time that it takes.
     again: bool,
+    /// How often there was nothing to probe it with.
+    lacks: u32,
+}
+
+/// What became of one turn of a plugin.
+enum Turn {
+    Done(Probe),
+    /// It was put aside.
+    Aside,
+    /// There was nothing to probe it with, and why.
+    Lacked(Probe),
 }
 
 struct Pool<'a> {
     options: &'a ProbeOptions,
+    on_done: &'a (dyn Fn(usize, &Probe) + Sync),
     begun: Instant,
     children_max: usize,
     queue: Mutex<VecDeque<Waiting>>,
@@ -201,8 +225,8 @@ impl<'a> Pool<'a> {
         let mut child: Option<Child> = None;
         loop {
             let next = lock(&self.queue).pop_front();
-            let Some(Waiting { index, job, again }) = next else { break };
-            let probe = self.serve(&job, &mut child, || {
+            let Some(Waiting { index, job, again, lacks }) = next else { break };
+            let turn = self.serve(&job, &mut child, || {
                 let (others, untried) = {
                     let queue = lock(&self.queue);
                     (!queue.is_empty(), queue.iter().any(|waiting| !waiting.again))
@@ -210,31 +234,45 @@ impl<'a> Pool<'a> {
                 let helped = !others || self.start_worker(scope);
                 if helped || again || !untried { OnSlow::GoOn } else { OnSlow::PutAside }
             });
-            match probe {
-                Some(probe) => lock(&self.done)[index] = Some(probe),
-                None => lock(&self.queue).push_back(Waiting { index, job, again: true }),
+            match turn {
+                Turn::Done(probe) => self.finish(index, probe),
+                Turn::Aside => lock(&self.queue).push_back(Waiting { index, job, again: true, lacks }),
+                Turn::Lacked(probe) if lacks >= LACKS_MAX || self.is_over() => {
+                    self.finish(index, probe);
+                }
+                // Others may give back what is short, and its own turn is none of its doing.
+                Turn::Lacked(_) => {
+                    drop(child.take());
+                    std::thread::sleep(LACK_PAUSE);
+                    lock(&self.queue).push_back(Waiting { index, job, again, lacks: lacks + 1 });
+                }
             }
         }
         drop(child);
         self.children.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Probes one plugin, in `child` where there is one. `None` where it was put aside.
-    fn serve(
-        &self,
-        job: &Job,
-        child: &mut Option<Child>,
-        mut on_slow: impl FnMut() -> OnSlow,
-    ) -> Option<Probe> {
+    fn finish(&self, index: usize, probe: Probe) {
+        (self.on_done)(index, &probe);
+        lock(&self.done)[index] = Some(probe);
+    }
+
+    /// Whether the time for all is over.
+    fn is_over(&self) -> bool {
+        self.options.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Probes one plugin, in `child` where there is one.
+    fn serve(&self, job: &Job, child: &mut Option<Child>, mut on_slow: impl FnMut() -> OnSlow) -> Turn {
         loop {
-            if self.options.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Some(Probe::failed(no_time_left()));
+            if self.is_over() {
+                return Turn::Done(Probe::failed(no_time_left()));
             }
             let mut serving = match child.take() {
                 Some(serving) => serving,
                 None => match Child::start(self.options) {
                     Ok(started) => started,
-                    Err(reason) => return Some(Probe::failed(reason)),
+                    Err(reason) => return Turn::Lacked(Probe::failed(reason)),
                 },
             };
             let was_fresh = serving.served == 0;
@@ -243,8 +281,9 @@ impl<'a> Pool<'a> {
             match fate {
                 Fate::PutAside { serves } => {
                     *child = serves.then_some(serving);
-                    return None;
+                    return Turn::Aside;
                 }
+                Fate::Lacks => return Turn::Lacked(probe),
                 // Not its fault, perhaps: once more, where nobody was before.
                 Fate::Serves if !was_fresh && !isolates && probe.answer.is_err() => continue,
                 Fate::Serves if serving.served < SERVED_MAX => *child = Some(serving),
@@ -252,13 +291,13 @@ impl<'a> Pool<'a> {
                 Fate::Died if !was_fresh => continue,
                 Fate::Died => {}
             }
-            return Some(probe);
+            return Turn::Done(probe);
         }
     }
 }
 
 /// Why there is no answer of a plugin that had no time, or not its share of it.
-fn no_time_left() -> Reason {
+pub(super) fn no_time_left() -> Reason {
     Reason::new(
         "not-probed",
         "there was no time left to probe it: others took too long",

@@ -41,6 +41,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("changed", "it was changed or replaced after it was looked at"),
     ("missing-library", "it needs a library, or a version of one, that is not installed"),
     ("undefined-symbol", "it refers to a function that nothing defines"),
+    ("no-exec", "its folder is on a file system that is mounted `noexec`"),
     ("load-failed", "the system's loader refused it for another reason"),
     ("other-layout", "its tables are laid out differently from this host's"),
     ("declined", "its code declines every version that this host speaks"),
@@ -83,6 +84,15 @@ impl Reason {
         debug_assert!(CODES.iter().any(|(known, _)| *known == code), "`{code}` is not in the table");
         let printable = |text: &str| crate::text::printable(text).into_owned();
         Self { code, reason: printable(reason.as_ref()), fix: printable(fix.as_ref()) }
+    }
+
+    /// Why a file cannot take the place of the plugin of `provider`: it is one of `id`.
+    pub fn of_replacement(provider: &str, id: &str) -> Self {
+        Self::new(
+            "other-id",
+            format!("it carries the provider `{id}`, and the session runs `{provider}`"),
+            "put the right file back, or `pearlbed start` again with the other provider",
+        )
     }
 
     /// Whether it says nothing of the plugin: there was no time or no memory to ask it.

@@ -77,8 +77,13 @@ pub struct Folder {
 /// What became of a folder of the search path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FolderState {
-    /// It was listed and holds so many files with the suffix of a plugin.
-    Listed(usize),
+    /// It was listed and holds so many files with the suffix of a plugin, and so many hidden ones, which are passed over.
+    Listed {
+        /// Files that are looked at.
+        files: usize,
+        /// Files whose name begins with a dot: what editors, synchronisers and unpackers leave.
+        hidden: usize,
+    },
     /// It does not exist, and nobody said that it would.
     Missing,
     /// It is the same folder as one before it.
@@ -164,10 +169,10 @@ impl SearchPath {
         }
         for (path, origin) in &self.folders {
             let state = match list_folder(path, &mut seen) {
-                Ok(Some(found)) => {
+                Ok(Some((found, hidden))) => {
                     let count = found.len();
                     files.extend(found);
-                    FolderState::Listed(count)
+                    FolderState::Listed { files: count, hidden }
                 }
                 Ok(None) => FolderState::Repeated,
                 Err(err) if err.kind() == io::ErrorKind::NotFound && !origin.is_named() => {
@@ -181,8 +186,9 @@ impl SearchPath {
     }
 }
 
-/// The files in `folder` with the suffix of a plugin, by name; `None` if the folder is among those in `seen`.
-fn list_folder(folder: &Path, seen: &mut Vec<(u64, u64)>) -> io::Result<Option<Vec<PathBuf>>> {
+/// The files in `folder` with the suffix of a plugin, by name, and how many hidden ones there are; `None` if the folder is
+/// among those in `seen`.
+fn list_folder(folder: &Path, seen: &mut Vec<(u64, u64)>) -> io::Result<Option<(Vec<PathBuf>, usize)>> {
     let metadata = std::fs::metadata(folder)?;
     if !metadata.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
@@ -193,14 +199,20 @@ fn list_folder(folder: &Path, seen: &mut Vec<(u64, u64)>) -> io::Result<Option<V
     }
     seen.push(identity);
     let mut files = vec![];
+    let mut hidden = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if is_candidate(&path) {
+        if !is_candidate(&path) {
+            continue;
+        }
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            hidden += 1;
+        } else {
             files.push(path);
         }
     }
     files.sort();
-    Ok(Some(files))
+    Ok(Some((files, hidden)))
 }
 
 /// Whether a file of this name might be a plugin.
@@ -287,6 +299,16 @@ mod tests {
         assert_eq!((folders[0].as_str(), ignored), ("/opt/lib/pearlbed/plugins", 3));
         let (folders, ignored) = shown(&["/x"], true);
         assert_eq!((folders[0].as_str(), ignored), ("/opt/lib/pearlbed/plugins", 4));
+    }
+
+    #[test]
+    fn hidden_files_are_passed_over_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["lib.so", "._lib.so", ".#lib.so", ".hidden.so", ".so", ".gitignore"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let (files, hidden) = list_folder(folder.path(), &mut vec![]).unwrap().unwrap();
+        assert_eq!((files, hidden), (vec![folder.path().join("lib.so")], 4));
     }
 
     #[test]

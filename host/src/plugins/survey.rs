@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pearlbed_plugin_api::{Manifest, MiningCapabilities};
 
 use super::look::{Identity, Look, look};
-use super::probe::{Job, Probe, ProbeOptions, probe};
+use super::probe::{Job, Probe, ProbeOptions, no_time_left, probe};
 use super::reason::Reason;
 use super::search::{Folder, FolderState, SearchPath};
 use super::trust::{Judgement, Trust};
@@ -103,9 +104,10 @@ impl Entry {
         }
     }
 
-    /// Whether all that speaks against it is that another file with its id comes first.
+    /// Whether all that speaks against it is that another file with its id comes first: another one, or a copy, which may lie
+    /// where code can be loaded while the first does not.
     fn is_second(&self) -> bool {
-        self.skipped().is_some_and(|reason| reason.code == SAME_ID)
+        self.skipped().is_some_and(|reason| [SAME_ID, SAME_CONTENTS].contains(&reason.code))
     }
 
     /// What `detect` answered, where it was probed and answered.
@@ -116,6 +118,13 @@ impl Entry {
     /// The file with its links followed.
     pub fn real_path(&self) -> &Path {
         self.look.as_ref().map_or(&self.path, |look| &look.real_path)
+    }
+
+    fn take(&mut self, probe: Probe) {
+        if let Err(reason) = &probe.answer {
+            self.state = State::Skipped(reason.clone());
+        }
+        self.probe = Some(probe);
     }
 
     fn of_file(path: PathBuf, options: &Options) -> Self {
@@ -133,6 +142,28 @@ impl Entry {
 
 /// The code of a file whose provider another file carries as well.
 const SAME_ID: &str = "same-id";
+/// The code of a copy.
+const SAME_CONTENTS: &str = "same-contents";
+
+/// What a survey has found so far, for whoever cannot wait for its end.
+#[derive(Debug, Default)]
+pub struct Watch(Mutex<Survey>);
+
+impl Watch {
+    /// What was found so far. What was not probed yet had no time, and says so.
+    pub fn so_far(&self) -> Survey {
+        let mut survey = self.lock().clone();
+        for entry in survey.entries.iter_mut().filter(|entry| entry.is_usable() && entry.probe.is_none()) {
+            entry.state = State::Skipped(no_time_left());
+        }
+        survey
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Survey> {
+        // It is whole between any two statements that hold it.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
 
 /// Looks at every file on `path`, and probes what passes if `options` say so.
 ///
@@ -141,6 +172,11 @@ const SAME_ID: &str = "same-id";
 /// Never fails and loses no file. Takes microseconds for each file, and for probes at most the time-out of the slowest,
 /// or until their common deadline.
 pub fn survey(path: &SearchPath, options: &Options) -> Survey {
+    survey_watched(path, options, &Watch::default())
+}
+
+/// The same; what is found on the way is in `watch` as it is found.
+pub fn survey_watched(path: &SearchPath, options: &Options, watch: &Watch) -> Survey {
     let (folders, files) = path.list();
     let mut entries: Vec<Entry> = vec![];
     for folder in &folders {
@@ -157,9 +193,11 @@ pub fn survey(path: &SearchPath, options: &Options) -> Survey {
     }
     entries.extend(files.into_iter().map(|file| Entry::of_file(file, options)));
     skip_duplicates(&mut entries);
-    probe_entries(&mut entries, options);
+    *watch.lock() = Survey { folders: folders.clone(), entries: entries.clone() };
+    probe_entries(&mut entries, options, watch);
     while options.probe.is_some() && make_way(&mut entries) {
-        probe_entries(&mut entries, options);
+        watch.lock().entries.clone_from(&entries);
+        probe_entries(&mut entries, options, watch);
     }
     Survey { folders, entries }
 }
@@ -168,7 +206,7 @@ pub fn survey(path: &SearchPath, options: &Options) -> Survey {
 pub fn survey_file(path: &Path, options: &Options) -> Entry {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut entries = [Entry::of_file(path, options)];
-    probe_entries(&mut entries, options);
+    probe_entries(&mut entries, options, &Watch::default());
     let [entry] = entries;
     entry
 }
@@ -209,6 +247,7 @@ fn second(id: &str, first: &Path) -> Reason {
 fn skip_duplicates(entries: &mut [Entry]) {
     let mut files: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut ids: HashMap<String, (PathBuf, Identity)> = HashMap::new();
+    let mut comparing = Comparing { bytes: COMPARED_BYTES_MAX, until: Instant::now() + COMPARING_MAX };
     for entry in entries.iter_mut() {
         let Some(identity) = entry.look.as_ref().and_then(|look| look.identity) else { continue };
         if !entry.is_usable() {
@@ -226,10 +265,11 @@ fn skip_duplicates(entries: &mut [Entry]) {
         files.insert(file, entry.path.clone());
         let Some(id) = entry.id().map(str::to_owned) else { continue };
         if let Some((first, seen)) = ids.get(&id) {
-            let copy = seen.len == identity.len && has_same_contents(first, &entry.path);
+            let copy =
+                seen.len == identity.len && comparing.has_same_contents(first, &entry.path, identity.len);
             entry.state = State::Skipped(match copy {
                 true => Reason::new(
-                    "same-contents",
+                    SAME_CONTENTS,
                     format!("it is a copy of {}, which comes first", printable_path(first)),
                     "remove one of the two",
                 ),
@@ -241,26 +281,42 @@ fn skip_duplicates(entries: &mut [Entry]) {
     }
 }
 
-/// Whether two files hold the same bytes; for the words of a reason only.
-fn has_same_contents(one: &Path, other: &Path) -> bool {
-    use std::io::Read;
-    let (Ok(mut one), Ok(mut other)) = (std::fs::File::open(one), std::fs::File::open(other)) else {
-        return false;
-    };
-    let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    loop {
-        match (one.read(&mut left), other.read(&mut right)) {
-            (Ok(a), Ok(b)) if a == b && left[..a] == right[..b] => {
-                if a == 0 {
-                    return true;
+/// How many bytes are compared in all, and for how long: whether a second file is a copy or another one only chooses the
+/// words of its reason.
+const COMPARED_BYTES_MAX: u64 = 256 << 20;
+const COMPARING_MAX: Duration = Duration::from_millis(200);
+
+/// What is left for comparisons.
+struct Comparing {
+    bytes: u64,
+    until: Instant,
+}
+
+impl Comparing {
+    /// Whether two files of `len` bytes hold the same; no where that cannot be told within the bounds.
+    fn has_same_contents(&mut self, one: &Path, other: &Path, len: u64) -> bool {
+        use std::io::Read;
+        let Some(left) = self.bytes.checked_sub(len) else { return false };
+        self.bytes = left;
+        let (Ok(mut one), Ok(mut other)) = (std::fs::File::open(one), std::fs::File::open(other)) else {
+            return false;
+        };
+        let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        while Instant::now() < self.until {
+            match (one.read(&mut left), other.read(&mut right)) {
+                (Ok(a), Ok(b)) if a == b && left[..a] == right[..b] => {
+                    if a == 0 {
+                        return true;
+                    }
                 }
+                _ => return false,
             }
-            _ => return false,
         }
+        false
     }
 }
 
-fn probe_entries(entries: &mut [Entry], options: &Options) {
+fn probe_entries(entries: &mut [Entry], options: &Options, watch: &Watch) {
     let Some(how) = &options.probe else { return };
     let mut indices = vec![];
     let mut jobs = vec![];
@@ -275,11 +331,13 @@ fn probe_entries(entries: &mut [Entry], options: &Options) {
             each_device: asks_one_by_one(manifest, &how.hardware),
         });
     }
-    for (index, probe) in indices.into_iter().zip(probe(jobs, how)) {
-        let entry = &mut entries[index];
-        if let Err(reason) = &probe.answer {
-            entry.state = State::Skipped(reason.clone());
+    let done = |job: usize, probe: &Probe| {
+        if let Some(entry) = watch.lock().entries.get_mut(indices[job]) {
+            entry.take(probe.clone());
         }
-        entry.probe = Some(probe);
+    };
+    let probes = probe(jobs, how, &done);
+    for (index, probe) in indices.iter().zip(probes) {
+        entries[*index].take(probe);
     }
 }

@@ -68,7 +68,7 @@ impl std::fmt::Display for Signed {
 }
 
 /// What the user trusts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     keys: Vec<String>,
     require: bool,
@@ -139,7 +139,7 @@ impl Memory {
             std::fs::create_dir_all(home.root())?;
             let mut text = serde_json::to_vec_pretty(&memory).expect("texts are JSON");
             text.push(b'\n');
-            crate::sidecar::write_atomically(&Self::file(home), &text)?;
+            crate::owned::replace(&Self::file(home), &text)?;
         }
         Ok(answer)
     }

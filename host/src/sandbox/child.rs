@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
@@ -81,19 +81,52 @@ pub fn enter() -> Result<Entered, EnterError> {
     }
     let unlimited = set_limits(&policy.limits).map_err(EnterError::SetUp)?;
 
-    let (mut report, listener) = platform::confine(&policy).map_err(EnterError::SetUp)?;
-    report.failed.extend(unlimited);
-    let answer = serde_json::to_vec(&report).map_err(|err| EnterError::SetUp(err.into()))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let rights = listener.as_ref().map(|listener| [listener.as_fd()]);
-    if let Some(rights) = &rights {
-        ancillary.push(SendAncillaryMessage::ScmRights(rights));
-    }
-    rustix::net::sendmsg(&channel, &[IoSlice::new(&answer)], &mut ancillary, SendFlags::empty())
-        .map_err(|err| EnterError::SetUp(err.into()))?;
+    let (report, listener) = confine_and_report(&policy, &channel, unlimited).map_err(EnterError::SetUp)?;
     wait_for_go(&channel)?;
+    // Until now the parent may have fetched it; whoever holds it decides about this process.
+    drop(listener);
     Ok(Entered { channel, report })
+}
+
+/// Confines this thread, and says so to the parent from another one, which is not confined and ends with that: no confined
+/// thread may send an open file, and the listener is one.
+fn confine_and_report(
+    policy: &Policy,
+    channel: &OwnedFd,
+    unlimited: Vec<String>,
+) -> io::Result<(Report, Option<OwnedFd>)> {
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::sync_channel::<(Vec<u8>, Option<RawFd>)>(1);
+        let sender = std::thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, move || {
+            let (answer, listener) = told.recv().map_err(|_| io::Error::other("it was not confined"))?;
+            send_report(channel, &answer, listener)
+        })?;
+        let (mut report, listener) = platform::confine(policy)?;
+        report.failed.extend(unlimited);
+        report.listener = listener.as_ref().map(AsRawFd::as_raw_fd);
+        let answer = serde_json::to_vec(&report)?;
+        let listening = listener.as_ref().map(AsRawFd::as_raw_fd);
+        tell.send((answer, listening)).map_err(|_| io::Error::other("nobody is left to report"))?;
+        sender.join().map_err(|_| io::Error::other("the report failed"))??;
+        Ok((report, listener))
+    })
+}
+
+/// Sends `answer` with the listener, or without it where open files of this user that others have under way leave no room
+/// for one: the parent then fetches it.
+fn send_report(channel: &OwnedFd, answer: &[u8], listener: Option<RawFd>) -> io::Result<()> {
+    if let Some(listener) = listener {
+        // SAFETY: the thread that owns it waits for this one to end.
+        let rights = [unsafe { BorrowedFd::borrow_raw(listener) }];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&rights));
+        match rustix::net::sendmsg(channel, &[IoSlice::new(answer)], &mut ancillary, SendFlags::empty()) {
+            Err(rustix::io::Errno::TOOMANYREFS) => {}
+            sent => return Ok(sent.map(drop)?),
+        }
+    }
+    Ok(rustix::net::send(channel, answer, SendFlags::empty()).map(drop)?)
 }
 
 /// Waits until the parent has read the report: in a stream, words that followed it at once would become part of it.
@@ -130,7 +163,7 @@ fn close_others(kept: RawFd) -> io::Result<()> {
         // The listing's own descriptor is in the list and was closed with it.
         if rustix::io::fcntl_getfd(
             // SAFETY: a descriptor that is not open only makes the call fail; it is not kept.
-            unsafe { rustix::fd::BorrowedFd::borrow_raw(fd) },
+            unsafe { BorrowedFd::borrow_raw(fd) },
         )
         .is_ok()
         {

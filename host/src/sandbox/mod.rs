@@ -51,9 +51,9 @@ pub use self::capture::{Capture, Captured};
 pub use self::child::{EnterError, Entered, enter};
 pub use self::policy::{HostPort, Limits, Policy, Reading};
 pub use self::spawn::{
-    Channel, Command, Confined, Ending, SpawnError, die_with, memory_bytes, pair, reap, spawn,
+    Channel, Command, Confined, Ending, SpawnError, die_with, lower_priority, memory_bytes, pair, reap, spawn,
 };
-pub use self::support::{Missing, Report, Support, is_privileged_for_another, support};
+pub use self::support::{Lack, Missing, Report, Support, is_privileged_for_another, support};
 pub use self::violation::{Violation, ViolationKind, Violations, is_harmless};
 
 #[cfg(target_os = "linux")]

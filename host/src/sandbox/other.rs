@@ -24,8 +24,10 @@ const PACKET_WAIT: Duration = Duration::from_secs(10);
 pub fn support() -> Support {
     Support {
         landlock_abi: None,
+        landlock_lack: None,
         seccomp: false,
         seccomp_notify: false,
+        seccomp_lack: None,
         no_new_privs: false,
         parent_death_signal: false,
     }
@@ -63,6 +65,12 @@ pub fn confine(_policy: &Policy) -> io::Result<(Report, Option<OwnedFd>)> {
 
 pub fn watch(_: OwnedFd, _: Pid, _: &Policy, _: bool, _: Violations) -> io::Result<()> {
     Ok(())
+}
+
+pub fn make_idle(_: Pid) {}
+
+pub fn fetch(_process: u32, _descriptor: i32) -> Option<OwnedFd> {
+    None
 }
 
 pub fn resolver_env(_policy: &Policy) -> Option<(&'static str, &'static str)> {

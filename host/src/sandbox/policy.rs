@@ -71,6 +71,9 @@ pub struct Limits {
     pub open_files: u64,
     /// Threads at once, where the kernel lets the parent count them.
     pub threads: Option<u32>,
+    /// Files in memory (`memfd_create`) that it may make in all, which count for no limit of the kernel; none where the
+    /// kernel does not let the parent count them.
+    pub memory_files: Option<u32>,
     /// The first to be ended when the system runs out of memory.
     pub dies_first: bool,
     /// How far it stands back for other programs: at least so far as this, 0 to 19.
@@ -87,6 +90,7 @@ impl Default for Limits {
             file_bytes: None,
             open_files: 1024,
             threads: None,
+            memory_files: None,
             dies_first: false,
             nice: None,
             cpu_time: None,

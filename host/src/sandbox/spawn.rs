@@ -124,13 +124,25 @@ pub enum SpawnError {
     },
     #[error("failed to speak with the confined process while it confined itself")]
     Handshake(#[source] io::Error),
-    #[error("the confined process ended before it was confined: {0}")]
-    Ended(Ending),
+    #[error("the confined process ended before it was confined: {ending}{}", quoted(said))]
+    Ended { ending: Ending, said: String },
     #[error("the confined process did not confine itself within {} s", HANDSHAKE_LIMIT.as_secs())]
     Slow,
 }
 
-impl crate::explain::Explain for SpawnError {}
+/// The end of a sentence that says what was said.
+fn quoted(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(" ({said})") }
+}
+
+impl crate::explain::Explain for SpawnError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Start { err, .. } | Self::Handshake(err) => crate::remedy::for_process(err),
+            Self::Ended { .. } | Self::Slow => None,
+        }
+    }
+}
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +268,7 @@ impl Confined {
                 Ok(0) if left.is_zero() => return Err(SpawnError::Slow),
                 Ok(0) => {
                     if let Some(ending) = self.try_wait() {
-                        return Err(SpawnError::Ended(ending));
+                        return Err(self.ended(ending));
                     }
                 }
                 Ok(_) => break,
@@ -275,7 +287,10 @@ impl Confined {
         );
         let count = match received {
             Ok(received) if received.bytes > 0 => received.bytes,
-            Ok(_) | Err(rustix::io::Errno::CONNRESET) => return Err(SpawnError::Ended(self.wait())),
+            Ok(_) | Err(rustix::io::Errno::CONNRESET) => {
+                let ending = self.wait();
+                return Err(self.ended(ending));
+            }
             Err(err) => return Err(failed(err.into())),
         };
         let mut listener = None;
@@ -285,6 +300,12 @@ impl Confined {
             }
         }
         self.report = serde_json::from_slice(&bytes[..count]).map_err(|err| failed(err.into()))?;
+        if let Some(number) = self.report.listener.take()
+            && listener.is_none()
+        {
+            let fetched = platform::fetch(self.pid.as_raw_nonzero().get().unsigned_abs(), number);
+            listener = Some(fetched.ok_or_else(|| failed(rustix::io::Errno::TOOMANYREFS.into()))?);
+        }
         if let Some(listener) = listener {
             platform::watch(listener, self.pid, policy, self.report.landlock, self.violations.clone())
                 .map_err(failed)?;
@@ -292,6 +313,15 @@ impl Confined {
         // A child that has ended since is noticed by whoever speaks with it.
         let _ = rustix::net::send(&self.channel, &GO, SendFlags::empty());
         Ok(())
+    }
+
+    /// Why it ended before it was confined: its own words are on its standard error.
+    fn ended(&mut self, ending: Ending) -> SpawnError {
+        self.stderr.drain();
+        let text = self.stderr.take().text;
+        let said = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let said: String = text::printable(said.trim()).chars().take(160).collect();
+        SpawnError::Ended { ending, said }
     }
 
     /// The child's process id, which is its process group, too.
@@ -330,8 +360,7 @@ impl Confined {
 
     /// Lets the child run only where the processor is idle otherwise.
     pub fn lower_priority(&self) {
-        // Where this fails the child competes as before.
-        let _ = rustix::process::setpriority_process(Some(self.pid), 19);
+        lower_priority(self.pid());
     }
 
     /// Whether the child is stopped, as by `SIGSTOP`.
@@ -413,12 +442,51 @@ pub fn reap(id: i32) -> Ending {
     Pid::from_raw(id).map_or(Ending { status: None, signal: None, memory_peak_bytes: 0 }, wait_for_ending)
 }
 
+/// Lets every thread of the process `id` run only where the processor is idle otherwise. A thread that is started meanwhile
+/// has the priority of the one that started it: whoever wants all of them asks again.
+pub fn lower_priority(id: i32) {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let threads: Vec<i32> = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect();
+    let crowded = threads.len() > CROWD;
+    // Elsewhere the priority is the process's. What fails competes as before.
+    for thread in threads.into_iter().chain([id]).filter_map(Pid::from_raw) {
+        let _ = rustix::process::setpriority_process(Some(thread), 19);
+        if crowded {
+            platform::make_idle(thread);
+        }
+    }
+}
+
+/// More threads than this, each of the lowest priority, are together as good as one of a high one.
+const CROWD: usize = 4;
+
 /// The memory that the process `id` has in use now, shared memory and mapped files included, in bytes; 0 where the system
 /// does not say.
+///
+/// Shared memory that it has mapped counts whole: it may have been filled and then dropped from the process alone.
 pub fn memory_bytes(id: i32) -> u64 {
-    let pages = std::fs::read_to_string(format!("/proc/{id}/statm"));
-    let pages = pages.ok().and_then(|pages| pages.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
+    let statm = std::fs::read_to_string(format!("/proc/{id}/statm")).unwrap_or_default();
+    let mut pages = statm.split(' ').skip(1).map_while(|pages| pages.parse::<u64>().ok());
+    let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+    let page = rustix::param::page_size() as u64;
+    let mapped =
+        shared_mapping_bytes(&std::fs::read_to_string(format!("/proc/{id}/maps")).unwrap_or_default());
+    (resident * page).max(resident.saturating_sub(shared) * page + mapped)
+}
+
+/// How much memory that only the kernel's own files hold is mapped as shared, by the text of `/proc/PID/maps`, in bytes.
+fn shared_mapping_bytes(maps: &str) -> u64 {
+    let bytes = |line: &str| {
+        let mut parts = line.split_ascii_whitespace();
+        let (start, end) = parts.next()?.split_once('-')?;
+        let is_shared = parts.next()?.ends_with('s');
+        let file = parts.nth(3)?;
+        let is_memory =
+            ["/dev/zero", "/memfd:", "/SYSV", "/dev/shm/"].iter().any(|name| file.starts_with(name));
+        let at = |number: &str| u64::from_str_radix(number, 16).ok();
+        (is_shared && is_memory).then_some(at(end)?.saturating_sub(at(start)?))
+    };
+    maps.lines().filter_map(bytes).sum()
 }
 
 /// Two ends of a channel for packets, for a confined process and its copy.
@@ -459,5 +527,20 @@ fn wait_for_ending(pid: Pid) -> Ending {
         status: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
         signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
         memory_peak_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_memory_counts_whole_and_files_do_not() {
+        let maps = "7f0000000000-7f0004000000 rw-s 00000000 00:01 1027 /dev/zero (deleted)\n\
+                    7f0010000000-7f0010100000 rw-s 00000000 00:01 5 /memfd:x (deleted)\n\
+                    7f0020000000-7f0020100000 r-xp 00000000 08:01 5 /usr/lib/libc.so.6\n\
+                    7f0030000000-7f0030100000 rw-p 00000000 00:00 0\n";
+        assert_eq!(shared_mapping_bytes(maps), (64 << 20) + (1 << 20));
+        assert!(memory_bytes(std::process::id().cast_signed()) > 1 << 20 || cfg!(not(target_os = "linux")));
     }
 }

@@ -377,7 +377,7 @@ fn what_a_child_says_first_is_not_taken_for_its_report() {
 fn a_child_that_ends_before_it_is_confined_is_an_error() {
     let command = Command::this_program("x").unwrap().program("/bin/false");
     assert!(
-        matches!(spawn(&command, &everything()), Err(SpawnError::Ended(ending)) if ending.status == Some(1))
+        matches!(spawn(&command, &everything()), Err(SpawnError::Ended { ending, .. }) if ending.status == Some(1))
     );
     let command = Command::this_program("x").unwrap().program("/no/such/program");
     assert!(matches!(spawn(&command, &everything()), Err(SpawnError::Start { .. })));

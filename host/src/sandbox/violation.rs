@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::text;
 
-/// The most different violations that are kept; more are only counted.
-const DISTINCT_MAX: usize = 64;
+/// The most different violations of one kind that are kept; more are only counted, so that none crowds out another kind.
+const OF_A_KIND_MAX: usize = 8;
 /// The longest detail that is kept, in bytes.
 const DETAIL_MAX: usize = 512;
 
@@ -43,8 +43,14 @@ pub enum ViolationKind {
     Remove,
     /// Changing a file's mode, owner, times or length.
     ChangeFile,
-    /// A lease on a file, which keeps others from it.
+    /// A lease or a lock on a file, which keeps others from it.
     HoldFile,
+    /// Being told of what others do with files.
+    WatchFile,
+    /// Open files sent to another process, which count for their user while they are under way.
+    PassFiles,
+    /// One more file in memory than the limit allows.
+    MemoryFile,
     /// A signal to another process.
     Signal,
     /// A signal that would stop the process itself.
@@ -81,6 +87,9 @@ impl ViolationKind {
             Self::Remove => "tried to remove a file",
             Self::ChangeFile => "tried to change a file",
             Self::HoldFile => "tried to keep others from a file",
+            Self::WatchFile => "tried to watch files",
+            Self::PassFiles => "tried to pass open files on",
+            Self::MemoryFile => "tried to make too many files in memory",
             Self::Signal => "tried to signal a process",
             Self::StopItself => "tried to stop its own process",
             Self::Trace => "tried to trace a process",
@@ -135,20 +144,28 @@ impl fmt::Display for Violation {
 
 /// The violations of one confined process: each once with its count, in the order of their first appearance.
 ///
-/// Clones share one record. What the record holds is bounded, whatever the process does.
+/// Clones share one record. What the record holds is bounded, whatever the process does: each kind has room of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Violations {
     record: Arc<Mutex<Record>>,
+    /// Whose attempts are recorded through this clone; 0 where nobody asked.
+    process: u32,
 }
 
 #[derive(Debug, Default)]
 struct Record {
-    seen: Vec<Violation>,
+    seen: Vec<(u32, Violation)>,
     left_out: u64,
     generation: u64,
 }
 
 impl Violations {
+    /// The same record, for the attempts of the process `process`.
+    #[must_use]
+    pub fn of(&self, process: u32) -> Self {
+        Self { record: Arc::clone(&self.record), process }
+    }
+
     /// Records one attempt. `what` is made printable and cut to a bound.
     pub fn record(&self, kind: ViolationKind, what: &str) {
         let mut what = text::printable(what).into_owned();
@@ -164,12 +181,14 @@ impl Violations {
         record.generation += 1;
         // Where it leads to says more than that there is a socket.
         if matches!(kind, ViolationKind::Connect | ViolationKind::ConnectUnix | ViolationKind::Listen) {
-            record.seen.retain(|seen| seen.kind != ViolationKind::OpenSocket);
+            record.seen.retain(|(who, seen)| *who != self.process || seen.kind != ViolationKind::OpenSocket);
         }
-        if let Some(seen) = record.seen.iter_mut().find(|seen| seen.kind == kind && seen.what == what) {
+        let is_own = |who: &u32, seen: &Violation| *who == self.process && seen.kind == kind;
+        let known = record.seen.iter_mut().find(|(who, seen)| is_own(who, seen) && seen.what == what);
+        if let Some((_, seen)) = known {
             seen.count += 1;
-        } else if record.seen.len() < DISTINCT_MAX {
-            record.seen.push(Violation { kind, what, count: 1 });
+        } else if record.seen.iter().filter(|(who, seen)| is_own(who, seen)).count() < OF_A_KIND_MAX {
+            record.seen.push((self.process, Violation { kind, what, count: 1 }));
         } else {
             record.left_out += 1;
         }
@@ -178,14 +197,23 @@ impl Violations {
     /// What was recorded so far, and how many attempts found no room.
     pub fn snapshot(&self) -> (Vec<Violation>, u64) {
         let record = self.lock();
-        (record.seen.clone(), record.left_out)
+        (record.seen.iter().map(|(_, seen)| seen.clone()).collect(), record.left_out)
     }
 
     /// What was recorded since the last call, which is forgotten here.
     pub fn take(&self) -> Vec<Violation> {
         let mut record = self.lock();
         record.left_out = 0;
-        std::mem::take(&mut record.seen)
+        std::mem::take(&mut record.seen).into_iter().map(|(_, seen)| seen).collect()
+    }
+
+    /// What the process `process` did since the last call, which is forgotten here, as is what others did: an attempt that
+    /// is judged after its process was ended is nobody else's.
+    pub fn take_of(&self, process: u32) -> Vec<Violation> {
+        let mut record = self.lock();
+        record.left_out = 0;
+        let seen = std::mem::take(&mut record.seen);
+        seen.into_iter().filter(|(who, _)| *who == process).map(|(_, seen)| seen).collect()
     }
 
     /// A number that grows with every attempt: where it has not changed, nothing new was tried.
@@ -214,7 +242,24 @@ mod tests {
         }
         let (seen, left_out) = violations.snapshot();
         assert_eq!(seen[0].to_string(), "tried to run a program: /bin/sh (3 times)");
-        assert_eq!((seen.len(), left_out), (DISTINCT_MAX, 1001 - DISTINCT_MAX as u64));
+        assert_eq!((seen.len(), left_out), (1 + OF_A_KIND_MAX, 1000 - OF_A_KIND_MAX as u64));
+    }
+
+    #[test]
+    fn no_flood_of_one_kind_hides_another_and_nobody_answers_for_another() {
+        let violations = Violations::default();
+        let (hostile, honest) = (violations.of(7), violations.of(8));
+        (0..1000).for_each(|number| hostile.record(ViolationKind::WriteFile, &format!("/tmp/{number}")));
+        hostile.record(ViolationKind::Connect, "192.0.2.1:25");
+        honest.record(ViolationKind::OpenSocket, "netlink raw");
+        let seen = violations.take_of(7);
+        assert_eq!(
+            seen.last().map(ToString::to_string).as_deref(),
+            Some("tried to open a network connection: 192.0.2.1:25")
+        );
+        // Judged too late to be told: whoever comes next is not blamed for it.
+        hostile.record(ViolationKind::RunProgram, "/bin/sh");
+        assert!(violations.take_of(9).is_empty() && violations.take().is_empty());
     }
 
     #[test]

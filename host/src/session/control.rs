@@ -64,6 +64,8 @@ pub struct Call {
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
+    /// The file as it was made: one that somebody has put in its place is not ours to remove.
+    file: Option<(u64, u64)>,
     listener: tokio::net::UnixListener,
 }
 
@@ -87,7 +89,11 @@ impl ControlSocket {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(path, private)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { path: path.to_owned(), listener: tokio::net::UnixListener::from_std(listener)? })
+        Ok(Self {
+            path: path.to_owned(),
+            file: file_id(path),
+            listener: tokio::net::UnixListener::from_std(listener)?,
+        })
     }
 
     /// Answers peers for ever; `calls` is where their requests go.
@@ -111,9 +117,16 @@ impl ControlSocket {
     }
 }
 
+fn file_id(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if file_id(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::{Config, Sources};
 use crate::explain::Explain;
 use crate::home::{Env, Home};
 use crate::identity::ProcessIdentity;
-use crate::sidecar::{Sidecar, SidecarError, unix_seconds};
+use crate::sidecar::{Life, Sidecar, SidecarError, unix_seconds};
 
 /// What a supervisor may take beyond the provider's grace period.
 const TIDYING_TIME: Duration = Duration::from_secs(20);
@@ -75,6 +75,10 @@ pub enum EndError {
     Nameless,
     #[error("the session that runs was started by another program ({provider})")]
     Foreign { provider: String },
+    #[error("whether a session runs cannot be told: its record belongs to {owner}")]
+    NotYours { owner: String },
+    #[error("another program recorded a session ({provider}), and whether it runs cannot be told from here")]
+    ForeignUnknown { provider: String },
     #[error("the record of the session could not be removed")]
     Record(#[source] std::io::Error),
 }
@@ -85,29 +89,39 @@ impl Explain for EndError {
             Self::Immortal { .. } => Some("does it belong to another user, or hang in the kernel?".into()),
             Self::Nameless => Some("it may be just starting: try again in a second".into()),
             Self::Foreign { .. } => Some("the program that started it (`jarvis mine stop`) stops it".into()),
+            Self::ForeignUnknown { .. } => Some(
+                "the program that started it stops it (`jarvis mine stop`); `pearlbed stop --forget` removes the record alone".into(),
+            ),
+            Self::NotYours { owner } => {
+                Some(format!("stop it as {owner}, for instance `sudo -u {owner} pearlbed stop`"))
+            }
             Self::Record(_) => Some("is the home folder writable?".into()),
         }
     }
 }
 
-/// Ends the session of `home`. Bounded by the configured grace period and half a minute more.
+/// Ends the session of `home`, and with `forget` also the record of one of somebody else's that may still run. Bounded by the configured grace period and half a minute more.
 ///
 /// # Errors
 ///
 /// [`EndError`]; then nothing of somebody else's was touched.
-pub fn end(home: &Home, env: &Env) -> Result<End, EndError> {
+pub fn end(home: &Home, env: &Env, forget: bool) -> Result<End, EndError> {
+    if let Some(owner) = super::look::kept_from(home) {
+        return Err(EndError::NotYours { owner });
+    }
     let mut notes = Vec::new();
     if let Some(holder) = live_holder(home) {
         let what = end_live(home, env, &holder, &mut notes)?;
         return Ok(End { what, notes });
     }
-    clear(home, notes)
+    clear(home, notes, forget)
 }
 
 fn end_live(home: &Home, env: &Env, holder: &Holder, notes: &mut Vec<String>) -> Result<Ended, EndError> {
     let report: Option<Report> = control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME)
         .ok()
         .and_then(|value| serde_json::from_value(value).ok());
+    notes.extend(report.as_ref().and_then(sum));
     let provider = report.and_then(|report| report.provider).unwrap_or_else(|| "the session".into());
     let pid = holder.supervisor.pid;
     if let Err(err) = control::ask(&home.control_socket(), &Request::Stop, ANSWER_TIME)
@@ -127,11 +141,20 @@ fn end_live(home: &Home, env: &Env, holder: &Holder, notes: &mut Vec<String>) ->
     if !wait(&holder.supervisor, KILL_TIME) {
         return Err(EndError::Immortal { pid });
     }
-    match clear(home, Vec::new()) {
+    match clear(home, Vec::new(), false) {
         Ok(end) => notes.extend(end.notes),
         Err(err) => notes.push(err.to_string()),
     }
     Ok(Ended::Killed { provider, pid })
+}
+
+/// A session in one line: how long, how fast on average, what it found.
+fn sum(report: &Report) -> Option<String> {
+    let seconds = unix_seconds(SystemTime::now()).checked_sub(report.started_at?)?;
+    let found = report.proofs.verified;
+    let proofs = if found == 1 { "1 proof".to_owned() } else { format!("{found} proofs") };
+    let time = crate::text::duration(Duration::from_secs(seconds));
+    Some(format!("it ran for {time} and found {proofs}"))
 }
 
 fn wait(process: &ProcessIdentity, limit: Duration) -> bool {
@@ -140,7 +163,7 @@ fn wait(process: &ProcessIdentity, limit: Duration) -> bool {
 
 /// Clears away what lies there without a session. The lock is held meanwhile, so that nothing of a session that
 /// starts in this moment is taken for remains.
-fn clear(home: &Home, mut notes: Vec<String>) -> Result<End, EndError> {
+fn clear(home: &Home, mut notes: Vec<String>, forget: bool) -> Result<End, EndError> {
     let sidecar = home.sidecar_file();
     let nothing = |notes| Ok(End { what: Ended::Nothing, notes });
     if !home.lock_file().exists() && !sidecar.exists() {
@@ -161,12 +184,17 @@ fn clear(home: &Home, mut notes: Vec<String>) -> Result<End, EndError> {
             return nothing(notes);
         }
     };
-    let what = clear_locked(home, dead, &mut notes);
+    let what = clear_locked(home, dead, &mut notes, forget);
     lock.release();
     what.map(|what| End { what, notes })
 }
 
-fn clear_locked(home: &Home, dead: Option<Holder>, notes: &mut Vec<String>) -> Result<Ended, EndError> {
+fn clear_locked(
+    home: &Home,
+    dead: Option<Holder>,
+    notes: &mut Vec<String>,
+    forget: bool,
+) -> Result<Ended, EndError> {
     let path = home.sidecar_file();
     let remove = || std::fs::remove_file(&path).map_err(EndError::Record);
     let record = match Sidecar::read(&path) {
@@ -188,7 +216,10 @@ fn clear_locked(home: &Home, dead: Option<Holder>, notes: &mut Vec<String>) -> R
                 remove()?;
                 return Ok(Ended::Detached { provider });
             }
-            None if !record.foreign_pids_present().is_empty() => return Err(EndError::Foreign { provider }),
+            None if record.foreign_life() == Life::Runs => return Err(EndError::Foreign { provider }),
+            None if record.foreign_life() == Life::Unknown && !forget => {
+                return Err(EndError::ForeignUnknown { provider });
+            }
             None => {
                 remove()?;
                 return Ok(Ended::Forgotten {
@@ -230,7 +261,7 @@ mod tests {
     }
 
     fn ended(home: &Home) -> Ended {
-        end(home, &Env::default()).unwrap().what
+        end(home, &Env::default(), false).unwrap().what
     }
 
     #[test]
@@ -254,7 +285,7 @@ mod tests {
         assert!(!home.sidecar_file().exists());
         // Recorded by another program, which knows no start times: it may be its miner.
         std::fs::write(home.sidecar_file(), format!(r#"{{"gateway_pid":{}}}"#, stranger.id())).unwrap();
-        assert!(matches!(end(&home, &Env::default()), Err(EndError::Foreign { .. })));
+        assert!(matches!(end(&home, &Env::default(), false), Err(EndError::Foreign { .. })));
         assert!(home.sidecar_file().exists());
         assert!(stranger.try_wait().unwrap().is_none(), "it still runs");
         stranger.kill().unwrap();

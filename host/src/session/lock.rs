@@ -25,6 +25,25 @@ pub struct Holder {
     pub since: u64,
 }
 
+impl Holder {
+    /// Takes the lock at `path` for this very holder once more, where somebody has removed its file: the lock that it holds
+    /// is on a file without a name, which nobody who starts would meet. It is held to the end of the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionLock::take`]; it is no error that this holder has it.
+    pub fn take_name_again(&self, path: &Path) -> Result<(), LockError> {
+        match SessionLock::take(path, self) {
+            Ok(lock) => {
+                std::mem::forget(lock);
+                Ok(())
+            }
+            Err(LockError::Held { holder: Some(holder) }) if holder == *self => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+}
+
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,10 +66,7 @@ impl Explain for LockError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Held { .. } => Some("`pearlbed status` shows it, `pearlbed stop` ends it".into()),
-            Self::Unusable { path, .. } => Some(format!(
-                "make {} writable for you, or pass --home DIR",
-                crate::text::printable_path(path)
-            )),
+            Self::Unusable { path, err } => crate::remedy::for_file(err, path),
         }
     }
 }

@@ -90,6 +90,12 @@ impl SessionLog {
         self.size_max = size_max;
     }
 
+    /// Opens the log anew: where somebody has moved it away, the next line goes to a new file of its name.
+    pub fn reopen(&mut self) {
+        self.file = None;
+        self.size = 0;
+    }
+
     /// The last few lines, for `status`.
     pub fn recent(&self) -> impl Iterator<Item = &str> {
         self.recent.iter().map(String::as_str)

@@ -2,6 +2,7 @@
 //!
 //! Nothing here takes the session lock, signals anybody or changes a file.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use super::control::{self, AskError, Request};
@@ -14,7 +15,7 @@ use crate::config::{Config, Sources};
 use crate::home::{Env, Home};
 use crate::http;
 use crate::identity::ProcessIdentity;
-use crate::sidecar::Sidecar;
+use crate::sidecar::{Life, Sidecar};
 use crate::url::Url;
 
 /// How long a supervisor may take to answer.
@@ -28,6 +29,13 @@ const METRICS_BYTES_MAX: usize = 1 << 20;
 /// The session of `home` as it is now.
 pub fn look(home: &Home, env: &Env) -> Report {
     let asked = Instant::now();
+    if let Some(owner) = kept_from(home) {
+        return unknown(
+            &format!("whether a session runs cannot be told: its record belongs to {owner}"),
+            &format!("ask as {owner}, for instance `sudo -u {owner} pearlbed status`"),
+            None,
+        );
+    }
     loop {
         let problem = match control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME) {
             Ok(value) => match serde_json::from_value(value) {
@@ -52,6 +60,17 @@ pub fn look(home: &Home, env: &Env) -> Report {
             Some(holder.supervisor.pid),
         );
     }
+}
+
+/// Who owns what keeps this user from knowing whether a session runs: its folder, or its lock.
+pub fn kept_from(home: &Home) -> Option<String> {
+    let lock = home.lock_file();
+    match std::fs::File::open(&lock) {
+        Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => {}
+        _ => return None,
+    }
+    let owner = lock.ancestors().find_map(|path| std::fs::metadata(path).ok());
+    Some(owner.map_or_else(|| "another user".into(), |owner| crate::remedy::user_name(owner.uid())))
 }
 
 /// Who holds the lock, if that process still runs.
@@ -117,6 +136,7 @@ fn remains(home: &Home, env: &Env, left_behind: Option<&ProcessIdentity>) -> Rep
         left_behind: left_behind.is_some(),
         last_failed: last.as_ref().map(|last| last.failed),
     });
+    let wrong = config.as_ref().err().map(|err| format!("put the configuration right first: {err}"));
     let provider = config.ok().and_then(|config| config.mining.provider);
     let (reason, hint) = match state {
         State::NotConfigured => (
@@ -136,7 +156,7 @@ fn remains(home: &Home, env: &Env, left_behind: Option<&ProcessIdentity>) -> Rep
     let lines = log::tail(&home.log_file(), 3, |_| true).unwrap_or_default();
     Report {
         reason: Some(reason),
-        hint: hint.map(str::to_owned),
+        hint: wrong.or(hint.map(str::to_owned)),
         provider: last.as_ref().and_then(|last| last.provider.clone()).or(provider),
         since: last.as_ref().map(|last| last.ended_at),
         last_session: last,
@@ -148,9 +168,7 @@ fn remains(home: &Home, env: &Env, left_behind: Option<&ProcessIdentity>) -> Rep
 /// A miner that somebody else runs: what its record and its metrics say.
 fn of_others(home: &Home, env: &Env, record: &Sidecar) -> Report {
     let attached = record.pearlbed.is_some();
-    let present = record.foreign_pids_present();
-    let named = record.gateway_pid.is_some() || record.miner_loop_pid.is_some();
-    if !attached && named && present.is_empty() {
+    if !attached && record.foreign_life() == Life::Ended {
         let report = remains(home, env, None);
         return Report {
             reason: Some("nothing runs; another program left the record of a session that has ended".into()),
@@ -158,8 +176,8 @@ fn of_others(home: &Home, env: &Env, record: &Sidecar) -> Report {
             ..report
         };
     }
-    let url = record.gateway_metrics_url.as_ref().or(record.metrics_url.as_ref());
-    let page = url.map(|url| fetch(url));
+    let url = record.metrics_page();
+    let page = url.as_ref().map(|url| fetch(url));
     let mut proofs = ProofReport::default();
     let metrics = match &page {
         None => "it names no metrics".to_owned(),
@@ -249,6 +267,15 @@ mod tests {
         assert_eq!(report.state, State::NotConfigured);
         assert_eq!(report.exit(), crate::exit::Exit::Stopped);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "looking leaves nothing behind");
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_used_is_not_advised_to_be_started_with() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.toml"), "[mining]\nprovidr = \"x\"\n").unwrap();
+        let report = look(&Home::at(dir.path()), &Env::default());
+        let hint = report.hint.unwrap();
+        assert!(hint.starts_with("put the configuration right first: unknown key `providr`"), "{hint}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::report::{LastMiner, LastSession, Report};
 use crate::home::Home;
 use crate::identity::ProcessIdentity;
-use crate::sidecar::{self, unix_seconds};
+use crate::sidecar::unix_seconds;
 
 fn file(home: &Home) -> PathBuf {
     home.runtime_dir().join("last-session.json")
@@ -61,7 +61,7 @@ pub fn write_ended(
 /// Where the file cannot be written.
 pub fn write(home: &Home, last: &LastSession) -> io::Result<()> {
     let json = serde_json::to_vec_pretty(last).expect("plain values");
-    sidecar::write_atomically(&file(home), &json)
+    crate::owned::replace(&file(home), &json)
 }
 
 fn of_report(report: &Report, supervisor: &ProcessIdentity, reason: String, failed: bool) -> LastSession {

@@ -7,7 +7,6 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::home::Home;
-use crate::sidecar;
 
 /// The names.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ impl Paused {
             true => std::fs::remove_file(&self.file)?,
             false => {
                 let json = serde_json::to_vec(&new).expect("names are text");
-                sidecar::write_atomically(&self.file, &json)?;
+                crate::owned::replace(&self.file, &json)?;
             }
         }
         self.names = new;

@@ -9,7 +9,7 @@
 //! process lives is asked of the kernel by pid *and* start time. Reading never changes the file, so that a record
 //! that somebody else wrote, or half wrote, costs nobody a session.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::explain::Explain;
 use crate::identity::ProcessIdentity;
+use crate::{owned, remedy};
 
 /// Larger files are not read: no record comes near it.
 const BYTES_MAX: u64 = 1 << 20;
@@ -84,6 +85,20 @@ fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
     Ok(seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0).map(|seconds| seconds as u64))
 }
 
+/// How much the clock that a record was written by may differ from the one that processes are started by.
+const CLOCK_SLACK_SECONDS: u64 = 10;
+
+/// What can be told of a session that somebody else recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// One of its processes is there.
+    Runs,
+    /// It names a container or an address and no process: only who started it can tell.
+    Unknown,
+    /// Its processes have ended, or it names nothing that could run.
+    Ended,
+}
+
 /// What keeps a record from being read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -111,7 +126,7 @@ impl Explain for SidecarError {
             Self::Corrupt { .. } => {
                 Some("`pearlbed stop` removes it, and `pearlbed start` writes a new one".into())
             }
-            Self::Read { .. } | Self::Write { .. } => None,
+            Self::Read { path, err } | Self::Write { path, err } => remedy::for_file(err, path),
         }
     }
 }
@@ -157,7 +172,7 @@ impl Sidecar {
     pub fn write(&self, path: &Path) -> Result<(), SidecarError> {
         let mut json = serde_json::to_vec_pretty(self).expect("a record has text keys and plain values");
         json.push(b'\n');
-        write_atomically(path, &json).map_err(|err| SidecarError::Write { path: path.to_owned(), err })
+        owned::replace(path, &json).map_err(|err| SidecarError::Write { path: path.to_owned(), err })
     }
 
     /// Removes the record at `path` if it is the one that `owner` wrote; answers whether it was removed.
@@ -167,26 +182,43 @@ impl Sidecar {
     }
 
     /// Which of the recorded processes of a record that is not ours are there. Pids alone name nobody, so this may
-    /// be said and must not be acted upon.
+    /// be said and must not be acted upon. A process that is younger than the record is another that has the number now.
     pub fn foreign_pids_present(&self) -> Vec<u32> {
+        let recorded = |pid: u32| {
+            let begun = ProcessIdentity::started_unix(pid).zip(self.started_at);
+            begun.is_none_or(|(started, recorded)| started <= recorded + CLOCK_SLACK_SECONDS)
+        };
         let pids = [self.gateway_pid, self.miner_loop_pid];
-        pids.into_iter().flatten().filter(|&pid| ProcessIdentity::of(pid).is_some()).collect()
+        let present = pids.into_iter().flatten().filter(|&pid| ProcessIdentity::of(pid).is_some());
+        present.filter(|&pid| recorded(pid)).collect()
     }
-}
 
-/// Replaces the file at `path` by `bytes`, whole or not at all, readable for its owner alone.
-///
-/// # Errors
-///
-/// Whatever creating, writing, syncing or renaming meets; nothing is left behind then.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().ok_or_else(|| io::Error::other("the path has no folder"))?;
-    // `tempfile` creates with mode 0600 and removes the file again unless it is persisted.
-    let mut file = tempfile::Builder::new().prefix(".mining-").tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|err| err.error)?;
-    std::fs::File::open(dir)?.sync_all()
+    /// What can be told of the session that a record describes which is not ours.
+    pub fn foreign_life(&self) -> Life {
+        let pids = self.gateway_pid.is_some() || self.miner_loop_pid.is_some();
+        let elsewhere =
+            [&self.container_id, &self.vllm_endpoint, &self.gateway_metrics_url, &self.metrics_url];
+        match self.foreign_pids_present().is_empty() {
+            false => Life::Runs,
+            true if !pids && elsewhere.iter().any(|named| named.is_some()) => Life::Unknown,
+            true => Life::Ended,
+        }
+    }
+
+    /// The base address of metrics and the address of the page, as the two keys hold them: OpenJarvis appends `/metrics` to
+    /// the one, and takes the other as it is.
+    pub fn metrics_addresses(address: &str) -> (String, String) {
+        let base = address.trim_end_matches('/');
+        let base = base.strip_suffix("/metrics").unwrap_or(base).trim_end_matches('/');
+        (base.to_owned(), format!("{base}/metrics"))
+    }
+
+    /// The page of metrics that the record names.
+    pub fn metrics_page(&self) -> Option<String> {
+        self.metrics_url
+            .clone()
+            .or_else(|| self.gateway_metrics_url.as_deref().map(|base| Self::metrics_addresses(base).1))
+    }
 }
 
 /// Whole seconds since 1970, as records of ours write a moment.
@@ -252,7 +284,34 @@ mod tests {
             (Some(1_700_000_000), Some(1), None)
         );
         assert!(read.pearlbed.is_none());
-        assert_eq!(read.foreign_pids_present(), [1]);
+        // A record of 2023 does not mean a process of today, whatever its number.
+        assert_eq!((read.foreign_pids_present(), read.foreign_life()), (vec![], Life::Ended));
+        let now = unix_seconds(SystemTime::now());
+        let young = Sidecar { started_at: Some(now), ..read.clone() };
+        assert_eq!((young.foreign_pids_present(), young.foreign_life()), (vec![1], Life::Runs));
+        let undated = Sidecar { started_at: None, ..read };
+        assert_eq!(undated.foreign_life(), Life::Runs);
+    }
+
+    #[test]
+    fn a_record_without_processes_is_alive_for_all_we_know() {
+        let container = Sidecar { container_id: Some("abc".into()), ..Sidecar::default() };
+        let served = Sidecar { vllm_endpoint: Some("http://127.0.0.1:8000".into()), ..Sidecar::default() };
+        let counted =
+            Sidecar { metrics_url: Some("http://127.0.0.1:8339/metrics".into()), ..Sidecar::default() };
+        for record in [container, served, counted] {
+            assert_eq!(record.foreign_life(), Life::Unknown, "{record:?}");
+        }
+        assert_eq!(Sidecar::default().foreign_life(), Life::Ended);
+    }
+
+    #[test]
+    fn metrics_have_a_base_and_a_page() {
+        for given in ["http://h:1", "http://h:1/", "http://h:1/metrics", "http://h:1/metrics/"] {
+            assert_eq!(Sidecar::metrics_addresses(given), ("http://h:1".into(), "http://h:1/metrics".into()));
+        }
+        let theirs = Sidecar { gateway_metrics_url: Some("http://h:1".into()), ..Sidecar::default() };
+        assert_eq!(theirs.metrics_page().as_deref(), Some("http://h:1/metrics"));
     }
 
     #[test]

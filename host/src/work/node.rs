@@ -103,13 +103,12 @@ impl Explain for NodeError {
                 "use https with the node's certificate, or a tunnel to a loopback port".to_owned()
             }
             Self::NoCertificate | Self::Certificate { .. } => {
-                "set `mining.node.certificate` to the node's `rpc.cert` (by default `~/.pearl/rpc.cert`)"
+                "set `mining.node.certificate` to the node's `rpc.cert` (by default `~/.pearld/rpc.cert`)"
                     .to_owned()
             }
             Self::NoPassword { name } => format!("set it where pearlbed is started: `export {name}=…`"),
-            Self::Connect { .. } | Self::TimedOut { .. } => {
-                "is pearld running, with its RPC on this address?".to_owned()
-            }
+            Self::Connect { err, .. } => unreachable_hint(err),
+            Self::TimedOut { .. } => "is pearld running, with its RPC on this address?".to_owned(),
             Self::OtherCertificate { .. } => {
                 "if the node made a new one, copy its `rpc.cert` again".to_owned()
             }
@@ -118,6 +117,25 @@ impl Explain for NodeError {
             Self::Status { .. } | Self::Unreadable { .. } => "is this really a pearld's RPC?".to_owned(),
             Self::Refused { .. } => return None,
         })
+    }
+}
+
+/// What to do about a node that could not be connected to, by why.
+fn unreachable_hint(err: &io::Error) -> String {
+    match err.raw_os_error() {
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
+            "no way leads there from here: see the network of this machine or container".to_owned()
+        }
+        Some(libc::EACCES | libc::EPERM) => "a firewall or a container refuses the connection".to_owned(),
+        Some(libc::EMFILE | libc::ENFILE) => {
+            crate::remedy::for_process(err).unwrap_or_else(|| "close some files".to_owned())
+        }
+        Some(_) => "is pearld running, with its RPC on this address?".to_owned(),
+        // The resolver's errors have no number.
+        None => {
+            "the name was not found: check it in `mining.extra.pearld_rpc_url`, or give an address in numbers"
+                .to_owned()
+        }
     }
 }
 

@@ -90,6 +90,8 @@ struct State {
     /// Unsettled proofs and where they lie.
     paths: BTreeMap<ProofId, PathBuf>,
     settled: VecDeque<ProofId>,
+    /// Those that lay there when it was opened.
+    left: std::collections::BTreeSet<ProofId>,
     earlier: BTreeMap<String, Earlier>,
 }
 
@@ -127,13 +129,9 @@ pub enum StoreError {
 impl Explain for StoreError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::MakeDir { path, .. } | Self::ReadDir { path, .. } => {
-                Some(format!("make `{}` a folder that you own and may write", path.display()))
+            Self::MakeDir { path, err } | Self::ReadDir { path, err } | Self::Write { path, err } => {
+                crate::remedy::for_file(err, path)
             }
-            Self::Write { err, .. } if err.kind() == io::ErrorKind::StorageFull => {
-                Some("free some space: found proofs are a few hundred kilobytes each".to_owned())
-            }
-            Self::Write { path, .. } => Some(format!("see that `{}` can be written", path.display())),
             Self::TooLarge { .. } | Self::Full { .. } | Self::Known { .. } => None,
         }
     }
@@ -206,6 +204,11 @@ impl ProofStore {
         if fs::rename(&*path, &sent).is_ok() {
             *path = sent;
         }
+    }
+
+    /// Whether an earlier process left it there.
+    pub fn was_left(&self, id: &ProofId) -> bool {
+        self.lock().left.contains(id)
     }
 
     /// Forgets a proof that the network has taken or refused. Unknown ids are left alone.
@@ -323,6 +326,15 @@ fn encode(source: &str, found: &FoundProof) -> String {
 }
 
 /// Reads a file back; the error is half a sentence.
+/// The proof and its job in the text of a file of the store, for whoever looks at one from outside.
+///
+/// # Errors
+///
+/// What is wrong with it, as a sentence.
+pub fn read_file(text: &[u8]) -> Result<FoundProof, String> {
+    decode(text, Instant::now()).map(|(_, found)| found)
+}
+
 fn decode(text: &[u8], now: Instant) -> Result<(String, FoundProof), String> {
     let file: ProofFile =
         serde_json::from_slice(text).map_err(|err| format!("it is not a proof file: {err}"))?;
@@ -385,6 +397,7 @@ fn read_earlier(dir: &Path, state: &mut State) -> Result<(), StoreError> {
                     Ok((source, found)) => {
                         let id = name(&found);
                         let handed_over = extension == Some("sent");
+                        state.left.insert(id.clone());
                         if state.paths.insert(id.clone(), path).is_none() {
                             let earlier = state.earlier.entry(source).or_default();
                             earlier.proofs.push(KeptProof { id, found, handed_over });

@@ -92,7 +92,14 @@ impl Settings {
                 "m" => settings.m = Some(number("a number from 1 to 16777216", 1..=parameters::ROWS_MAX)?),
                 "n" => settings.n = Some(number("a number from 1 to 16777216", 1..=parameters::ROWS_MAX)?),
                 "k" => settings.k = Some(number("a number from 1024 to 65536", 0..=u64::from(u32::MAX))? as u32),
-                "rank" => settings.rank = Some(number("a power of two from 32 to 1024", 0..=65535)? as u16),
+                "rank" => {
+                    let rank = number("a power of two from 128 to 1024", 0..=65535)? as u16;
+                    // Legal, and worth nothing: every proof of it is refused where anything is paid.
+                    if matches!(rank, 32 | 64) {
+                        return Err(wrong("at least 128, below which the rank-penalty rule (section 6.2) refuses every proof"));
+                    }
+                    settings.rank = Some(rank);
+                }
                 "tile" => settings.tile = Some(tile(value).ok_or_else(|| {
                     wrong("a tile such as \"16x16\", or lists of offsets {\"rows\": [0, 1], \"columns\": [0, 1]}")
                 })??),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::config::{GatewayEndpoint, MiningSection, SubmitTarget};
 use crate::explain::Explain;
+use crate::home::{HomeOrigin, without_tilde};
 use crate::text::{printable, printable_path};
 use crate::work::pools;
 
@@ -117,6 +118,41 @@ pub fn wallet(facts: &Facts) -> Vec<Verdict> {
             }
         },
     }]
+}
+
+/// Whether the environment sends OpenJarvis to another file or folder than us.
+pub fn shared(facts: &Facts) -> Vec<Verdict> {
+    let (home, env) = (facts.home(), &facts.scope().env);
+    let other = |what: String, fix: &str| vec![Verdict::warn(printable(&what).into_owned(), fix.to_owned())];
+    let named = |name: &str| env.var_os(name).map(|path| without_tilde(Path::new(path), env));
+    if let Some(file) = named("OPENJARVIS_CONFIG")
+        && std::path::absolute(&file).ok() != Some(home.config_file())
+    {
+        let what = format!(
+            "OpenJarvis reads {} ($OPENJARVIS_CONFIG), pearlbed {}",
+            file.display(),
+            home.config_file().display()
+        );
+        return other(
+            what,
+            "unset it, and set OPENJARVIS_HOME to the folder that holds config.toml for both",
+        );
+    }
+    if named("XDG_DATA_HOME").is_some_and(|path| path.is_relative()) && home.origin() == HomeOrigin::Default {
+        let what = "$XDG_DATA_HOME is relative: pearlbed passes it over, and OpenJarvis need not".to_owned();
+        return other(what, "set it to an absolute path, or set OPENJARVIS_HOME for both");
+    }
+    if let Some(theirs) = named("OPENJARVIS_HOME")
+        && std::path::absolute(&theirs).ok().as_deref() != Some(home.root())
+    {
+        let what = format!(
+            "OpenJarvis' home is {}, pearlbed's another, as {} says",
+            theirs.display(),
+            home.origin().describe()
+        );
+        return vec![Verdict::ok(printable(&what).into_owned()).quiet()];
+    }
+    vec![Verdict::ok("one home for both").quiet()]
 }
 
 pub fn secrets(facts: &Facts) -> Vec<Verdict> {

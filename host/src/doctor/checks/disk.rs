@@ -1,4 +1,7 @@
-//! Room and rights for our files. Nothing is written to find out.
+//! Room and rights for our files, and what the file system of the home folder can do.
+//!
+//! To find that out, what a session needs is tried in a folder that is made for it and removed again: no question tells
+//! whether a file system takes locks, sockets, modes and calls for safety.
 
 use std::io;
 use std::path::Path;
@@ -6,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::super::{Facts, Verdict};
+use crate::remedy;
 use crate::text::{bytes, printable_path};
 
 /// Below this a session's log and proofs may not find room.
@@ -22,10 +26,16 @@ pub fn home_folder(facts: &Facts) -> Vec<Verdict> {
             Verdict::fail(format!("{named} is not a folder"), "move the file away, or set PEARLBED_HOME")
         }
         Ok(_) => match writable(root) {
-            Ok(()) => below(facts, Verdict::ok(named)),
+            Ok(()) => match able(root) {
+                Ok(()) => below(facts, Verdict::ok(named)),
+                Err((what, err)) => Verdict::fail(
+                    format!("the file system of {named} cannot {what}: {err}"),
+                    remedy::for_file(&err, root).unwrap_or_else(|| ANOTHER.into()),
+                ),
+            },
             Err(err) => Verdict::fail(
                 format!("{named} is not writable: {err}"),
-                format!("run `chown -R \"$USER\" {}`, or set PEARLBED_HOME", printable_path(root)),
+                remedy::for_file(&err, root).unwrap_or_else(|| ANOTHER.into()),
             ),
         },
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
@@ -44,10 +54,39 @@ pub fn home_folder(facts: &Facts) -> Vec<Verdict> {
         }
         Err(err) => Verdict::fail(
             format!("{named} cannot be looked at: {err}"),
-            "make it readable for you, or set PEARLBED_HOME",
+            remedy::for_file(&err, root).unwrap_or_else(|| ANOTHER.into()),
         ),
     }]
 }
+
+/// What a session does with its files, tried in a folder of its own below `root`: the first that does not work.
+fn able(root: &Path) -> Result<(), (&'static str, io::Error)> {
+    use std::fs::{File, Permissions, TryLockError};
+    use std::os::unix::fs::PermissionsExt;
+    let trial = |what: &'static str| move |err: io::Error| (what, err);
+    let folder = tempfile::Builder::new().prefix(".pearlbed-tries-").tempdir_in(root);
+    let folder = folder.map_err(trial("take a folder"))?;
+    let path = folder.path().join("file");
+    let file = File::create(&path).map_err(trial("take a file"))?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(trial("keep files private"))?;
+    match file.try_lock() {
+        Ok(()) | Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(err)) => return Err(("lock files", err)),
+    }
+    file.sync_all().map_err(trial("bring files to safety (fsync)"))?;
+    std::fs::rename(&path, folder.path().join("renamed")).map_err(trial("rename files"))?;
+    let socket = folder.path().join("socket");
+    // A longer name is no fault of the file system.
+    if socket.as_os_str().len() < SOCKET_NAME_MAX {
+        std::os::unix::net::UnixListener::bind(socket).map_err(trial("hold sockets"))?;
+    }
+    folder.close().map_err(trial("remove files"))
+}
+
+/// The longest name of a socket, with its end, on every system.
+const SOCKET_NAME_MAX: usize = 100;
+/// What helps where the error says nothing of itself.
+const ANOTHER: &str = "choose a home on a local disk, with --home or PEARLBED_HOME";
 
 /// `good`, unless a folder that a session writes to is not writable.
 fn below(facts: &Facts, good: Verdict) -> Verdict {
@@ -55,7 +94,10 @@ fn below(facts: &Facts, good: Verdict) -> Verdict {
         match writable(&folder) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {
                 let finding = format!("{} is not writable: {err}", printable_path(&folder));
-                return Verdict::fail(finding, "make it yours (`chown`) and writable (`chmod u+rwx`)");
+                return Verdict::fail(
+                    finding,
+                    remedy::for_file(&err, &folder).unwrap_or_else(|| ANOTHER.into()),
+                );
             }
             _ => {}
         }

@@ -17,7 +17,16 @@ pub fn cpu(facts: &Facts) -> Vec<Verdict> {
     if cpu.logical_cores == 0 && cpu.brand.is_empty() {
         return vec![Verdict::warn("the processor cannot be read", "make /proc/cpuinfo and /sys readable")];
     }
-    let finding = describe_cpu(cpu);
+    let mut finding = describe_cpu(cpu);
+    let detail = |name| info.details.get(name);
+    if let Some(usable) = detail("usable_threads").and_then(serde_json::Value::as_u64)
+        && usable < cpu.logical_cores.into()
+    {
+        finding.push_str(&format!("; this process may use {usable} of {} threads", cpu.logical_cores));
+    }
+    if let Some(quota) = detail("processor_quota").and_then(serde_json::Value::as_f64) {
+        finding.push_str(&format!("; its control group gives it the time of {quota:.2} of them"));
+    }
     let mut verdict = if cpu.features.iter().any(|feature| FAST.contains(&feature.as_str())) {
         Verdict::ok(finding)
     } else if cpu.features.iter().any(|feature| feature == "avx2" || feature == "neon") {
@@ -30,12 +39,14 @@ pub fn cpu(facts: &Facts) -> Vec<Verdict> {
     for (name, size) in caches.into_iter().filter(|(_, size)| *size > 0) {
         verdict = verdict.more(format!("{name} cache: {}", bytes(size)));
     }
-    if let Some(usable) = info.details.get("usable_threads").and_then(serde_json::Value::as_u64)
-        && usable < cpu.logical_cores.into()
-    {
-        verdict = verdict.more(format!("this process may use {usable} of {} threads", cpu.logical_cores));
-    }
     vec![verdict]
+}
+
+/// Which part of what the processors could do is left to this process by its control group: 1 where there is no bound.
+pub fn processor_share(info: &pearlbed_plugin_api::HardwareInfo) -> f64 {
+    let detail = |name| info.details.get(name).and_then(serde_json::Value::as_f64);
+    let threads = detail("usable_threads").unwrap_or_else(|| f64::from(info.cpu.logical_cores)).max(1.0);
+    detail("processor_quota").map_or(1.0, |quota| (quota / threads).min(1.0))
 }
 
 /// A processor on one line.
@@ -264,6 +275,20 @@ mod tests {
         machine.file("sys/fs/cgroup/memory.max", "268435456\n");
         let [(state, finding)] = &rows(memory(&facts(&machine, "")))[..] else { panic!() };
         assert_eq!((*state, finding.as_str()), (State::Warn, "8 GiB; this container may use 256 MiB"));
+    }
+
+    #[test]
+    fn a_share_of_the_processors_is_named_and_what_it_leaves_is_known() {
+        let machine = Machine::new();
+        machine.file("proc/cpuinfo", "processor: 0\nmodel name: New One\nflags: avx2 avx512_vnni\n");
+        machine.cpus("0-3", &["0", "1", "2", "3"]);
+        machine.file("proc/self/cgroup", "0::/\n");
+        machine.file("sys/fs/cgroup/cpu.max", "2000 100000\n");
+        let facts = facts(&machine, "");
+        let [(state, finding)] = &rows(cpu(&facts))[..] else { panic!() };
+        assert_eq!(*state, State::Ok);
+        assert!(finding.ends_with("its control group gives it the time of 0.02 of them"), "{finding}");
+        assert_eq!(processor_share(&facts.hardware().info), 0.005);
     }
 
     #[test]

@@ -127,6 +127,13 @@ pub const CHECKS: &[Check] = &[
         run: configuration::wallet,
     },
     Check {
+        id: "openjarvis",
+        section: Configuration,
+        question: "whether OpenJarvis would read the same file and folder",
+        if_silent: "config.toml cannot be read to its end",
+        run: configuration::shared,
+    },
+    Check {
         id: "secrets",
         section: Configuration,
         question: "whether the environment variables that hold passwords are set",

@@ -14,14 +14,18 @@ pub fn folders(facts: &Facts) -> Vec<Verdict> {
     let survey = facts.survey();
     let mut searched = 0;
     let mut files = 0;
+    let mut passed_over = 0;
     let mut broken = vec![];
     let mut lines = vec![];
     for folder in &survey.folders {
         let state = match &folder.state {
-            FolderState::Listed(count) => {
+            FolderState::Listed { files: count, hidden } => {
                 searched += 1;
                 files += count;
-                format!("{count} {}", plural(*count, "file"))
+                passed_over += hidden;
+                let more =
+                    if *hidden > 0 { format!(", {hidden} hidden and passed over") } else { String::new() };
+                format!("{count} {}{more}", plural(*count, "file"))
             }
             FolderState::Missing => "does not exist".into(),
             FolderState::Repeated => "is one of the others".into(),
@@ -33,7 +37,11 @@ pub fn folders(facts: &Facts) -> Vec<Verdict> {
         };
         lines.push(format!("{} ({}): {state}", printable_path(&folder.path), folder.origin.describe()));
     }
-    let finding = format!("{files} {} in {searched} {}", plural(files, "file"), plural(searched, "folder"));
+    let mut finding =
+        format!("{files} {} in {searched} {}", plural(files, "file"), plural(searched, "folder"));
+    if passed_over > 0 {
+        finding.push_str(&format!("; {passed_over} hidden {} passed over", plural(passed_over, "file")));
+    }
     let mut verdict = if let Some((folder, reason)) = broken.first() {
         Verdict::warn(format!("{}: {}", printable_path(&folder.path), reason.reason), reason.fix.clone())
     } else if files == 0 {
@@ -178,6 +186,11 @@ pub fn providers(facts: &Facts) -> Vec<Verdict> {
                 let mut finding = String::from("can mine here");
                 if let Some(rate) = answer.estimated_hashrate {
                     finding.push_str(&format!(", by its own estimate at {}", hashrate(rate)));
+                    let share = super::hardware::processor_share(&facts.hardware().info);
+                    if share < 1.0 && computes_only(entry) {
+                        let left = hashrate(rate * share);
+                        finding.push_str(&format!(", of which this control group leaves about {left}"));
+                    }
                 }
                 if !reason.is_empty() {
                     finding.push_str(&format!(": {reason}"));
@@ -197,6 +210,12 @@ pub fn providers(facts: &Facts) -> Vec<Verdict> {
         verdicts.push(Verdict::skip("no provider to ask", fix).quiet());
     }
     verdicts
+}
+
+/// Whether the processor is all that it asks for.
+fn computes_only(entry: &Entry) -> bool {
+    let wanted = entry.manifest().map(|manifest| &manifest.permissions[..]).unwrap_or_default();
+    !wanted.iter().any(|wanted| matches!(wanted, Permission::Device(_)))
 }
 
 fn unsupported_fix(entry: &Entry) -> String {

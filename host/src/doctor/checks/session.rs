@@ -16,7 +16,31 @@ pub fn session(facts: &Facts) -> Vec<Verdict> {
         let fix = err.hint().unwrap_or_else(|| "make it readable for you, or remove it".into());
         return vec![Verdict::warn(printable(&format!("nothing runs, and {err}")), fix)];
     }
+    if report.supervisor_pid.is_some()
+        && let Some(drift) = other_wallet(facts)
+    {
+        return vec![drift];
+    }
     vec![judge(&report)]
+}
+
+/// The session that runs pays another address than the configuration says by now.
+fn other_wallet(facts: &Facts) -> Option<Verdict> {
+    let mining = &facts.config().ok()?.mining;
+    let wanted = mining.wallet_address.as_deref()?;
+    let record = Sidecar::read(&facts.home().sidecar_file()).ok()??;
+    let paid = record.wallet_address.filter(|paid| !paid.is_empty() && paid != wanted)?;
+    record.pearlbed.filter(|own| !own.attached)?;
+    (mining.submit_target != crate::config::SubmitTarget::Devnet).then(|| {
+        Verdict::warn(
+            format!(
+                "the session that runs pays {}, and the configuration says {}",
+                printable(&paid),
+                printable(wanted)
+            ),
+            "`pearlbed stop` and `pearlbed start`: a session keeps the address that it began with",
+        )
+    })
 }
 
 /// What a person should make of a report.

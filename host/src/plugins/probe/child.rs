@@ -9,12 +9,14 @@ use rustix::net::RecvFlags;
 
 use super::super::reason::Reason;
 use super::super::units::UNITS_MAX;
-use super::limits::{MEMORY_BYTES, cut};
-use super::serve::{PRIORITY, isolates, plausible};
-use super::wire::{Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
-use super::words::{REPORT, check, count, explain_ending, overdrawn, timed_out, with_attempts};
+use super::limits::MEMORY_BYTES;
+use super::serve::{OUTPUT_BYTES_MAX, isolates, plausible};
+use super::wire::{Change, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
+use super::words::{
+    REPORT, check, count, explain_ending, lack, left_behind, overdrawn, timed_out, with_attempts,
+};
 use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes, no_time_left};
-use crate::sandbox::{self, Command, Confined, Ending, Limits, Policy, Reading};
+use crate::sandbox::{self, Captured, Command, Confined, Ending, Limits, Policy, Reading};
 use crate::text;
 
 /// After so long a plugin is slow, and others no longer wait for it.
@@ -29,8 +31,11 @@ const HOG: Duration = Duration::from_millis(300);
 const MEMORY_LOOK: Duration = Duration::from_millis(20);
 /// The most lines on what one plugin tried.
 const IMPURITIES_MAX: usize = 16;
-/// How much of the output of one plugin is kept, in bytes.
-const OUTPUT_BYTES_MAX: usize = 16 * 1024;
+/// The threads of a probe beside two for each processor: a driver has its own, a pool one for each processor.
+const THREADS_MORE: u32 = 32;
+/// Files in memory that a probe may make, and the largest file of any kind, in bytes: together not more than its memory.
+const MEMORY_FILES_MAX: u32 = 32;
+const FILE_BYTES_MAX: u64 = MEMORY_BYTES / MEMORY_FILES_MAX as u64;
 
 /// What becomes of a child after a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub enum Fate {
     Died,
     /// Its plugin is tried again when the others have had their turn; it is replaced unless it still serves.
     PutAside { serves: bool },
+    /// There was nothing to probe the plugin with: others may give it back.
+    Lacks,
 }
 
 /// What to do about a plugin that is slow.
@@ -73,8 +80,12 @@ struct Progress {
     answer: Option<Result<MiningCapabilities, Reason>>,
     /// The answers for each device by itself, as far as they came.
     units: Vec<Result<MiningCapabilities, Reason>>,
-    done: Option<(Vec<String>, u32)>,
+    done: Option<(Vec<Change>, u32)>,
     forged: u64,
+    /// What the process of its own printed.
+    printed: [Captured; 2],
+    /// There was nothing to make that process with.
+    lack: Option<i32>,
     /// It was slow for long, and its priority lowered.
     lowered: bool,
     /// The process that it is loaded in, where it has one of its own.
@@ -96,13 +107,14 @@ impl Progress {
 impl Child {
     /// Starts one.
     pub fn start(options: &ProbeOptions) -> Result<Self, Reason> {
-        let no_probe = |err: &dyn std::error::Error| {
+        let no_probe = |err: &(dyn std::error::Error + 'static)| {
+            let mut causes = std::iter::successors(Some(err), |err| err.source());
+            let system = causes.find_map(|err| err.downcast_ref::<std::io::Error>()?.raw_os_error());
+            if let Some(system) = system {
+                return lack(system);
+            }
             let cause = err.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Reason::new(
-                "no-probe",
-                format!("it was not probed: {err}{cause}"),
-                "free some memory and run the command again",
-            )
+            Reason::new("no-probe", format!("it was not probed: {err}{cause}"), "run the command again")
         };
         let mut command =
             Command::this_program(super::super::PROBE_SUBCOMMAND).map_err(|err| no_probe(&err))?;
@@ -116,7 +128,8 @@ impl Child {
                 command = command.env(name, value);
             }
         }
-        let confined = sandbox::spawn(&command, &policy()).map_err(|err| no_probe(&err))?;
+        let confined =
+            sandbox::spawn(&command, &policy(options.threads_max)).map_err(|err| no_probe(&err))?;
         let mut hardware = serde_json::to_vec(&options.hardware).map_err(|err| no_probe(&err))?;
         if hardware.len() > PACKET_BYTES_MAX {
             // What may grow without bound is left out before anything else is.
@@ -159,20 +172,27 @@ impl Child {
         let request = serde_json::to_vec(&request).expect("texts and numbers are JSON");
         // A child that has gone already is described by its ending.
         let _ = self.confined.send(&request);
-        let ending = self.follow(&nonce, &mut progress, started, deadline, on_slow);
+        let ending = self.follow(&nonce, job, &mut progress, started, deadline, on_slow);
         let memory = self.memory_bytes(&progress);
         let waited = started.elapsed();
         let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
         let is_over = if self.isolates { progress.ended.is_some() } else { progress.done.is_some() };
+        if let Some(errno) = progress.lack {
+            let probe = Probe { confinement: self.confined.report().clone(), ..Probe::failed(lack(errno)) };
+            return (probe, Fate::Lacks);
+        }
         if ending.is_none() && !is_over {
             // Memory takes its time to be given back, and whoever asked has a deadline.
             let left =
                 options.deadline.map_or(KILL_MOST, |all| all.saturating_duration_since(Instant::now()));
-            self.cut_off(&nonce, &mut progress, left.clamp(KILL_LEAST, KILL_MOST));
+            self.cut_off(&nonce, job, &mut progress, left.clamp(KILL_LEAST, KILL_MOST));
         }
         self.confined.stdout.drain();
         self.confined.stderr.drain();
-        let (stdout, stderr) = (self.confined.stdout.take(), self.confined.stderr.take());
+        let (mut stdout, mut stderr) = (self.confined.stdout.take(), self.confined.stderr.take());
+        if self.isolates {
+            [stdout, stderr] = std::mem::take(&mut progress.printed);
+        }
         let impurities = self.impurities(&mut progress, ending);
         let fate = match (&progress.done, ending) {
             _ if progress.put_aside => Fate::PutAside { serves: progress.ended.is_some() },
@@ -214,7 +234,7 @@ impl Child {
     }
 
     /// Ends the plugin in flight, and the child with it where they are one or where it does not go.
-    fn cut_off(&mut self, nonce: &str, progress: &mut Progress, limit: Duration) {
+    fn cut_off(&mut self, nonce: &str, job: &Job, progress: &mut Progress, limit: Duration) {
         let until = Instant::now() + limit;
         let had_answered = progress.answer.is_some();
         if self.isolates && self.order(Order::CutOff) {
@@ -225,7 +245,7 @@ impl Child {
                 if matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(0)) || left.is_zero() {
                     break;
                 }
-                if !self.receive(nonce, progress) {
+                if !self.receive(nonce, job, progress) {
                     break;
                 }
             }
@@ -237,9 +257,14 @@ impl Child {
         }
     }
 
+    /// The process that the plugin in flight is loaded in.
+    fn process(&self, progress: &Progress) -> i32 {
+        progress.process.unwrap_or(self.confined.pid())
+    }
+
     /// The memory that the plugin in flight has in use.
     fn memory_bytes(&self, progress: &Progress) -> u64 {
-        sandbox::memory_bytes(progress.process.unwrap_or(self.confined.pid()))
+        sandbox::memory_bytes(self.process(progress))
     }
 
     /// Tells the child what to do with the plugin in flight.
@@ -252,6 +277,7 @@ impl Child {
     fn follow(
         &mut self,
         nonce: &str,
+        job: &Job,
         progress: &mut Progress,
         started: Instant,
         deadline: Instant,
@@ -273,20 +299,17 @@ impl Child {
                     progress.overdrawn = true;
                     return None;
                 }
+                // Again and again: a thread that is started has the priority of the one that starts it.
+                if now >= hog_at {
+                    progress.lowered = true;
+                    sandbox::lower_priority(self.process(progress));
+                }
             }
             if !is_slow && now >= slow_at {
                 is_slow = true;
                 if on_slow() == OnSlow::PutAside {
                     progress.put_aside = true;
                     return None;
-                }
-            }
-            if !progress.lowered && now >= hog_at {
-                progress.lowered = true;
-                if self.isolates {
-                    self.order(Order::Lower);
-                } else {
-                    self.confined.lower_priority();
                 }
             }
             // A death is seen on the channel; where a forked process keeps that open, by looking now and then.
@@ -309,7 +332,10 @@ impl Child {
             self.confined.stdout.drain();
             self.confined.stderr.drain();
             if readable {
-                channel_open = self.receive(nonce, progress);
+                channel_open = self.receive(nonce, job, progress);
+                if progress.lack.is_some() {
+                    return None;
+                }
                 match progress.ended {
                     // Its process was to end then.
                     Some(_) if progress.done.is_some() => return None,
@@ -327,7 +353,7 @@ impl Child {
     }
 
     /// Takes one packet. Returns whether the channel is still open.
-    fn receive(&mut self, nonce: &str, progress: &mut Progress) -> bool {
+    fn receive(&mut self, nonce: &str, job: &Job, progress: &mut Progress) -> bool {
         let count = match rustix::net::recv(self.confined.channel(), &mut self.room[..], RecvFlags::DONTWAIT)
         {
             Ok((_, 0)) => return false,
@@ -342,6 +368,14 @@ impl Child {
                 Ok(Word::Rubbish) | Err(_) => None,
                 Ok(Word::Started(process)) => {
                     progress.process = Some(process);
+                    return true;
+                }
+                Ok(Word::Printed { first, text, bytes_left_out }) => {
+                    progress.printed[usize::from(!first)] = Captured { text, bytes_left_out };
+                    return true;
+                }
+                Ok(Word::Lack(errno)) => {
+                    progress.lack = Some(errno);
                     return true;
                 }
                 Ok(Word::Ended { status, signal, memory_peak_bytes }) => {
@@ -366,17 +400,17 @@ impl Child {
                 progress.detect = Some(after);
                 progress.answer.get_or_insert(check(answer));
             }
-            Event::Failed { reason, after } => {
+            Event::Failed { failure, after } => {
                 if progress.load.is_some() {
                     progress.detect = Some(after);
                 } else {
                     progress.load = Some(after);
                 }
-                progress.answer.get_or_insert(Err(reason.into()));
+                progress.answer.get_or_insert(Err(failure.reason(&job.id)));
             }
             // In their order and no more than there are; anything else is not what was asked for.
             Event::OfDevice { unit, answer } if unit == progress.units.len() && unit < UNITS_MAX => {
-                progress.units.push(answer.map_err(Reason::from).and_then(check));
+                progress.units.push(answer.map_err(|failure| failure.reason(&job.id)).and_then(check));
             }
             Event::OfDevice { .. } => progress.forged += 1,
             Event::Done { changes, threads } => progress.done = Some((changes, threads)),
@@ -388,7 +422,8 @@ impl Child {
     fn impurities(&self, progress: &mut Progress, ending: Option<Ending>) -> Vec<Impurity> {
         let mut impurities: Vec<Impurity> = vec![];
         let (_, left_out) = self.confined.violations().snapshot();
-        for violation in self.confined.violations().take() {
+        // What another did whose process was ended while it was judged is not this one's.
+        for violation in self.confined.violations().take_of(self.process(progress).unsigned_abs()) {
             let kind = serde_json::to_value(violation.kind).ok();
             let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or("other").to_owned();
             impurities.push(Impurity { kind, finding: violation.to_string() });
@@ -397,10 +432,12 @@ impl Child {
             impurities.push(Impurity { kind: kind.into(), finding: text::printable(&finding).into_owned() });
         };
         if let Some((changes, threads)) = &progress.done {
-            for change in
-                changes.iter().filter(|&change| change != PRIORITY || !progress.lowered).take(IMPURITIES_MAX)
+            for change in changes
+                .iter()
+                .filter(|&&change| change != Change::Priority || !progress.lowered)
+                .take(IMPURITIES_MAX)
             {
-                note("left-behind", cut(change, 200).into());
+                note("left-behind", left_behind(*change));
             }
             if *threads > 1 {
                 note("left-behind", format!("left {} running", count(u64::from(threads - 1), "thread")));
@@ -416,6 +453,13 @@ impl Child {
             note("died-later", format!("ended its process after it had answered: {ending}"));
         }
         let more = impurities.len().saturating_sub(IMPURITIES_MAX) as u64 + left_out;
+        // The first of each kind before the second of any, so that none is hidden behind many of another.
+        let mut seen = std::collections::HashMap::<String, usize>::new();
+        impurities.sort_by_cached_key(|impurity| {
+            let rank = seen.entry(impurity.kind.clone()).or_default();
+            *rank += 1;
+            *rank
+        });
         impurities.truncate(IMPURITIES_MAX);
         if more > 0 {
             let finding = format!("tried {}", count(more, "other thing"));
@@ -425,8 +469,14 @@ impl Child {
     }
 }
 
+/// How many threads a probe may have where nothing is short.
+pub fn threads_max() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    THREADS_MORE + 2 * u32::try_from(cores).unwrap_or(512).min(512)
+}
+
 /// Nothing but reading, computing, and a bounded amount of memory.
-fn policy() -> Policy {
+fn policy(threads: Option<u32>) -> Policy {
     Policy {
         reading: Reading::Everything,
         copies_itself: true,
@@ -434,9 +484,10 @@ fn policy() -> Policy {
             memory_bytes: Some(MEMORY_BYTES),
             // GPU libraries reserve address space without using it.
             address_space_bytes: Some(64 << 30),
-            file_bytes: Some(64 << 20),
+            file_bytes: Some(FILE_BYTES_MAX),
             open_files: 1024,
-            threads: Some(512),
+            threads: Some(threads.unwrap_or_else(threads_max)),
+            memory_files: Some(MEMORY_FILES_MAX),
             // Memory that is shared counts for no limit above; what `follow` sees of it comes late where it grows fast.
             dies_first: true,
             nice: None,

@@ -15,7 +15,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr};
-use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -24,25 +23,22 @@ use std::time::{Duration, Instant};
 use pearlbed_plugin_api::{HardwareInfo, ProviderError};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use super::super::failure::Failure;
 use super::super::load;
-use super::super::reason::Reason;
 use super::super::units::units;
 use super::limits::CHANNEL_GONE;
-use super::wire::{Answer, Event, FailedReason, Message, Order, PACKET_BYTES_MAX, Request, Word};
+use super::wire::{Answer, Change, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use crate::exit::Exit;
-use crate::sandbox::{self, EnterError};
+use crate::sandbox::{self, Capture, Captured, EnterError};
 
 /// The most descriptors that a plugin may leave open without a word: the next one needs some, too.
 const DESCRIPTORS_LEFT_MAX: usize = 16;
 
-/// What is said where the priority was changed: the parent, which lowers that of slow children, knows it again.
-pub const PRIORITY: &str = "changed the priority of the process";
-
-/// What is said where the process is in no state to be looked at.
-const EXHAUSTED: &str = "left no memory or descriptor to look at its process with";
+/// How much of the output of one plugin is kept, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 16 * 1024;
 
 /// The whole life of a probing child: confines itself and serves until its parent has no more for it.
 ///
@@ -80,7 +76,7 @@ fn serve(channel: OwnedFd, isolates: bool) -> ! {
         let send = |event| send(&channel, &Message { nonce: request.nonce.clone(), event });
         probe(&request, &hardware, send);
         let Some(after) = Trace::take() else {
-            send(Event::Done { changes: vec![EXHAUSTED.into()], threads: 1 });
+            send(Event::Done { changes: vec![Change::Exhausted], threads: 1 });
             end(0);
         };
         let changes = before.changes(&after);
@@ -104,23 +100,33 @@ fn serve_in_copies(channel: OwnedFd, parent: Option<Pid>, hardware: &HardwareInf
             continue;
         }
         let Ok(request) = serde_json::from_slice::<Request>(&bytes) else { end(0) };
-        let Ok((ours, theirs)) = sandbox::pair() else { end(CHANNEL_GONE) };
+        let lack = |err: &std::io::Error| {
+            say(&channel, &Word::Lack(err.raw_os_error().unwrap_or(libc::ENOMEM)));
+        };
+        let ((ours, theirs), output) = match sandbox::pair().and_then(|pair| Ok((pair, Output::new()?))) {
+            Ok(made) => made,
+            Err(err) => {
+                lack(&err);
+                continue;
+            }
+        };
         let child = std::process::id();
         // SAFETY: this process has one thread, so its copy is whole.
         match unsafe { libc::fork() } {
-            -1 => end(CHANNEL_GONE),
+            -1 => lack(&std::io::Error::last_os_error()),
             0 => {
-                // What leads to the parent is not for the plugin.
+                // What leads to the parent is not for the plugin, and what it can change of its output is its own.
                 drop((channel, ours));
-                if sandbox::die_with(child).is_err() {
+                if sandbox::die_with(child).is_err() || output.take_over().is_err() {
                     end(0);
                 }
                 before.descriptors = descriptors().unwrap_or_default();
+                before.output = output_state();
                 serve_one(&theirs, &request, hardware, &before);
             }
             copy => {
                 drop(theirs);
-                attend(&channel, parent, &ours, copy, &mut room);
+                attend(&channel, parent, &ours, copy, output, &mut room);
             }
         }
     }
@@ -132,26 +138,68 @@ fn serve_one(channel: &OwnedFd, request: &Request, hardware: &HardwareInfo, befo
     probe(request, hardware, send);
     let (changes, threads) = match Trace::take() {
         Some(after) => (before.changes(&after), after.threads),
-        None => (vec![EXHAUSTED.to_owned()], 1),
+        None => (vec![Change::Exhausted], 1),
     };
     send(Event::Done { changes, threads });
     end(0)
 }
 
-/// Passes on what the process `copy` says, until it has ended. `room` is for a packet.
-fn attend(channel: &OwnedFd, parent: Option<Pid>, copy_channel: &OwnedFd, copy: i32, room: &mut [u8]) {
-    let say =
-        |word: &Word| send_bytes(channel, &serde_json::to_vec(word).expect("numbers and texts are JSON"));
+/// Where a copy writes to: pipes of its own, that this process reads.
+struct Output {
+    read: [OwnedFd; 2],
+    write: [OwnedFd; 2],
+}
+
+impl Output {
+    fn new() -> std::io::Result<Self> {
+        let ((out, to_out), (err, to_err)) = (std::io::pipe()?, std::io::pipe()?);
+        Ok(Self { read: [out.into(), err.into()], write: [to_out.into(), to_err.into()] })
+    }
+
+    /// In the copy: writes there from now on.
+    fn take_over(self) -> std::io::Result<()> {
+        let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&self.write[0])?;
+        Ok(rustix::stdio::dup2_stderr(&self.write[1])?)
+    }
+
+    /// In the process that made the copy: what is written, bounded.
+    fn captures(self) -> std::io::Result<[Capture; 2]> {
+        let [out, err] = self.read;
+        Ok([Capture::new(out, OUTPUT_BYTES_MAX)?, Capture::new(err, OUTPUT_BYTES_MAX)?])
+    }
+}
+
+fn say(channel: &OwnedFd, word: &Word) {
+    send_bytes(channel, &serde_json::to_vec(word).expect("numbers and texts are JSON"));
+}
+
+/// Passes on what the process `copy` says and prints, until it has ended. `room` is for a packet.
+fn attend(
+    channel: &OwnedFd,
+    parent: Option<Pid>,
+    copy_channel: &OwnedFd,
+    copy: i32,
+    output: Output,
+    room: &mut [u8],
+) {
+    let say = |word: &Word| say(channel, word);
+    let Ok(mut output) = output.captures() else { end(CHANNEL_GONE) };
     say(&Word::Started(copy));
     let mut killed = false;
     let mut listens = true;
     while listens && !killed {
-        let mut fds = [PollFd::new(copy_channel, PollFlags::IN), PollFd::new(channel, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(copy_channel, PollFlags::IN), PollFd::new(channel, PollFlags::IN)];
+        let streams = output.iter().filter_map(Capture::stream);
+        fds.extend(streams.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
         match rustix::event::poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => end(CHANNEL_GONE),
         }
         let [from_copy, from_parent] = [0, 1].map(|index| !fds[index].revents().is_empty());
+        drop(fds);
+        output.iter_mut().for_each(Capture::drain);
         if from_copy {
             // Its end closes by its own doing or by its death; without an end there is nothing more to hear.
             match rustix::net::recv(copy_channel, &mut *room, RecvFlags::DONTWAIT) {
@@ -175,12 +223,20 @@ fn attend(channel: &OwnedFd, parent: Option<Pid>, copy_channel: &OwnedFd, copy: 
     }
     // It may live on without a voice, and its parent may still have something to say about that.
     while !killed && !has_ended(copy) {
+        output.iter_mut().for_each(Capture::drain);
         let mut fds = [PollFd::new(channel, PollFlags::IN)];
         let look_again = rustix::time::Timespec { tv_sec: 0, tv_nsec: 200_000 };
         let spoken = rustix::event::poll(&mut fds, Some(&look_again)) == Ok(1);
         killed = spoken && follow_order(channel, parent, copy) == Order::CutOff;
     }
     let ending = sandbox::reap(copy);
+    for (index, stream) in output.iter_mut().enumerate() {
+        stream.drain();
+        let Captured { text, bytes_left_out } = stream.take();
+        if !text.is_empty() || bytes_left_out > 0 {
+            say(&Word::Printed { first: index == 0, text, bytes_left_out });
+        }
+    }
     say(&Word::Ended {
         status: ending.status,
         signal: ending.signal,
@@ -196,8 +252,6 @@ fn follow_order(channel: &OwnedFd, parent: Option<Pid>, copy: i32) -> Order {
         end(0)
     };
     match order {
-        // Where this fails it competes as before.
-        Order::Lower => _ = rustix::process::setpriority_process(Pid::from_raw(copy), 19),
         Order::CutOff => kill(copy),
     }
     order
@@ -225,17 +279,17 @@ fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
     };
     let loaded = match loaded {
         Ok(loaded) => loaded,
-        Err(err) => return send(Event::Failed { reason: err.reason().into(), after: started.elapsed() }),
+        Err(err) => return send(Event::Failed { failure: err.failure(), after: started.elapsed() }),
     };
     send(Event::Loaded { after: started.elapsed() });
-    let ask = |hardware: &HardwareInfo| -> Result<Answer, FailedReason> {
+    let ask = |hardware: &HardwareInfo| -> Result<Answer, Failure> {
         match loaded.provider.detect(hardware, &request.engine_id, &request.model) {
             Ok(answer) => Ok(Answer {
                 supported: answer.supported,
                 reason: answer.reason,
                 estimated_hashrate: answer.estimated_hashrate,
             }),
-            Err(err) => Err(explain(&err).into()),
+            Err(err) => Err(failure(&err)),
         }
     };
     let asked = Instant::now();
@@ -249,22 +303,17 @@ fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
                 send(Event::OfDevice { unit, answer: ask(&one.alone) });
             }
         }
-        Err(reason) => send(Event::Failed { reason, after }),
+        Err(failure) => send(Event::Failed { failure, after }),
     }
     // Its destructor is foreign code that nobody asked for, and the library stays anyway.
     std::mem::forget(loaded);
 }
 
-fn explain(err: &ProviderError) -> Reason {
-    const REPORT: &str = "report it to its author";
+fn failure(err: &ProviderError) -> Failure {
     match err {
-        ProviderError::Panicked(message) => {
-            Reason::new("panicked", format!("it panicked in detect: {message}"), REPORT)
-        }
-        ProviderError::Contract(what) => {
-            Reason::new("bad-answer", format!("its answer is none: {what}"), REPORT)
-        }
-        err => Reason::new("detect-failed", format!("its detect failed: {err}"), REPORT),
+        ProviderError::Panicked(message) => Failure::PanickedInDetect(message.clone()),
+        ProviderError::Contract(what) => Failure::BadAnswer(what.clone()),
+        err => Failure::DetectFailed(err.to_string()),
     }
 }
 
@@ -293,13 +342,7 @@ fn send(channel: &OwnedFd, message: &Message) {
 
 fn send_bytes(channel: &OwnedFd, bytes: &[u8]) {
     loop {
-        let sent = rustix::net::sendmsg(
-            channel,
-            &[IoSlice::new(bytes)],
-            &mut SendAncillaryBuffer::default(),
-            SendFlags::empty(),
-        );
-        match sent {
+        match rustix::net::send(channel, bytes, SendFlags::empty()) {
             Ok(_) => return,
             Err(Errno::INTR) => {}
             // A plugin closed the channel, or put another file in its place.
@@ -331,6 +374,7 @@ struct Trace {
     /// Each with the file that it leads to.
     descriptors: BTreeMap<i32, (u64, u64)>,
     alarm: bool,
+    output: Vec<(u32, usize)>,
 }
 
 impl Trace {
@@ -376,39 +420,40 @@ impl Trace {
             limits: limits.map(getrlimit).iter().map(|limit| (limit.current, limit.maximum)).collect(),
             descriptors: descriptors()?,
             alarm: alarm_is_set(),
+            output: output_state(),
         })
     }
 
-    /// What `after` has that this had not, in words: each the end of the sentence "it …".
-    fn changes(&self, after: &Self) -> Vec<String> {
+    /// What `after` has that this had not.
+    fn changes(&self, after: &Self) -> Vec<Change> {
         let mut changes = vec![];
-        let mut note = |changed: bool, what: &str| {
+        let mut note = |changed: bool, what: Change| {
             if changed {
-                changes.push(what.to_owned());
+                changes.push(what);
             }
         };
         let signals = (&self.signals, &self.handlers) != (&after.signals, &after.handlers);
-        note(signals, "changed the handling of signals");
-        note(self.umask != after.umask, "changed the mask of new files");
-        note(self.folder != after.folder, "changed the working directory");
-        note(self.environment != after.environment, "changed the environment");
-        note(self.locale != after.locale, "changed the locale");
-        note(self.nice != after.nice, PRIORITY);
-        note(self.affinity != after.affinity, "changed on which processors the process runs");
-        note(self.rounding != after.rounding, "changed how numbers are rounded");
-        note(self.limits != after.limits, "changed resource limits");
-        note(!self.alarm && after.alarm, "left an alarm running");
+        note(signals, Change::Signals);
+        note(self.umask != after.umask, Change::Umask);
+        note(self.folder != after.folder, Change::Folder);
+        note(self.environment != after.environment, Change::Environment);
+        note(self.locale != after.locale, Change::Locale);
+        note(self.nice != after.nice, Change::Priority);
+        note(self.affinity != after.affinity, Change::Processors);
+        note(self.rounding != after.rounding, Change::Rounding);
+        note(self.limits != after.limits, Change::Limits);
+        note(!self.alarm && after.alarm, Change::Alarm);
         let closed = self.descriptors.keys().any(|number| !after.descriptors.contains_key(number));
-        note(closed, "closed descriptors that it did not open");
+        note(closed, Change::ClosedDescriptors);
         let replaced =
             |(number, file): (&i32, _)| after.descriptors.get(number).is_some_and(|now| now != file);
-        note(
-            self.descriptors.iter().any(replaced),
-            "put other files in the place of those that it found open",
-        );
+        let replaced = self.descriptors.iter().any(replaced);
+        note(replaced, Change::ReplacedDescriptors);
+        // What is another file is written in another way.
+        note(!closed && !replaced && self.output != after.output, Change::Output);
         let left = after.descriptors.keys().filter(|number| !self.descriptors.contains_key(number)).count();
         if left > DESCRIPTORS_LEFT_MAX {
-            changes.push(format!("left {left} descriptors open"));
+            changes.push(Change::LeftDescriptors(left));
         }
         changes
     }
@@ -445,6 +490,21 @@ fn descriptors() -> Option<BTreeMap<i32, (u64, u64)>> {
         Some((number, (status.st_dev.try_into().unwrap_or(0), status.st_ino.into())))
     };
     Some(numbers.into_iter().filter_map(file).collect())
+}
+
+/// How standard input, output and error are written, flags and room: whoever shares the open file shares them.
+fn output_state() -> Vec<(u32, usize)> {
+    use std::os::fd::{AsFd, BorrowedFd};
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let state = |stream: BorrowedFd<'_>| {
+        let flags = rustix::fs::fcntl_getfl(stream).map_or(0, |flags| flags.bits());
+        #[cfg(target_os = "linux")]
+        let room = rustix::pipe::fcntl_getpipe_size(stream).unwrap_or(0);
+        #[cfg(not(target_os = "linux"))]
+        let room = 0;
+        (flags, room)
+    };
+    [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].map(state).to_vec()
 }
 
 /// What is called on `signal`, as a number.

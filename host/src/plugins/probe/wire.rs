@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::failure::Failure;
 use super::super::look::Identity;
-use super::super::reason::Reason;
-use super::limits::{ANSWER_BYTES_MAX, cut};
 
 /// The largest packet in either direction, in bytes.
 pub const PACKET_BYTES_MAX: usize = 160 * 1024;
@@ -28,8 +27,6 @@ pub struct Request {
 /// What a child is told about the plugin in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// It gets only what others leave of the processor.
-    Lower,
     /// Its time is up.
     CutOff,
 }
@@ -43,6 +40,10 @@ pub enum Word {
     Said(Message),
     /// It said something else.
     Rubbish,
+    /// What that process printed to its standard output (first) or error.
+    Printed { first: bool, text: String, bytes_left_out: u64 },
+    /// There is nothing to make such a process with; the system's error.
+    Lack(i32),
     /// It has ended, by itself or not.
     Ended { status: Option<i32>, signal: Option<i32>, memory_peak_bytes: u64 },
 }
@@ -65,18 +66,38 @@ pub enum Event {
         after: Duration,
     },
     Failed {
-        reason: FailedReason,
+        failure: Failure,
         after: Duration,
     },
     /// The answer for one device by itself, by its number among the machine's.
     OfDevice {
         unit: usize,
-        answer: Result<Answer, FailedReason>,
+        answer: Result<Answer, Failure>,
     },
     Done {
-        changes: Vec<String>,
+        changes: Vec<Change>,
         threads: u32,
     },
+}
+
+/// Something that a plugin left behind. Codes alone: whoever shows them finds the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    Exhausted,
+    Signals,
+    Umask,
+    Folder,
+    Environment,
+    Locale,
+    Priority,
+    Processors,
+    Rounding,
+    Limits,
+    Alarm,
+    ClosedDescriptors,
+    ReplacedDescriptors,
+    LeftDescriptors(usize),
+    Output,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,44 +105,4 @@ pub struct Answer {
     pub supported: bool,
     pub reason: Option<String>,
     pub estimated_hashrate: Option<f64>,
-}
-
-/// A [`Reason`] on its way: its code is one of ours only once it has been compared.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct FailedReason {
-    code: String,
-    reason: String,
-    fix: String,
-}
-
-impl From<Reason> for FailedReason {
-    fn from(reason: Reason) -> Self {
-        Self { code: reason.code.into(), reason: reason.reason, fix: reason.fix }
-    }
-}
-
-/// The codes that a child may give.
-const CHILD_CODES: [&str; 15] = [
-    "changed",
-    "missing-library",
-    "undefined-symbol",
-    "load-failed",
-    "other-layout",
-    "declined",
-    "broken-door",
-    "two-tables",
-    "panicked",
-    "broken-table",
-    "not-created",
-    "other-id",
-    "bad-answer",
-    "detect-failed",
-    "no-answer",
-];
-
-impl From<FailedReason> for Reason {
-    fn from(told: FailedReason) -> Self {
-        let code = CHILD_CODES.iter().find(|code| **code == told.code).copied().unwrap_or("no-answer");
-        Reason::new(code, cut(&told.reason, ANSWER_BYTES_MAX), cut(&told.fix, ANSWER_BYTES_MAX))
-    }
 }

@@ -7,10 +7,12 @@ use pearlbed_plugin_api::MiningCapabilities;
 use super::super::reason::Reason;
 use super::Impurity;
 use super::limits::{ANSWER_BYTES_MAX, CHANNEL_GONE, MEMORY_BYTES, cut};
-use super::wire::Answer;
+use super::wire::{Answer, Change};
 use crate::sandbox::{Captured, Ending};
 use crate::text;
 
+/// More than any machine does in a second: the whole network's rate was 1.3e19 in May 2026.
+const HASHRATE_MAX: f64 = 1e18;
 /// What to do about a plugin that does what it must not.
 pub const REPORT: &str = "report it to its author, or remove it";
 
@@ -27,8 +29,13 @@ pub fn check(answer: Answer) -> Result<MiningCapabilities, Reason> {
             return wrong("its reason holds control characters".into());
         }
     }
-    if let Some(rate) = answer.estimated_hashrate.filter(|rate| !rate.is_finite() || *rate < 0.0) {
-        return wrong(format!("it estimates a hashrate of {rate}"));
+    if let Some(rate) = answer.estimated_hashrate {
+        if !rate.is_finite() || rate < 0.0 {
+            return wrong(format!("it estimates a hashrate of {rate}"));
+        }
+        if rate > HASHRATE_MAX {
+            return wrong(format!("it estimates a hashrate of {rate:e} H/s, which no machine has"));
+        }
     }
     if !answer.supported && answer.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
         return wrong("it says no without a reason".into());
@@ -80,6 +87,49 @@ pub fn timed_out(time: Duration, phase: &str, memory: u64) -> Reason {
         format!("it did not answer within {time} {phase}{hoard}"),
         "report it to its author; `--probe-timeout` gives it longer",
     )
+}
+
+/// What a plugin left behind, as the end of the sentence "it …".
+pub fn left_behind(change: Change) -> String {
+    let words = match change {
+        Change::Exhausted => "left no memory or descriptor to look at its process with",
+        Change::Signals => "changed the handling of signals",
+        Change::Umask => "changed the mask of new files",
+        Change::Folder => "changed the working directory",
+        Change::Environment => "changed the environment",
+        Change::Locale => "changed the locale",
+        Change::Priority => "changed the priority of the process",
+        Change::Processors => "changed on which processors the process runs",
+        Change::Rounding => "changed how numbers are rounded",
+        Change::Limits => "changed resource limits",
+        Change::Alarm => "left an alarm running",
+        Change::ClosedDescriptors => "closed descriptors that it did not open",
+        Change::ReplacedDescriptors => "put other files in the place of those that it found open",
+        Change::LeftDescriptors(count) => return format!("left {count} descriptors open"),
+        Change::Output => "changed how its output is written",
+    };
+    words.into()
+}
+
+/// Nothing to make a process with: the machine's lack, and not the plugin's fault.
+pub fn lack(errno: i32) -> Reason {
+    let err = std::io::Error::from_raw_os_error(errno);
+    let (what, fix) = match errno {
+        libc::EAGAIN => (
+            "this user or container may have no more processes or threads",
+            "end some, or raise the limit (`ulimit -u`, the pids limit of the container)",
+        ),
+        libc::EMFILE | libc::ENFILE => {
+            ("no more files may be opened", "raise the limit of open files (`ulimit -n`)")
+        }
+        libc::ETOOMANYREFS => (
+            "another program of this user has too many open files under way between processes",
+            "end that program, or run pearlbed as a user of its own",
+        ),
+        libc::ENOMEM => ("there is not enough memory", "free some memory and run the command again"),
+        _ => ("no confined process could be made", "run the command again"),
+    };
+    Reason::new("no-probe", format!("it was not probed: {what} ({err})"), fix)
 }
 
 /// Memory of a kind that no limit of the kernel counts.

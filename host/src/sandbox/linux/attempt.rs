@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -14,11 +14,17 @@ use super::super::{Policy, Reading, ViolationKind as Kind, Violations};
 use super::connect::{self, Destination};
 use super::desk::{Answer, Desk, Notification};
 use super::memory::Waiting;
-use super::rules::{About, ESCAPES, F_SETOWN_EX, FILE_CHANGES, NEVER, SIGNAL_OWNER, SOCKET_TYPE, WRITING};
+use super::message::{self, Message};
+use super::rules::{
+    ATTRIBUTES, About, ESCAPES, F_NOTIFY, F_SETOWN_EX, FILE_CHANGES, LOCKS, MEMFD_SECRET, NEVER,
+    SIGNAL_OWNER, SOCKET_TYPE, WRITING,
+};
 use crate::text::printable_path;
 
 /// The most connections that are being made at once for one child.
 const CONNECTING_MAX: usize = 32;
+/// How often a message that finds no room is tried again, and for how long.
+const SEND_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 /// The longest socket address, in bytes.
 const ADDRESS_BYTES_MAX: u64 = 128;
 
@@ -35,23 +41,41 @@ pub struct Judge {
     landlock: bool,
     violations: Violations,
     connecting: Arc<AtomicUsize>,
+    /// How many files in memory which process has made.
+    memory_files: Arc<Mutex<(u32, u32)>>,
 }
 
 impl Judge {
     pub fn new(child: Pid, policy: Policy, landlock: bool, violations: Violations) -> Self {
         let child = child.as_raw_nonzero().get().unsigned_abs();
-        Self { child, policy: Arc::new(policy), landlock, violations, connecting: Arc::default() }
+        Self {
+            child,
+            policy: Arc::new(policy),
+            landlock,
+            violations,
+            connecting: Arc::default(),
+            memory_files: Arc::default(),
+        }
     }
 
     /// Decides about `notification`, records it where it is refused, and lets the child go on.
     pub fn answer(&self, notification: Notification, desk: &Desk) {
         let waiting = Waiting::new(notification.thread);
+        // While it waits its process is certain; by the time of the verdict it may have been ended.
+        let judge = Self { violations: self.violations.of(waiting.process()), ..self.clone() };
+        judge.judge(notification, waiting, desk);
+    }
+
+    fn judge(&self, notification: Notification, waiting: Waiting, desk: &Desk) {
         if notification.arch != OWN_ARCH {
             self.violations.record(Kind::ForeignCall, &format!("number {}", notification.number));
             return desk.send(&notification, Answer::Fail(libc::ENOSYS));
         }
         if notification.number == libc::SYS_connect {
             return self.connect(notification, waiting, desk);
+        }
+        if notification.number == libc::SYS_sendmsg {
+            return self.send_message(notification, &waiting, desk);
         }
         let answer = self.decide(&notification, &waiting, || desk.still_waits(&notification));
         desk.send(&notification, answer);
@@ -110,6 +134,21 @@ impl Judge {
             libc::SYS_fcntl if int(1) == libc::F_SETLEASE => {
                 return self.refuse_file(Kind::HoldFile, waiting.open_file(int(0)));
             }
+            libc::SYS_fcntl if int(1) == F_NOTIFY => {
+                return self.refuse_file(Kind::WatchFile, waiting.open_file(int(0)));
+            }
+            libc::SYS_fcntl if LOCKS.contains(&int(1)) => {
+                return self.lock(waiting.open_file(int(0)), still_waits);
+            }
+            libc::SYS_flock => return self.lock(waiting.open_file(int(0)), still_waits),
+            libc::SYS_memfd_create | MEMFD_SECRET => return self.memory_file(waiting),
+            // Its first message may be looked at, but how many bytes went out would have to be written to memory.
+            libc::SYS_sendmmsg => {
+                return match message::read(waiting, args[1]) {
+                    Some(Message::Loaded) => self.refuse(Kind::PassFiles, ""),
+                    _ => Answer::Fail(libc::ENOSYS),
+                };
+            }
             libc::SYS_fcntl if int(1) == F_SETOWN_EX => return self.refuse(Kind::Signal, BY_FILE),
             libc::SYS_fcntl if int(2) > 0 && waiting.is_sibling(int(2)) => return Answer::Go,
             libc::SYS_fcntl => {
@@ -146,6 +185,9 @@ impl Judge {
         }
         if let Some(&(_, kind, about)) = FILE_CHANGES.iter().find(|&&(number, ..)| number == call.number) {
             return self.change_files(kind, &paths_of(about, &args, waiting), still_waits);
+        }
+        if let Some(&(_, about)) = ATTRIBUTES.iter().find(|&&(number, _)| number == call.number) {
+            return self.refuse_file(Kind::ReadFile, paths_of(about, &args, waiting).first().cloned());
         }
         match NEVER.iter().find(|&&(_, number, ..)| number == call.number) {
             Some(&(name, _, kind, about)) => {
@@ -268,6 +310,32 @@ impl Judge {
         self.refuse_file(kind, refused.cloned())
     }
 
+    /// A lock keeps others from a file as much as writing to it does.
+    fn lock(&self, path: Option<PathBuf>, still_waits: impl Fn() -> bool) -> Answer {
+        match path {
+            Some(path) if is_below(&path, &self.policy.write) || is_below(&path, &self.policy.devices) => {
+                self.go(still_waits)
+            }
+            path => self.refuse_file(Kind::HoldFile, path),
+        }
+    }
+
+    /// Files in memory count for no limit unless they are mapped, so their number is bounded as their size is.
+    fn memory_file(&self, waiting: &Waiting) -> Answer {
+        let Some(most) = self.policy.limits.memory_files else { return Answer::Go };
+        let process = waiting.process();
+        let mut made = self.memory_files.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.0 != process {
+            *made = (process, 0);
+        }
+        if made.1 < most {
+            made.1 += 1;
+            return Answer::Go;
+        }
+        self.violations.record(Kind::MemoryFile, &format!("more than {most}"));
+        Answer::Fail(libc::EMFILE)
+    }
+
     fn signal(&self, process_id: i32, signal: i32, waiting: &Waiting) -> Answer {
         if waiting.is_sibling(process_id) && process_id > 0 && signal == libc::SIGSTOP {
             return self.refuse(Kind::StopItself, "");
@@ -349,6 +417,58 @@ impl Judge {
             its_desk.send(&call, answer);
         };
         if std::thread::Builder::new().name("connect".into()).spawn(work).is_err() {
+            self.connecting.fetch_sub(1, Ordering::Relaxed);
+            desk.send(&call, Answer::Fail(libc::EAGAIN));
+        }
+    }
+
+    /// Sends the bytes of a message in the child's stead: see [`message`].
+    fn send_message(&self, call: Notification, waiting: &Waiting, desk: &Desk) {
+        let bytes = match message::read(waiting, call.args[1]) {
+            Some(Message::Bytes(bytes)) => bytes,
+            Some(Message::Loaded) => return desk.send(&call, self.refuse(Kind::PassFiles, "")),
+            Some(Message::Addressed(at, len)) => {
+                let to = waiting.bytes(at, len.min(ADDRESS_BYTES_MAX) as usize).map(|to| connect::parse(&to));
+                let shown = to.map_or_else(|| "an unknown address".into(), |to| to.to_string());
+                self.violations.record(Kind::Connect, &shown);
+                return desk.send(&call, Answer::Fail(libc::EACCES));
+            }
+            None => return desk.send(&call, Answer::Fail(libc::EFAULT)),
+        };
+        let Some(socket) = connect::fetch(call.thread, call.args[0] as i32) else {
+            return desk.send(&call, Answer::Fail(libc::ENOTSOCK));
+        };
+        if !desk.still_waits(&call) {
+            return desk.send(&call, Answer::Fail(libc::EINTR));
+        }
+        let flags = call.args[2];
+        let answer = |sent: Result<usize, rustix::io::Errno>| match sent {
+            Ok(count) => Answer::Value(count as i64),
+            Err(err) => Answer::Fail(err.raw_os_error()),
+        };
+        let sent = message::send(&socket, &bytes, flags);
+        if sent != Err(rustix::io::Errno::AGAIN) || !message::waits(&socket, flags) {
+            return desk.send(&call, answer(sent));
+        }
+        // No room, and it waits for some: on a thread, so that its other threads go on.
+        if self.connecting.load(Ordering::Relaxed) >= CONNECTING_MAX {
+            return desk.send(&call, Answer::Fail(libc::ENOBUFS));
+        }
+        self.connecting.fetch_add(1, Ordering::Relaxed);
+        let (connecting, its_desk) = (Arc::clone(&self.connecting), desk.clone());
+        let work = move || {
+            let mut sent = Err(rustix::io::Errno::AGAIN);
+            while sent == Err(rustix::io::Errno::AGAIN) && its_desk.still_waits(&call) {
+                let mut fds = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::OUT)];
+                let again = SEND_AGAIN.try_into().expect("a tenth of a second is a timespec");
+                // Interruptions only make it try again.
+                let _ = rustix::event::poll(&mut fds, Some(&again));
+                sent = message::send(&socket, &bytes, flags);
+            }
+            connecting.fetch_sub(1, Ordering::Relaxed);
+            its_desk.send(&call, answer(sent));
+        };
+        if std::thread::Builder::new().name("send".into()).spawn(work).is_err() {
             self.connecting.fetch_sub(1, Ordering::Relaxed);
             desk.send(&call, Answer::Fail(libc::EAGAIN));
         }

@@ -126,8 +126,15 @@ fn ret(action: Action) -> sock_filter {
 }
 
 /// Whether filters can be installed here.
-pub fn is_supported() -> bool {
-    AUDIT_ARCH.is_some() && action_is_available(libc::SECCOMP_RET_ERRNO)
+///
+/// # Errors
+///
+/// Why they cannot: the kernel's own error.
+pub fn supported() -> io::Result<()> {
+    if AUDIT_ARCH.is_none() {
+        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+    }
+    action_is_available(libc::SECCOMP_RET_ERRNO)
 }
 
 /// Whether the kernel can let the parent decide, with the structures that this program was built for.
@@ -140,12 +147,15 @@ pub fn can_notify() -> bool {
     answer == 0
         && usize::from(sizes.seccomp_notif) <= super::desk::NOTIFICATION_BYTES_MAX
         && usize::from(sizes.seccomp_notif_resp) <= super::desk::NOTIFICATION_BYTES_MAX
-        && action_is_available(libc::SECCOMP_RET_USER_NOTIF)
+        && action_is_available(libc::SECCOMP_RET_USER_NOTIF).is_ok()
 }
 
-fn action_is_available(action: u32) -> bool {
+fn action_is_available(action: u32) -> io::Result<()> {
     // SAFETY: the operation reads one 32-bit number, which lives.
-    unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0 }
+    match unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &action) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Installs `program` for this thread and all that it starts. Returns the listener, where one was asked for.

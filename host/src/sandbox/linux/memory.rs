@@ -99,6 +99,11 @@ impl Waiting {
         self.status("Threads:").unwrap_or(0)
     }
 
+    /// The process that the thread is of; 0 where it has ended meanwhile.
+    pub fn process(&self) -> u32 {
+        self.status("Tgid:").unwrap_or(0)
+    }
+
     /// Whether the process `id` started this one.
     pub fn is_parent(&self, id: i32) -> bool {
         self.status("PPid:").is_some_and(|parent| i64::from(parent) == i64::from(id))

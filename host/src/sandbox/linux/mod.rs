@@ -7,6 +7,7 @@ mod files;
 mod filter;
 mod listener;
 mod memory;
+mod message;
 mod rules;
 
 use std::io;
@@ -16,16 +17,26 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+pub use self::connect::fetch;
 pub use self::listener::watch;
-use super::{Channel, Policy, Report, Support};
+use super::{Channel, Lack, Policy, Report, Support};
+
+/// Lets a thread run only where nobody else wants to.
+pub fn make_idle(thread: rustix::process::Pid) {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads one structure, which lives. Where it fails the thread competes as before.
+    let _ = unsafe { libc::sched_setscheduler(thread.as_raw_nonzero().get(), libc::SCHED_IDLE, &none) };
+}
 
 /// Asks the kernel which mechanisms it has.
 pub fn support() -> Support {
-    let seccomp = filter::is_supported();
+    let (landlock, seccomp) = (files::abi(), filter::supported());
     Support {
-        landlock_abi: files::abi(),
-        seccomp,
-        seccomp_notify: seccomp && filter::can_notify(),
+        landlock_abi: landlock.as_ref().ok().copied(),
+        landlock_lack: landlock.err().map(|err| Lack::of(&err)),
+        seccomp: seccomp.is_ok(),
+        seccomp_notify: seccomp.is_ok() && filter::can_notify(),
+        seccomp_lack: seccomp.err().map(|err| Lack::of(&err)),
         no_new_privs: rustix::thread::no_new_privs().is_ok(),
         parent_death_signal: true,
     }
@@ -66,17 +77,19 @@ pub fn confine(policy: &Policy) -> io::Result<(Report, Option<OwnedFd>)> {
         Err(err) => report.failed.push(format!("no_new_privs could not be set: {err}")),
     }
     report.landlock = match files::abi() {
-        Some(_) => files::restrict(policy).unwrap_or_else(|err| {
+        Ok(_) => files::restrict(policy).unwrap_or_else(|err| {
             report.failed.push(format!("Landlock could not be put in force: {err}"));
             false
         }),
-        None => {
-            report.failed.push("this kernel has no Landlock: every readable file can be read".into());
+        Err(err) => {
+            let why = Lack::of(&err).of_landlock();
+            report.failed.push(format!("{why}: every readable file can be read"));
             false
         }
     };
-    if !filter::is_supported() {
-        report.failed.push("this kernel has no seccomp filters: system calls are not held back".into());
+    if let Err(err) = filter::supported() {
+        let why = Lack::of(&err).of_seccomp();
+        report.failed.push(format!("{why}: system calls are not held back"));
         return Ok((report, None));
     }
     // A process that is watched already, as in some containers, cannot be watched a second time.

@@ -23,6 +23,12 @@ pub const WRITING: u32 =
 pub const ESCAPES: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
 /// `MSG_FASTOPEN`, which connects by sending.
 const FASTOPEN: u32 = 0x2000_0000;
+/// `F_NOTIFY`, which tells what happens in a folder.
+pub const F_NOTIFY: i32 = 1026;
+/// `F_SETLK`, `F_SETLKW`, `F_OFD_SETLK` and `F_OFD_SETLKW`: locks, also on files that are open for reading alone.
+pub const LOCKS: [i32; 4] = [libc::F_SETLK, libc::F_SETLKW, 37, 38];
+/// `memfd_secret`, too new for every libc.
+pub const MEMFD_SECRET: i64 = 447;
 /// `F_SETOWN_EX`, whose argument lies in memory.
 pub const F_SETOWN_EX: i32 = 15;
 /// `FIOSETOWN` and `SIOCSPGRP`, which are `F_SETOWN` for sockets.
@@ -114,10 +120,26 @@ pub const FILE_CHANGES: &[(i64, Kind, About)] = &[
     (469, Kind::ChangeFile, About::At(0)),
 ];
 
+/// Calls that tell what is noted beside a file, its name or its contents, which Landlock does not keep to itself: refused
+/// where not every file may be read. Not judged by path: nothing stands behind a path that changes after the look.
+pub const ATTRIBUTES: &[(i64, About)] = &[
+    (libc::SYS_getxattr, About::Path(0)),
+    (libc::SYS_lgetxattr, About::Path(0)),
+    (libc::SYS_listxattr, About::Path(0)),
+    (libc::SYS_llistxattr, About::Path(0)),
+    // getxattrat, listxattrat: too new for every libc.
+    (464, About::At(0)),
+    (465, About::At(0)),
+];
+
 /// Calls that are refused whatever was granted, with their names.
 pub const NEVER: &[(&str, i64, Kind, About)] = &[
     ("bind", libc::SYS_bind, Kind::Listen, About::Nothing),
     ("listen", libc::SYS_listen, Kind::Listen, About::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    ("inotify_init", libc::SYS_inotify_init, Kind::WatchFile, About::Nothing),
+    ("inotify_init1", libc::SYS_inotify_init1, Kind::WatchFile, About::Nothing),
+    ("inotify_add_watch", libc::SYS_inotify_add_watch, Kind::WatchFile, About::Path(1)),
     ("ptrace", libc::SYS_ptrace, Kind::Trace, About::Process(1)),
     ("process_vm_readv", libc::SYS_process_vm_readv, Kind::Trace, About::Process(0)),
     ("process_vm_writev", libc::SYS_process_vm_writev, Kind::Trace, About::Process(0)),
@@ -272,6 +294,20 @@ fn file_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     rules.push(open(libc::SYS_openat, 2));
     // Its flags lie in memory, which a filter cannot read. Every libc falls back to `openat`.
     rules.push(Rule { number: libc::SYS_openat2, lines: vec![always(Action::Errno(libc::ENOSYS))] });
+    if policy.reading != Reading::Everything {
+        rules.extend(
+            ATTRIBUTES.iter().map(|&(number, _)| Rule { number, lines: vec![always(refusal(notify))] }),
+        );
+    }
+    // A lock is taken on a file that is open for reading; nothing of a lock is anybody's who may write nothing.
+    rules.push(Rule { number: libc::SYS_flock, lines: vec![always(writing)] });
+    if policy.limits.memory_files.is_some() {
+        let counted = always(refusal(notify));
+        rules.extend(
+            [libc::SYS_memfd_create, MEMFD_SECRET]
+                .map(|number| Rule { number, lines: vec![counted.clone()] }),
+        );
+    }
     rules.push(control_rule(writing, refusal(notify)));
     rules
 }
@@ -289,25 +325,28 @@ fn control_rule(writing: Action, refuse: Action) -> Rule {
     Rule { number: libc::SYS_ioctl, lines }
 }
 
-/// `fcntl`: signals to others when a file is ready, and leases that keep others waiting.
-fn descriptor_rule(own: Action, refuse: Action) -> Rule {
+/// `fcntl`: signals to others when a file is ready, news of a folder, and leases and locks that keep others waiting.
+fn descriptor_rule(own: Action, refuse: Action, locking: Action) -> Rule {
     let me = std::process::id() as i32;
-    let lines = vec![
+    let mut lines = vec![
         when(&[int(1, libc::F_SETOWN), int(2, 0)], Action::Allow),
         when(&[int(1, libc::F_SETOWN), int(2, me)], own),
         when(&[int(1, libc::F_SETOWN)], refuse),
         when(&[int(1, F_SETOWN_EX)], refuse),
         when(&[int(1, libc::F_SETLEASE), int(2, libc::F_UNLCK)], Action::Allow),
         when(&[int(1, libc::F_SETLEASE)], refuse),
+        when(&[int(1, F_NOTIFY)], refuse),
     ];
+    lines.extend(LOCKS.map(|command| when(&[int(1, command)], locking)));
     Rule { number: libc::SYS_fcntl, lines }
 }
 
 fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     let refuse = refusal(notify);
     let runs_programs = !policy.programs.is_empty();
+    let writes_anything = !policy.write.is_empty() || !policy.devices.is_empty();
     // Scopes for signals came with version 6 of Landlock.
-    let signals_are_scoped = super::files::abi() >= Some(6);
+    let signals_are_scoped = super::files::abi().is_ok_and(|version| version >= 6);
     let starting = if runs_programs { Action::Allow } else { refuse };
     let running = match (runs_programs, notify) {
         (true, false) => Action::Allow,
@@ -332,7 +371,7 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     };
     let thread = if policy.limits.threads.is_some() { ask } else { Action::Allow };
     let mut rules = vec![
-        descriptor_rule(own, refuse),
+        descriptor_rule(own, refuse, if writes_anything && notify { Action::Notify } else { refuse }),
         Rule { number: libc::SYS_execve, lines: vec![always(running)] },
         Rule { number: libc::SYS_execveat, lines: vec![always(refuse)] },
         #[cfg(target_arch = "x86_64")]
@@ -398,9 +437,10 @@ fn network_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         }
     }
     sockets.push(always(refuse));
+    // What they send lies in memory, and open files may be part of it. The parent sends the bytes in the child's stead.
     let by_sending = |number, flags| Rule {
         number,
-        lines: vec![when(&[Test::AnyBit(flags, FASTOPEN)], Action::Errno(libc::EOPNOTSUPP))],
+        lines: vec![when(&[Test::AnyBit(flags, FASTOPEN)], Action::Errno(libc::EOPNOTSUPP)), always(refuse)],
     };
     vec![
         Rule { number: libc::SYS_socket, lines: sockets },

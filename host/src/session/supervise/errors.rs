@@ -42,7 +42,7 @@ pub enum SuperviseError {
     Work(#[source] work::SpawnError),
     #[error("cannot set up the supervisor")]
     Runtime(#[source] io::Error),
-    #[error("{whose} is recorded in {} and runs{}", crate::text::printable_path(path), pids(present))]
+    #[error("{whose} is recorded in {} and {}", crate::text::printable_path(path), runs(present, *attached))]
     Foreign { path: PathBuf, whose: String, present: Vec<u32>, attached: bool },
     #[error("the provider `{provider}` {why}")]
     Provider { provider: String, why: String },
@@ -50,6 +50,14 @@ pub enum SuperviseError {
     NoMinerLeft { whys: Vec<String> },
     #[error("the work source ended")]
     WorkEnded,
+}
+
+/// Whether it runs, as far as that can be told.
+fn runs(present: &[u32], attached: bool) -> String {
+    match present {
+        [] if !attached => "whether it runs cannot be told from here".into(),
+        present => format!("runs{}", pids(present)),
+    }
 }
 
 fn pids(present: &[u32]) -> String {
@@ -78,13 +86,15 @@ impl Explain for SuperviseError {
             Self::Choose(err) => err.hint(),
             Self::Proofs(err) => err.hint(),
             Self::Work(err) => err.hint(),
-            Self::Folder { .. } => Some("make it writable for you, or pass --home DIR".into()),
-            Self::Log(_) | Self::Control { .. } => Some("is the home folder writable, and not full?".into()),
+            Self::Folder { path, err } | Self::Control { path, err } => crate::remedy::for_file(err, path),
+            Self::Log(err) => crate::remedy::for_process(err).or_else(|| {
+                Some("is the home folder writable, and not full? `pearlbed doctor` tries it".into())
+            }),
             Self::Foreign { attached: true, .. } => {
                 Some("`pearlbed stop` forgets it; the miner itself is left alone".into())
             }
             Self::Foreign { .. } => {
-                Some("stop it with the program that started it (`jarvis mine stop`)".into())
+                Some("stop it with the program that started it (`jarvis mine stop`); `pearlbed stop --forget` removes the record of one that has ended".into())
             }
             Self::Provider { .. } | Self::NoMinerLeft { .. } => Some(
                 "`pearlbed logs --provider` shows what it said; `pearlbed doctor` looks at the plugin".into(),

@@ -45,7 +45,7 @@ use crate::identity::ProcessIdentity;
 use crate::journal;
 use crate::miner::{MinerPlan, Options, plan};
 use crate::plugins::trust;
-use crate::sidecar::{Sidecar, SidecarError, unix_seconds};
+use crate::sidecar::{Life, Sidecar, SidecarError, unix_seconds};
 use crate::work::{self, ProofStore};
 
 pub use crate::miner::process::SUBCOMMAND as PROVIDER_SUBCOMMAND;
@@ -227,7 +227,7 @@ fn look_at_record(path: &Path) -> Result<Vec<String>, SuperviseError> {
             "the session before (process {}) ended without tidying up; its record is replaced",
             own.supervisor.pid
         )]),
-        None if !present.is_empty() => Err(SuperviseError::Foreign {
+        None if record.foreign_life() != Life::Ended => Err(SuperviseError::Foreign {
             path: path.to_owned(),
             whose: format!("another program's session ({provider})"),
             present,

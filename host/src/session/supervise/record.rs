@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::hardware;
 use crate::miner::Miner;
 use crate::session::lock::Holder;
-use crate::sidecar::{Own, Sidecar, SidecarError, unix_seconds};
+use crate::sidecar::{Life, Own, Sidecar, SidecarError, unix_seconds};
 use crate::work::{ProofStore, WorkStatus};
 
 /// Between two times that the counts are left where they outlive this process.
@@ -26,6 +26,8 @@ pub(super) struct Record {
     /// Where metrics are served, and whether they can be.
     pub metrics: Option<(SocketAddr, bool)>,
     file: PathBuf,
+    /// What was told last of a record that could not be written.
+    told: Option<String>,
     began: SystemTime,
     device: Arc<OnceLock<String>>,
     /// When the counts were last left where they outlive this process.
@@ -37,7 +39,16 @@ impl Record {
     /// processors. Must be called in a tokio runtime.
     pub fn new(holder: Holder, store: Arc<ProofStore>, file: PathBuf, graphics: bool) -> Self {
         let device = look_for_device(graphics);
-        Self { holder, store, metrics: None, file, began: SystemTime::now(), device, remembered: None }
+        Self {
+            holder,
+            store,
+            metrics: None,
+            file,
+            told: None,
+            began: SystemTime::now(),
+            device,
+            remembered: None,
+        }
     }
 
     /// What is mined on, as soon as it is known.
@@ -55,12 +66,38 @@ impl Record {
         self.remembered = Some(now);
     }
 
-    /// Writes the record anew.
+    /// Whether this was not told last.
+    pub fn is_news(&self, trouble: &str) -> bool {
+        self.told.as_deref() != Some(trouble)
+    }
+
+    /// What is wrong with the record now, if anything.
+    pub fn told(&mut self, trouble: Option<String>) {
+        self.told = trouble;
+    }
+
+    /// Writes the record, unless it is there as it is to be. The record of another program's session that may run is left
+    /// alone, and said.
     ///
     /// # Errors
     ///
     /// Where the file cannot be written.
-    pub fn write(&self, config: &Config, crew: &Crew, work: &WorkStatus) -> Result<(), SidecarError> {
+    pub fn write(
+        &self,
+        config: &Config,
+        crew: &Crew,
+        work: &WorkStatus,
+    ) -> Result<Option<String>, SidecarError> {
+        let there = Sidecar::read(&self.file).ok().flatten();
+        if let Some(other) = there.as_ref().filter(|other| other.pearlbed.is_none())
+            && other.foreign_life() != Life::Ended
+        {
+            let provider = other.provider.as_deref().unwrap_or("an unnamed provider");
+            return Ok(Some(format!(
+                "another program recorded a session of its own ({provider}) in the place of this one, and it is left there: its \
+                 `mine status` and `stop` mean that one; `pearlbed status` and `stop` mean this one"
+            )));
+        }
         let metrics = self.metrics.filter(|(_, bound)| *bound);
         let metrics = metrics.map(|(address, _)| format!("http://{address}/metrics"));
         let gateway = work.endpoints.iter().find(|endpoint| endpoint.purpose == "gateway");
@@ -68,18 +105,19 @@ impl Record {
             Some(address) => format!("http://{address}"),
             None => endpoint.address.clone(),
         });
+        let served = crew.present().find_map(Miner::serves);
         let record = Sidecar {
             provider: Some(providers(crew.present().map(|miner| miner.plan().provider()))),
-            model: config.mining.model.clone(),
+            model: served.as_ref().and_then(|(_, model)| model.clone()).or(config.mining.model.clone()),
             wallet_address: Some(config.mining.wallet_address.clone().unwrap_or_default()),
             started_at: Some(unix_seconds(self.began)),
             gateway_url,
-            gateway_metrics_url: metrics.clone(),
+            gateway_metrics_url: metrics.as_deref().map(|page| Sidecar::metrics_addresses(page).0),
             metrics_url: metrics,
             gateway_pid: Some(self.holder.supervisor.pid),
             miner_loop_pid: crew.present().find_map(Miner::pid),
             container_id: None,
-            vllm_endpoint: None,
+            vllm_endpoint: served.as_ref().map(|(endpoint, _)| endpoint.clone()),
             pearlbed: Some(Own {
                 supervisor: self.holder.supervisor.clone(),
                 socket: Some(self.holder.socket.clone()),
@@ -87,7 +125,10 @@ impl Record {
                 attached: false,
             }),
         };
-        record.write(&self.file)
+        if there.as_ref() == Some(&record) {
+            return Ok(None);
+        }
+        record.write(&self.file).map(|()| None)
     }
 }
 

@@ -31,6 +31,7 @@ use super::settings::Tunables;
 use super::verifier::{Case, Verifier, chain};
 use super::words;
 use crate::config::Config;
+use crate::home::Home;
 use crate::miner::effect::{Judged, Verdict};
 use crate::miner::link::{Event, What};
 use crate::miner::{Effect, MinerId, MinerPlan, Options, plugin};
@@ -71,7 +72,80 @@ pub(super) struct Session {
     record: Record,
     paused: Paused,
     inbox: Inbox,
+    outlets: Outlets,
 }
+
+/// Where others ask, and when it was seen last that they can.
+struct Outlets {
+    calls: mpsc::Sender<Call>,
+    control: tokio::task::JoinHandle<()>,
+    looked_at: Instant,
+    /// The session has a terminal, and ends with it.
+    terminal: bool,
+}
+
+impl Outlets {
+    /// Serves metrics, unless that is done: on the configured address, else on any free port of this machine.
+    async fn serve_metrics(&self, config: &Config, record: &mut Record, herald: &mut Herald) {
+        let address = config.mining.session.metrics_listen.unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let first = match record.metrics {
+            Some((_, true)) => return,
+            before => before.is_none(),
+        };
+        match metrics::bind(address).await {
+            Ok(listener) => {
+                let bound = listener.local_addr().unwrap_or(address);
+                record.metrics = Some((bound, true));
+                tokio::spawn(metrics::serve(listener, self.calls.clone()));
+                if !first {
+                    herald.info(&format!("metrics are served on {bound} now"));
+                }
+            }
+            Err(err) => {
+                record.metrics = Some((address, false));
+                if first {
+                    herald.trouble(&format!(
+                        "metrics cannot be served on {address}, and it is tried again: {err}"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Makes the runtime folder and the control socket again where somebody has removed them, so that nobody takes the
+    /// session for one that has ended.
+    fn restore(&mut self, home: &Home, record: &Record, herald: &mut Herald) {
+        if home.control_socket().exists() && home.lock_file().exists() {
+            return;
+        }
+        let made = super::make_folders(home).and_then(|()| {
+            record.holder.take_name_again(&home.lock_file()).map_err(SuperviseError::Lock)?;
+            let path = home.control_socket();
+            ControlSocket::bind(&path).map_err(|err| SuperviseError::Control { path, err })
+        });
+        match made {
+            Ok(socket) => {
+                self.control.abort();
+                self.control = tokio::spawn(socket.serve(self.calls.clone()));
+                herald.trouble(
+                    "somebody removed files of the session in the runtime folder; they were made again",
+                );
+            }
+            Err(err) => herald.trouble(&format!(
+                "files of the session were removed and cannot be made again: {}",
+                chain(&err)
+            )),
+        }
+    }
+}
+
+/// Whether this process has a terminal that answers.
+fn terminal_is_there() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Between two looks at what a session has made for others.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// What was configured, and what of it may change.
 struct Settings {
@@ -95,21 +169,9 @@ impl Session {
         let runtime = SuperviseError::Runtime;
         let Setup { options, config, plans, mut herald, mut record, paused } = setup;
         let (calls_in, calls) = mpsc::channel(16);
-        tokio::spawn(socket.serve(calls_in.clone()));
-        if let Some(address) = config.mining.session.metrics_listen {
-            match metrics::bind(address).await {
-                Ok(listener) => {
-                    record.metrics = Some((listener.local_addr().unwrap_or(address), true));
-                    tokio::spawn(metrics::serve(listener, calls_in));
-                }
-                Err(_) => {
-                    record.metrics = Some((address, false));
-                    herald.trouble(&format!(
-                        "metrics cannot be served on {address}: the address cannot be used"
-                    ));
-                }
-            }
-        }
+        let control = tokio::spawn(socket.serve(calls_in.clone()));
+        let outlets = Outlets { calls: calls_in, control, looked_at: now, terminal: terminal_is_there() };
+        outlets.serve_metrics(&config, &mut record, &mut herald).await;
         let (inbox, ways) = Inbox::open(calls).map_err(runtime)?;
         let verifier = Verifier::start(handle.proofs.clone(), ways.judged).map_err(runtime)?;
         let mut crew = Crew::new(ways.events);
@@ -133,6 +195,7 @@ impl Session {
             record,
             paused,
             inbox,
+            outlets,
         })
     }
 
@@ -185,6 +248,10 @@ impl Session {
                 Turn::Work(None) => return Err(SuperviseError::WorkEnded),
                 Turn::Call(call) => self.call(call, now),
                 Turn::Stop(why) => self.stop(why, now),
+                // What a closed terminal sends is no wish for a reload.
+                Turn::Reload if self.outlets.terminal && !terminal_is_there() => {
+                    self.stop("its terminal was closed (SIGHUP)", now)
+                }
                 Turn::Reload => {
                     self.read_again(None);
                     Vec::new()
@@ -194,6 +261,7 @@ impl Session {
                 Turn::Tick => {
                     self.tell_manager();
                     self.remember(now);
+                    self.look_after_outlets(now).await;
                     let patience = self.settings.tunables.stall_after;
                     self.crew.each(|miner| miner.tick(patience, now))
                 }
@@ -203,6 +271,17 @@ impl Session {
                 return Ok(());
             }
         }
+    }
+
+    /// Keeps true what others find: files, metrics, the record.
+    async fn look_after_outlets(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.outlets.looked_at) < LOOK_EVERY || self.course.is_ending() {
+            return;
+        }
+        self.outlets.looked_at = now;
+        self.outlets.restore(&self.options.home, &self.record, &mut self.herald);
+        self.outlets.serve_metrics(&self.settings.config, &mut self.record, &mut self.herald).await;
+        self.write_record();
     }
 
     /// Does what follows from what happened to the miners.
@@ -327,10 +406,16 @@ impl Session {
             return;
         }
         let written = self.record.write(&self.settings.config, &self.crew, &self.source.status.borrow());
-        if let Err(err) = written {
+        let trouble = match written {
+            Ok(None) => None,
+            Ok(Some(foreign)) => Some(foreign),
             // Status, stop and the lock do without it; OpenJarvis does not see the session.
-            self.herald.trouble(&chain(&err));
+            Err(err) => Some(chain(&err)),
+        };
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| self.record.is_news(trouble)) {
+            self.herald.trouble(trouble);
         }
+        self.record.told(trouble);
     }
 
     // Proofs.
@@ -409,6 +494,8 @@ impl Session {
             WorkEvent::Proof { id, state } => {
                 // Each may be the one that handed it in, also one whose verdict is still on its way.
                 let ours = self.crew.iter_mut().any(|miner| miner.proof_moved(&id, &state));
+                // What this session found is no earlier one's, whoever of its miners it was.
+                let ours = ours || !self.record.store.was_left(&id);
                 match words::of_proof(&id, &state, ours) {
                     Some(text) if matches!(state, ProofState::Rejected { .. }) => self.herald.trouble(&text),
                     Some(text) => self.herald.info(&text),
@@ -538,6 +625,7 @@ impl Session {
     /// Reads the configuration again and looks for its plugins, beside everything else.
     fn read_again(&mut self, asker: Option<oneshot::Sender<serde_json::Value>>) {
         self.herald.notify("RELOADING=1");
+        self.herald.log().reopen();
         let (options, old) = (self.options.clone(), self.settings.config.clone());
         let planned = self.inbox.planned_in();
         tokio::task::spawn_blocking(move || {

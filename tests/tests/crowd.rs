@@ -1,0 +1,351 @@
+//! Plugins beside each other, where a user or a machine has something only once: numbers of processes, the processor, memory,
+//! folders that somebody moves; and the corpus as an ordinary user, within limits of a container, without a mechanism.
+//!
+//! What this machine cannot make says `skipped:` and why.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pearlbed_tests::build;
+use pearlbed_tests::misbehave::{self, padded_id, put, put_library};
+use pearlbed_tests::pearlbed::Playground;
+use serde_json::Value;
+
+/// A user that exists nowhere else.
+const SOMEBODY: u32 = 61_234;
+/// Longer than any plugin takes on a slow and busy machine.
+const PATIENCE: &str = "10s";
+
+#[expect(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
+fn skipped(what: &str, reason: &str) {
+    println!("skipped: {what}: {reason}");
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn by_name(answer: &Value) -> BTreeMap<String, Value> {
+    let name = |plugin: &Value| plugin["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    answer["plugins"].as_array().unwrap().iter().map(|plugin| (name(plugin), plugin.clone())).collect()
+}
+
+fn put_healthy(folder: &Path, count: usize) {
+    for number in 0..count {
+        let id = format!("healthy-{number}");
+        // Before, between and after the others.
+        let first = ["0", "m", "z"][number % 3];
+        put_library(folder, &format!("{first}-healthy-{number:02}"), &misbehave::library(&id, ""));
+    }
+}
+
+/// None of them is lost, and none is blamed: what could not be probed says that, and of the others each is as it should be.
+/// Answers how many were probed.
+fn assert_not_slandered(plugins: &BTreeMap<String, Value>, count: usize) -> usize {
+    let mut probed = 0;
+    for number in 0..count {
+        let id = padded_id(&format!("healthy-{number}"));
+        let plugin = plugins.values().find(|plugin| plugin["id"] == id.as_str()).unwrap();
+        if plugin["state"] == "usable" {
+            assert_eq!(
+                (&plugin["probe"]["supported"], &plugin["probe"]["pure"]),
+                (&true.into(), &true.into()),
+                "{plugin:#}"
+            );
+            probed += 1;
+        } else {
+            assert!(matches!(plugin["code"].as_str(), Some("no-probe" | "not-probed")), "{plugin:#}");
+        }
+    }
+    probed
+}
+
+/// The playground with a copy of the binary, all of it open to the other user.
+fn shared_ground() -> (Playground, PathBuf) {
+    let ground = Playground::new();
+    std::fs::set_permissions(ground.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = ground.root().join("pearlbed");
+    std::fs::copy(build::pearlbed(), &binary).unwrap();
+    (ground, binary)
+}
+
+/// `doctor --json` of `ground` by another user, after `prepare` has run in its process.
+fn doctor_as_somebody(
+    ground: &Playground,
+    binary: &Path,
+    prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
+) -> BTreeMap<String, Value> {
+    for entry in std::fs::read_dir(ground.plugins()).unwrap().flatten() {
+        std::os::unix::fs::chown(entry.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    let mut command = Command::new(binary);
+    command
+        .args(["doctor", "--json", "--probe-timeout", PATIENCE, "--plugin-dir"])
+        .arg(ground.plugins())
+        .env_clear()
+        .env("PEARLBED_HOME", ground.home())
+        .uid(SOMEBODY)
+        .gid(SOMEBODY);
+    // SAFETY: what the tests prepare are single system calls.
+    unsafe { command.pre_exec(prepare) };
+    answer(&command.output().unwrap())
+}
+
+fn answer(output: &Output) -> BTreeMap<String, Value> {
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|err| panic!("{err}: {output:?}"));
+    by_name(&answer)
+}
+
+fn processes_at_most(limit: u64) -> std::io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: the call reads one structure, which lives.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) } == 0 {
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error())
+}
+
+/// H8: what is short is named as what is short, and who comes next is not blamed for it.
+#[test]
+fn three_that_hold_every_process_number_cost_no_other_its_name() {
+    if !is_root() {
+        return skipped("H8", "only root can be another user");
+    }
+    let (ground, binary) = shared_ground();
+    for number in 0..3 {
+        put(&ground.plugins(), &format!("a-holder-{number}"), "ctor:hold-threads=511");
+    }
+    put_healthy(&ground.plugins(), 20);
+    let plugins = doctor_as_somebody(&ground, &binary, || processes_at_most(64));
+    let probed = assert_not_slandered(&plugins, 20);
+    assert!(probed >= 15, "only {probed} of 20 were probed");
+}
+
+/// H8, of our own: there are not enough descriptors to make a process with.
+#[test]
+fn what_is_short_is_named_and_not_the_plugin() {
+    if !is_root() {
+        return skipped("H8", "only root can be another user");
+    }
+    let (ground, binary) = shared_ground();
+    put_healthy(&ground.plugins(), 3);
+    let few_files = || {
+        let limit = libc::rlimit { rlim_cur: 14, rlim_max: 14 };
+        // SAFETY: the call reads one structure, which lives.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error())
+        }
+    };
+    let plugins = doctor_as_somebody(&ground, &binary, few_files);
+    assert_not_slandered(&plugins, 3);
+}
+
+/// H7: whatever the name of the folder leads to from one moment to the next, nothing runs but what was looked at.
+#[test]
+fn a_folder_that_is_exchanged_all_the_time_never_runs_another_file() {
+    let ground = Playground::new();
+    let (here, there) = (ground.plugins(), ground.root().join("other"));
+    std::fs::create_dir(&there).unwrap();
+    for number in 0..8 {
+        let name = format!("p{number}");
+        put_library(&here, &name, &misbehave::library(&format!("a-{number}"), ""));
+        put_library(&there, &name, &misbehave::library(&format!("b-{number}"), "ctor:detach"));
+    }
+    let stop = AtomicBool::new(false);
+    let mut seen = [0; 2];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &here, rustix::fs::CWD, &there, flags).unwrap();
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        });
+        for _ in 0..12 {
+            let (answer, _) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
+            for plugin in answer["plugins"].as_array().unwrap() {
+                let id = plugin["id"].as_str().unwrap_or_default();
+                let ran_other = plugin.to_string().contains("tried to change its confinement");
+                if plugin["state"] == "usable" {
+                    assert_eq!(ran_other, id.starts_with("b-"), "{plugin:#}");
+                    seen[usize::from(ran_other)] += 1;
+                } else {
+                    assert!(!(ran_other && id.starts_with("a-")), "{plugin:#}");
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(seen[0] + seen[1] > 0, "nothing was ever probed");
+}
+
+/// H5: files as long as a disk cost neither time nor memory, and their neighbours nothing.
+#[test]
+fn endless_files_of_one_id_are_told_apart_in_bounded_time() {
+    let ground = Playground::new();
+    let folder = ground.plugins();
+    put_healthy(&folder, 3);
+    let grow =
+        |path: &Path, bytes: u64| std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes);
+    for (name, bytes) in [("a", 2_u64 << 30), ("b", 2 << 30), ("c", 1 << 40), ("d", 1 << 40)] {
+        let path =
+            put_library(&folder, name, &misbehave::library(if bytes < 1 << 40 { "two" } else { "tera" }, ""));
+        if let Err(err) = grow(&path, bytes) {
+            skipped("H5", &format!("no sparse file of {bytes} bytes: {err}"));
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    // Many, each of them short enough to be compared.
+    for number in 0..40 {
+        let path = put_library(&folder, &format!("e{number:02}"), &misbehave::library("many", ""));
+        grow(&path, 64 << 20).unwrap();
+    }
+    let (list, took) = ground.json(&["plugins", "list"]);
+    let plugins = by_name(&list);
+    assert_eq!(plugins["b.so"]["code"], "same-id", "{:#}", plugins["b.so"]);
+    assert_eq!(plugins["e00.so"]["state"], "usable");
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    let (doctor, _) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
+    assert_eq!(assert_not_slandered(&by_name(&doctor), 3), 3);
+    ground.assert_nothing_left();
+}
+
+/// The misbehaviour that crowds others out, beside healthy plugins.
+const CROWD: &[&str] = &[
+    "ctor:spin=500",
+    "detect:spin-on=500",
+    "ctor:churn",
+    "ctor:threads=3000",
+    "detect:pass-files",
+    "ctor:pass-many-files",
+    "ctor:pass-files-to-host",
+    "ctor:output-impatient",
+    "ctor:output-narrow",
+    "ctor:rubbish",
+    "ctor:hoard-files",
+    "ctor:hoard-dropped",
+    "ctor:alloc",
+    "ctor:shared-memory",
+    "ctor:attempt-and-die",
+    "ctor:attempt-and-exit",
+    "detect:attempt-and-crash",
+    "ctor:descriptors",
+    "ctor:decoys",
+    "ctor:flood-attempts",
+    "ctor:advise=words",
+    "ctor:hijack",
+    "ctor:close-all",
+    "ctor:segv",
+    "detect:panic",
+    "ctor:loop",
+    "ctor:fork",
+    "ctor:exec",
+    "ctor:connect",
+    "detect:boundless",
+];
+
+fn put_crowd(folder: &Path) {
+    for (number, order) in CROWD.iter().enumerate() {
+        put(folder, &format!("n{number:02}"), order);
+    }
+    put_healthy(folder, 9);
+}
+
+#[test]
+fn the_crowd_is_survived_by_an_ordinary_user() {
+    if !is_root() {
+        return skipped("the other user", "these tests run as an ordinary user anyway");
+    }
+    let (ground, binary) = shared_ground();
+    put_crowd(&ground.plugins());
+    let plugins = doctor_as_somebody(&ground, &binary, || Ok(()));
+    assert_eq!(plugins.len(), CROWD.len() + 9);
+    let probed = assert_not_slandered(&plugins, 9);
+    assert!(probed >= 7, "only {probed} of 9 were probed");
+}
+
+/// A group of processes with limits of its own, until it is dropped.
+struct Group {
+    folders: Vec<PathBuf>,
+}
+
+impl Group {
+    /// Makes one with these settings, each a controller, a file and a value; version 1 of the interface, as root.
+    fn new(name: &str, settings: &[(&str, &str, &str)]) -> Result<Self, String> {
+        let mut group = Self { folders: vec![] };
+        for (controller, file, value) in settings {
+            let folder = Path::new("/sys/fs/cgroup")
+                .join(controller)
+                .join(format!("pearlbed-tests-{name}-{}", std::process::id()));
+            if !group.folders.contains(&folder) {
+                std::fs::create_dir(&folder).map_err(|err| format!("{}: {err}", folder.display()))?;
+                group.folders.push(folder.clone());
+            }
+            std::fs::write(folder.join(file), value).map_err(|err| format!("{file}: {err}"))?;
+        }
+        Ok(group)
+    }
+
+    fn doctor(&self, ground: &Playground, patience: &str) -> BTreeMap<String, Value> {
+        let plugins = ground.plugins();
+        let arguments =
+            ["doctor", "--json", "--probe-timeout", patience, "--plugin-dir", plugins.to_str().unwrap()];
+        let mut command = ground.command(&arguments);
+        let lists: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect();
+        // SAFETY: the process writes its own number to files before it becomes the program.
+        unsafe { command.pre_exec(move || lists.iter().try_for_each(|list| std::fs::write(list, "0"))) };
+        answer(&command.output().unwrap())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for folder in &self.folders {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            // Its last processes are being collected.
+            while std::fs::remove_dir(folder).is_err() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+fn in_group(name: &str, settings: &[(&str, &str, &str)], patience: &str, least: usize) {
+    let group = match Group::new(name, settings) {
+        Ok(group) => group,
+        Err(err) => return skipped(&format!("the group {name}"), &err),
+    };
+    let ground = Playground::new();
+    put_crowd(&ground.plugins());
+    let plugins = group.doctor(&ground, patience);
+    assert_eq!(plugins.len(), CROWD.len() + 9);
+    let probed = assert_not_slandered(&plugins, 9);
+    assert!(probed >= least, "only {probed} of 9 were probed");
+    ground.assert_nothing_left();
+}
+
+/// H3: where all processes share one share of the processor, as in a service or a container.
+#[test]
+fn the_crowd_is_survived_within_a_group_of_the_processor() {
+    in_group("cpu", &[("cpu", "cpu.shares", "1024")], "30s", 6);
+}
+
+/// H4: where the kernel ends somebody of the group when its memory is used up.
+#[test]
+fn the_crowd_is_survived_within_a_bound_of_memory() {
+    in_group("memory", &[("memory", "memory.limit_in_bytes", "1400000000")], PATIENCE, 5);
+}
+
+#[test]
+fn the_crowd_is_survived_within_a_bound_of_processes() {
+    in_group("pids", &[("pids", "pids.max", "120")], PATIENCE, 5);
+}

@@ -1,0 +1,347 @@
+//! Homes and folders as they are found in the field: of another user, on a file system that cannot do everything, mounted
+//! without the right to run code, with a name that is no text.
+//!
+//! What this machine cannot make says `skipped:` and why.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use pearlbed_tests::build;
+use pearlbed_tests::misbehave::{self, put_library};
+use pearlbed_tests::pearlbed::Playground;
+use serde_json::Value;
+
+/// A user that exists nowhere else.
+const SOMEBODY: u32 = 61_234;
+const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+
+#[expect(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
+fn skipped(what: &str, reason: &str) {
+    println!("skipped: {what}: {reason}");
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn stderr(output: &Output) -> String {
+    // Folded sentences are compared unfolded.
+    String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A folder that everybody may pass, a copy of the binary in it, and the place of a home.
+struct Ground {
+    folder: tempfile::TempDir,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::copy(build::pearlbed(), folder.path().join("pearlbed")).unwrap();
+        Self { folder }
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    fn run(&self, user: Option<u32>, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.folder.path().join("pearlbed"));
+        command.args(arguments).env_clear().env("PEARLBED_HOME", self.home());
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        command.output().unwrap()
+    }
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let metadata = std::fs::metadata(path).unwrap();
+    (metadata.uid(), metadata.mode() & 0o777)
+}
+
+/// A service's home is set up by root, before and after the service has made its own files there.
+#[test]
+fn what_root_configures_in_a_home_of_another_user_is_readable_for_that_user() {
+    if !is_root() {
+        return skipped("two users", "only root can be another user");
+    }
+    for service_first in [true, false] {
+        let ground = Ground::new();
+        std::fs::create_dir(ground.home()).unwrap();
+        std::fs::set_permissions(ground.home(), PermissionsExt::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(ground.home(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        let setup = ["init", "--set", "mining.submit_target=devnet", "--yes"];
+        if service_first {
+            assert!(ground.run(Some(SOMEBODY), &setup).status.success());
+        }
+        for arguments in [&setup[..], &["init", "--set", "mining.session.stop_grace=20s", "--yes"]] {
+            let output = ground.run(None, arguments);
+            assert!(output.status.success(), "{}", stderr(&output));
+        }
+        for entry in std::fs::read_dir(ground.home()).unwrap().flatten() {
+            assert_eq!(owner(&entry.path()), (SOMEBODY, 0o600), "{:?}", entry.path());
+        }
+        let shown = ground.run(Some(SOMEBODY), &["config", "show"]);
+        assert!(shown.status.success(), "{}", stderr(&shown));
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("stop_grace = \"20s\""));
+    }
+}
+
+#[test]
+fn a_session_of_another_user_is_neither_denied_nor_ended() {
+    if !is_root() {
+        return skipped("two users", "only root can be another user");
+    }
+    let ground = Ground::new();
+    let runtime = ground.home().join("runtime");
+    std::fs::create_dir_all(&runtime).unwrap();
+    std::fs::write(runtime.join("mining.lock"), "").unwrap();
+    std::fs::set_permissions(ground.home(), PermissionsExt::from_mode(0o700)).unwrap();
+    let status = ground.run(Some(SOMEBODY), &["status", "--json"]);
+    assert_eq!(status.status.code(), Some(1), "{status:?}");
+    let report: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(report["reason"], "whether a session runs cannot be told: its record belongs to root");
+    assert!(!report["hint"].as_str().unwrap().contains("start"), "{report:#}");
+    let stop = ground.run(Some(SOMEBODY), &["stop"]);
+    assert_eq!(stop.status.code(), Some(1), "{stop:?}");
+    assert!(
+        stderr(&stop).contains("belongs to root") && stderr(&stop).contains("sudo -u root pearlbed stop")
+    );
+}
+
+/// The remedy names the owner of what is in the way, and the command changes just that.
+#[test]
+fn a_home_that_root_made_is_told_with_its_owner_and_a_command_that_works() {
+    if !is_root() {
+        return skipped("two users", "only root can be another user");
+    }
+    let ground = Ground::new();
+    std::fs::create_dir(ground.home()).unwrap();
+    std::fs::set_permissions(ground.home(), PermissionsExt::from_mode(0o700)).unwrap();
+    for arguments in
+        [&["config", "show"][..], &["init", "--set", "plugins.probe_timeout=3s", "--yes"], &["start"]]
+    {
+        let output = ground.run(Some(SOMEBODY), arguments);
+        let said = stderr(&output);
+        let command = format!(
+            "{} belongs to root: `sudo chown -R \"$(id -un)\" {}`",
+            ground.home().display(),
+            ground.home().display()
+        );
+        assert!(said.contains(&command), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_home_whose_name_is_no_text_is_refused_in_one_sentence_by_every_command() {
+    let ground = Ground::new();
+    let home = ground.folder.path().join(OsStr::from_bytes(b"lat\xe9"));
+    std::fs::create_dir(&home).unwrap();
+    for arguments in [
+        &["start"][..],
+        &["start", "--foreground"],
+        &["start", "--devnet"],
+        &["stop"],
+        &["status"],
+        &["logs"],
+        &["doctor"],
+        &["config", "show"],
+        &["init", "--set", "plugins.probe_timeout=3s", "--yes"],
+        &["attach", "--gateway-url", "http://127.0.0.1:1"],
+    ] {
+        let mut command = Command::new(ground.folder.path().join("pearlbed"));
+        let output = command.args(arguments).env_clear().env("PEARLBED_HOME", &home).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        let said = stderr(&output);
+        assert!(said.contains("is not UTF-8") && said.contains("lat\\xe9"), "{arguments:?}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(home).unwrap().count(), 0);
+}
+
+/// A file system that lacks something, made of a library that refuses the call.
+fn refusing(folder: &Path, call: &str, errno: i32) -> Option<PathBuf> {
+    let (text, library) = (folder.join(format!("{call}.c")), folder.join(format!("{call}.so")));
+    let source = format!("#include <errno.h>\nint {call}() {{ errno = {errno}; return -1; }}\n");
+    std::fs::write(&text, source).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &text]).output().ok()?;
+    built.status.success().then_some(library)
+}
+
+#[test]
+fn a_file_system_that_cannot_do_what_a_session_needs_is_told_before_and_at_the_start() {
+    let ground = Ground::new();
+    for (call, errno, words) in [
+        ("flock", libc::ENOLCK, "cannot lock files"),
+        ("flock", libc::EOPNOTSUPP, "cannot lock files"),
+        ("bind", libc::EPERM, "cannot hold sockets"),
+        ("fsync", libc::EINVAL, "cannot bring files to safety"),
+    ] {
+        let Some(library) = refusing(ground.folder.path(), call, errno) else {
+            return skipped("file systems that lack something", "no C compiler");
+        };
+        let home = ground.folder.path().join(format!("home-{call}-{errno}"));
+        std::fs::create_dir(&home).unwrap();
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(ground.folder.path().join("pearlbed"));
+            command.args(arguments).env_clear().env("PEARLBED_HOME", &home).env("LD_PRELOAD", &library);
+            command.output().unwrap()
+        };
+        let doctor = run(&["doctor", "--json", "--only", "home-folder"]);
+        let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let row = &report["checks"][0];
+        assert_eq!(row["state"], "fail", "{call}: {row:#}");
+        assert!(row["finding"].as_str().unwrap().contains(words), "{call}: {row:#}");
+        assert!(row["fix"].as_str().unwrap().contains("PEARLBED_HOME"), "{call}: {row:#}");
+        assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0, "doctor leaves nothing behind");
+        if call != "fsync" {
+            let start = run(&["start", "--devnet"]);
+            assert_eq!(start.status.code(), Some(1), "{call}: {start:?}");
+            let said = stderr(&start);
+            assert!(said.contains("another home") || said.contains("local disk"), "{call}: {said}");
+            assert!(!said.contains("writable for you"), "{call}: {said}");
+        }
+    }
+}
+
+/// A file system in memory, gone when dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(path: &Path, options: &str) -> Result<Self, String> {
+        let mut command = Command::new("mount");
+        let output = command.args(["-t", "tmpfs", "-o", options, "pearlbed-test"]).arg(path).output();
+        match output {
+            Ok(output) if output.status.success() => Ok(Self(path.to_owned())),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(err) => Err(err.to_string()),
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_folder_mounted_noexec_is_named_and_its_copy_elsewhere_is_used() {
+    let ground = Playground::new();
+    let first = ground.root().join("first");
+    std::fs::create_dir(&first).unwrap();
+    let _mount = match Mount::new(&first, "size=16m,noexec,mode=0755") {
+        Ok(mount) => mount,
+        Err(why) => return skipped("a noexec mount", &why),
+    };
+    let library = misbehave::library("twice", "");
+    put_library(&first, "plugin", &library);
+    put_library(&ground.plugins(), "plugin", &library);
+    let folders =
+        ["--plugin-dir", first.to_str().unwrap(), "--plugin-dir", ground.plugins().to_str().unwrap()]
+            .map(str::to_owned);
+    for command in ["doctor", "plugins list"] {
+        let mut arguments: Vec<&str> = command.split(' ').collect();
+        arguments.push("--json");
+        arguments.extend(folders.iter().map(String::as_str));
+        let answer: Value = serde_json::from_slice(&ground.run(&arguments).stdout).unwrap();
+        let [bad, good] = &answer["plugins"].as_array().unwrap()[..] else { panic!("{answer:#}") };
+        assert_eq!(bad["code"], "no-exec", "{bad:#}");
+        let mount = format!("{} is mounted noexec", first.display());
+        assert!(bad["reason"].as_str().unwrap().contains(&mount), "{bad:#}");
+        assert_eq!(good["state"], "usable", "{good:#}");
+    }
+}
+
+#[test]
+fn hidden_files_beside_a_plugin_are_counted_and_never_looked_at() {
+    let ground = Playground::new();
+    let library = misbehave::library("seen", "");
+    put_library(&ground.plugins(), "lib", &library);
+    for name in ["._lib", ".#lib", ".hidden"] {
+        put_library(&ground.plugins(), name, &misbehave::library("hidden", "detect:segv"));
+    }
+    let (answer, _) = ground.json(&["doctor"]);
+    assert_eq!(answer["plugins"].as_array().unwrap().len(), 1, "{answer:#}");
+    let checks = answer["checks"].as_array().unwrap();
+    let folders = checks.iter().find(|check| check["id"] == "plugin-folders").unwrap();
+    assert!(folders["finding"].as_str().unwrap().ends_with("; 3 hidden files passed over"), "{folders:#}");
+}
+
+#[test]
+fn an_address_where_nothing_listens_is_not_recorded_as_a_miner() {
+    let ground = Ground::new();
+    // Bound, and given up again: nobody else has it for a moment.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}");
+    let refused = ground.run(None, &["attach", "--gateway-url", &url]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(stderr(&refused).contains("nothing answers at"), "{}", stderr(&refused));
+    assert!(!ground.home().join("runtime/mining.json").exists());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // As OpenJarvis' own line has it: without a provider.
+    let taken = ground.run(None, &["attach", "--gateway-url", &url]);
+    assert!(taken.status.success(), "{}", stderr(&taken));
+}
+
+#[test]
+fn settings_are_taken_as_openjarvis_spells_them_and_lists_from_variables() {
+    let ground = Ground::new();
+    let output = ground.run(
+        None,
+        &[
+            "init",
+            "--wallet",
+            WALLET,
+            "--submit-target",
+            "solo",
+            "--provider",
+            "auto",
+            "--pearld-url",
+            "http://127.0.0.1:44107",
+            "--pearld-user",
+            "me",
+            "--pearld-password-env",
+            "MY_PASSWORD",
+            "--model",
+            "some/model",
+            "--gateway-port",
+            "18337",
+            "--metrics-port",
+            "18339",
+            "--set",
+            "mining.extra.mode=fast",
+            "--set",
+            "mining.extra.metrics_host=x",
+            "--yes",
+            "--dry-run",
+        ],
+    );
+    // There is no plugin here; everything before that was understood.
+    assert!(stderr(&output).contains("there is no provider to choose from"), "{}", stderr(&output));
+    std::fs::create_dir_all(ground.home()).unwrap();
+    std::fs::write(
+        ground.home().join("config.toml"),
+        "[mining.extra]\nmode = \"fast\"\nmodels = 2\nmetrics_host = \"x\"\n",
+    )
+    .unwrap();
+    let shown = Command::new(ground.folder.path().join("pearlbed"))
+        .args(["config", "show"])
+        .env_clear()
+        .env("PEARLBED_HOME", ground.home())
+        .env("PEARLBED_PLUGINS_DIRS", "/opt/miners:/srv/miners")
+        .env("PEARLBED_MINING_GATEWAY_COMMAND", "[\"pearl-gateway\", \"start\"]")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(text.contains("dirs = [\"/opt/miners\", \"/srv/miners\"]"), "{text}{}", stderr(&shown));
+    assert!(text.contains("command = [\"pearl-gateway\", \"start\"]"), "{text}");
+}
