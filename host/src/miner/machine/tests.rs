@@ -6,7 +6,6 @@ use std::rc::Rc;
 use pearlbed_plugin_api::Manifest;
 
 use super::*;
-use crate::config::Config;
 use crate::miner::frame::WireJob;
 use crate::miner::link::{LaunchError, Place};
 use crate::miner::plugin::Chosen;
@@ -83,9 +82,17 @@ impl Bed {
         }))
         .unwrap();
         let signed = crate::plugins::trust::Signed::Unsigned;
-        let chosen = Chosen { path: "/x.so".into(), identity: None, manifest, signed, estimate: Some(1e9) };
-        let config = Config::defaults(std::path::Path::new("/x.toml"));
-        let plan = MinerPlan::new("x".into(), chosen, &[], &serde_json::Map::new(), &config);
+        let trust = crate::plugins::trust::Trust::default();
+        let chosen = Chosen {
+            path: "/x.so".into(),
+            identity: None,
+            manifest,
+            signed,
+            relaxed: false,
+            trust,
+            estimate: Some(1e9),
+        };
+        let plan = MinerPlan::new("x".into(), chosen, &[], &serde_json::Map::new());
         let (world, now) = (Shared::default(), Instant::now());
         let (events, _) = mpsc::channel(1);
         let miner = Miner::new(MinerId(1), plan, Some(Box::new(world.clone())), events, now);
