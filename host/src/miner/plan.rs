@@ -17,6 +17,7 @@ use super::process::Launcher;
 use super::provider::Order;
 use crate::config::{Config, MinerSection};
 use crate::plugins::settings;
+use crate::plugins::trust::Trust;
 
 /// One miner, before it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +145,7 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
     for choice in choice::choices(options, config)? {
         match choice {
             Ok(Choice { section, mut chosen, devices }) => {
+                chosen.trust = Trust::of(&config.plugins, Some(&options.home));
                 if chosen.estimate.is_none() {
                     let ask = || plugin::estimate(&chosen, options, config);
                     chosen.estimate = *estimates.entry(chosen.path.clone()).or_insert_with(ask);

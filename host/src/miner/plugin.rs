@@ -31,7 +31,7 @@ pub struct Chosen {
     pub signed: Signed,
     /// Its file is used whoever owns it or may write to it, because the user said so.
     pub relaxed: bool,
-    /// Who is trusted to vouch for what takes its place.
+    /// Who is trusted to vouch for what takes its place; nobody where nothing may.
     pub trust: Trust,
     /// Hashes per second that it expects of itself on this machine, where it was asked.
     pub estimate: Option<f64>,
@@ -111,14 +111,14 @@ pub(super) fn look(options: &Options, config: &Config, probe: Option<ProbeOption
     plugins::survey(&search_path(options, config), &survey)
 }
 
-pub(super) fn chosen(entry: &Entry, trust: &Trust) -> Option<Chosen> {
+pub(super) fn chosen(entry: &Entry) -> Option<Chosen> {
     Some(Chosen {
         path: entry.real_path().to_owned(),
         identity: entry.look.as_ref().and_then(|look| look.identity),
         manifest: entry.manifest()?.clone(),
         signed: entry.judgement.signed.clone(),
         relaxed: entry.look.as_ref().is_some_and(|look| look.relaxed),
-        trust: trust.clone(),
+        trust: Trust::default(),
         estimate: entry.capabilities().and_then(|capabilities| capabilities.estimated_hashrate),
     })
 }
@@ -131,8 +131,6 @@ pub(super) fn chosen(entry: &Entry, trust: &Trust) -> Option<Chosen> {
 ///
 /// [`ChooseError`].
 pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError> {
-    let trust = Trust::of(&config.plugins, Some(&options.home));
-    let chosen = |entry: &Entry| chosen(entry, &trust);
     let listed = look(options, config, None);
     let usable: Vec<&str> = listed.usable().filter_map(Entry::id).collect();
     // One file needs no question. Of two with one id, the first may be broken.

@@ -146,7 +146,7 @@ impl Child {
         launcher: &Launcher,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, sandbox::SpawnError> {
-        let Launcher { title, order, policy } = launcher;
+        let Launcher { title, order, policy, .. } = launcher;
         let start = |err| sandbox::SpawnError::Start { program: "pearlbed".into(), err };
         let command = Command::this_program(SUBCOMMAND)
             .map_err(start)?
