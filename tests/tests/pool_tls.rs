@@ -1,0 +1,199 @@
+//! The TLS matrix: certificates made here, pools that show them, and what the client makes of each.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::sync::{Arc, Mutex};
+
+use pearlbed::config::{Pin, PoolUrl};
+use pearlbed::work::Pool;
+use pearlbed::work::pool::connect::Resolver;
+use pearlbed::work::pool::tls::{Roots, sha256};
+use pearlbed::work::pool::trial::{Findings, Stage, ask};
+use pearlbed_tests::pool::TestPool;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::ParsedCertificate;
+use rustls::{RootCertStore, ServerConfig};
+
+const NAME: &str = "pool.test";
+const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+
+/// A certificate with its key.
+struct Made {
+    der: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl Made {
+    fn fingerprint(&self) -> Pin {
+        Pin::Certificate(sha256(&self.der))
+    }
+
+    fn key_pin(&self) -> Pin {
+        Pin::Key(sha256(&ParsedCertificate::try_from(&self.der).unwrap().subject_public_key_info()))
+    }
+}
+
+/// A certificate authority of the test's own.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    roots: Roots,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.clone().self_signed(&key).unwrap();
+        let mut store = RootCertStore::empty();
+        store.add(certificate.der().clone()).unwrap();
+        Self { issuer: Issuer::new(params, key), roots: Roots::Only(Arc::new(store)) }
+    }
+
+    fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Made {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Made { der: certificate.der().clone(), key: key.serialize_der() }
+    }
+}
+
+fn self_signed(name: &str, key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Made {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    change(&mut params);
+    let certificate = params.self_signed(key).unwrap();
+    Made { der: certificate.der().clone(), key: key.serialize_der() }
+}
+
+fn serve(made: &Made, versions: &[&'static rustls::SupportedProtocolVersion]) -> TestPool {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.key.clone()));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.der.clone()], key)
+        .unwrap();
+    TestPool::with(Vec::new(), Some(tokio_rustls::TlsAcceptor::from(Arc::new(config))))
+}
+
+/// Asks the pool at `port` on loopback, under the name that certificates are made for.
+fn test(scheme: &str, address: std::net::SocketAddr, pin: Option<Pin>, roots: &Roots) -> Findings {
+    let url = PoolUrl::parse(&format!("{scheme}://{NAME}:{}", address.port())).unwrap();
+    let mut pool = Pool::new(url, WALLET, "rig1");
+    pool.pin = pin;
+    let table = BTreeMap::from([(NAME.to_owned(), vec![address])]);
+    let resolver = Resolver::Table(Arc::new(Mutex::new(table)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(ask(&pool, &resolver, roots))
+}
+
+fn works(row: &str, findings: &Findings, security: &str) {
+    assert_eq!(findings.failure, None, "{row}");
+    assert_eq!(findings.stage, Stage::Done, "{row}");
+    assert_eq!(findings.times.as_ref().unwrap().security, security, "{row}");
+}
+
+fn refused(row: &str, findings: &Findings, words: &[&str]) {
+    assert_eq!(findings.stage, Stage::Trust, "{row}: {findings:?}");
+    let failure = findings.failure.as_deref().unwrap_or_default();
+    for word in words {
+        assert!(failure.contains(word), "{row}: {failure}");
+    }
+    assert_eq!(findings.login, None, "{row}: nothing is said to a pool that is not trusted");
+}
+
+#[test]
+fn eighteen_rows_of_certificates_and_settings() {
+    let authority = Authority::new();
+    let stranger = Authority::new();
+    let roots = &authority.roots;
+    let all = rustls::ALL_VERSIONS;
+    let key = KeyPair::generate().unwrap();
+    let own = self_signed(NAME, &key, |_| {});
+    let good = authority.sign(NAME, |_| {});
+    let at = |made: &Made, pin: Option<Pin>, roots: &Roots| {
+        let pool = serve(made, all);
+        test("stratum+ssl", pool.address, pin, roots)
+    };
+
+    works("1 signed by an authority that is trusted", &at(&good, None, roots), "TLS 1.3");
+    let shown = good.fingerprint().to_string();
+    let line = format!("pin = \"{shown}\" under [mining.pool]");
+    refused("2 signed by a stranger", &at(&good, None, &stranger.roots), &["nobody", &line, "web page"]);
+    let shown = own.fingerprint().to_string();
+    let line = format!("pin = \"{shown}\"");
+    refused("3 self-signed", &at(&own, None, roots), &[&line]);
+    let maker = self_signed(NAME, &key, |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
+    let line = format!("pin = \"{}\"", maker.fingerprint());
+    refused("4 self-signed as an authority", &at(&maker, None, roots), &["self-signed", &line]);
+    works(
+        "5 self-signed and pinned",
+        &at(&own, Some(own.fingerprint()), roots),
+        "TLS 1.3, pinned certificate",
+    );
+    works("6 pinned by its key", &at(&own, Some(own.key_pin()), roots), "TLS 1.3, pinned certificate");
+    let wrong = Some(good.fingerprint());
+    refused("7 another certificate is pinned", &at(&own, wrong, roots), &["another certificate", &shown]);
+    refused("8 another key is pinned", &at(&own, Some(good.key_pin()), roots), &["another certificate"]);
+    let expired = authority.sign(NAME, |params| params.not_after = date_time_ymd(2020, 1, 1));
+    refused("9 expired", &at(&expired, None, roots), &["expired"]);
+    let pin = Some(expired.fingerprint());
+    works("10 expired and pinned", &at(&expired, pin, roots), "TLS 1.3, pinned certificate");
+    let young = authority.sign(NAME, |params| params.not_before = date_time_ymd(4000, 1, 1));
+    refused("11 not valid yet", &at(&young, None, roots), &["not valid yet"]);
+    let other = authority.sign("other.test", |_| {});
+    refused("12 for another name", &at(&other, None, roots), &["another name"]);
+    let pin = Some(other.key_pin());
+    works("13 for another name and pinned", &at(&other, pin, roots), "TLS 1.3, pinned certificate");
+    let renewed = self_signed(NAME, &key, |params| params.not_before = date_time_ymd(2021, 1, 1));
+    let pin = Some(own.key_pin());
+    works(
+        "14 renewed with the same key, the key pinned",
+        &at(&renewed, pin, roots),
+        "TLS 1.3, pinned certificate",
+    );
+    refused(
+        "15 changed, the certificate pinned",
+        &at(&renewed, Some(own.fingerprint()), roots),
+        &["another"],
+    );
+    let old = serve(&good, &[&rustls::version::TLS12]);
+    works("16 TLS 1.2", &test("stratum+tls", old.address, None, roots), "TLS 1.2");
+    let plain = TestPool::honest();
+    refused(
+        "17 plain on a TLS port",
+        &test("stratum+ssl", plain.address, None, roots),
+        &["does not speak TLS"],
+    );
+    let tls = serve(&good, all);
+    let findings = test("stratum+tcp", tls.address, None, roots);
+    assert!(findings.stage < Stage::Job, "18 TLS on a plain port: {findings:?}");
+    assert!(findings.failure.as_deref().unwrap_or_default().contains("speaks TLS"), "18: {findings:?}");
+    assert_eq!(findings.login, None);
+}
+
+#[test]
+fn a_port_that_speaks_only_old_versions_of_tls_is_refused_and_never_spoken_to_in_plain() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut hello = vec![0; 4096];
+        let count = stream.read(&mut hello).unwrap();
+        // Fatal alert: protocol_version.
+        stream.write_all(&[0x15, 3, 1, 0, 2, 2, 70]).unwrap();
+        hello.truncate(count);
+        hello
+    });
+    let findings = test("stratum+ssl", address, None, &Authority::new().roots);
+    refused("old versions only", &findings, &["1.2 or 1.3"]);
+    let hello = heard.join().unwrap();
+    assert_eq!(hello[0], 0x16, "a handshake and nothing else");
+    assert!(!String::from_utf8_lossy(&hello).contains(WALLET));
+}

@@ -1,0 +1,451 @@
+//! The client of pools against a pool that misbehaves by name, over real sockets.
+//!
+//! What needs minutes or hours is played without clocks in `host/src/work/pool/desk/tests.rs`; here are the faults that
+//! show at once. After each one mining goes on, or the reason is told.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime};
+
+use pearl_pow::reference::{Product, test_matrix};
+use pearl_pow::{Matrix, MiningConfiguration, PeriodicPattern};
+use pearlbed::config::PoolUrl;
+use pearlbed::work::devnet::pool::core::Fate;
+use pearlbed::work::pool::connect::Resolver;
+use pearlbed::work::pool::ledger::{Ledger, Outcome};
+use pearlbed::work::pool::rejected::Record;
+use pearlbed::work::{
+    FoundProof, Pool, PoolConfig, ProofId, ProofState, ProofStore, SourceConfig, WorkEvent, WorkHandle,
+    WorkJob, spawn,
+};
+use pearlbed_tests::build;
+use pearlbed_tests::pool::{Fault, TestPool, easiest_work};
+
+/// The machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(future);
+    runtime.shutdown_background();
+    answer
+}
+
+/// Seeds that were used: two sessions of one process must not find the same proof.
+static SEED: Mutex<u64> = Mutex::new(1);
+
+/// A proof that meets the job's target.
+fn mine(job: &WorkJob) -> Vec<u8> {
+    let rules = job.to_pow().unwrap();
+    let (rows, k) = (256, 2048);
+    let config = MiningConfiguration::dense(
+        k as u32,
+        128,
+        PeriodicPattern::from_offsets(&[0, 8, 64, 72]).unwrap(),
+        PeriodicPattern::from_offsets(&[0, 1, 8, 9, 32, 33, 40, 41]).unwrap(),
+    );
+    let bound = rules.effective_target().bound(&config, true);
+    loop {
+        let seed = {
+            let mut seed = SEED.lock().unwrap();
+            *seed += 2;
+            *seed
+        };
+        let (a, bt) = (test_matrix(seed, rows * k), test_matrix(seed + 1, rows * k));
+        let product = Product::new(
+            &rules.header,
+            &config,
+            rules.certificate.seed_rule(),
+            Matrix::new(&a, k).unwrap(),
+            Matrix::new(&bt, k).unwrap(),
+        );
+        if let Some(attempt) = product.mine(bound) {
+            return product.prove(&attempt).encode();
+        }
+    }
+}
+
+/// The supervisor's part: reads events, mines, hands over.
+struct Session {
+    handle: WorkHandle,
+    jobs: Vec<WorkJob>,
+    states: Vec<(ProofId, ProofState)>,
+    notes: Vec<String>,
+    _home: tempfile::TempDir,
+}
+
+impl Session {
+    fn start(pools: Vec<Pool>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let config = PoolConfig::new(pools, home.path());
+        Self::with(home, config)
+    }
+
+    fn with(home: tempfile::TempDir, config: PoolConfig) -> Self {
+        let store = ProofStore::open(&home.path().join("proofs")).unwrap();
+        let handle = spawn(SourceConfig::Pool(Box::new(config)), store).unwrap();
+        Self { handle, jobs: Vec::new(), states: Vec::new(), notes: Vec::new(), _home: home }
+    }
+
+    fn take(&mut self, event: WorkEvent) {
+        match event {
+            WorkEvent::Job(job) => self.jobs.push(job),
+            WorkEvent::Proof { id, state } => self.states.push((id, state)),
+            WorkEvent::Note(note) => self.notes.push(note),
+            _ => {}
+        }
+    }
+
+    /// Listens until something is so.
+    async fn until(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !so(self) {
+            let next = tokio::time::timeout(Duration::from_millis(50), self.handle.events.recv()).await;
+            if let Ok(event) = next {
+                self.take(event.expect("the source runs"));
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "never saw {what}; notes {:#?}; states {:?}",
+                self.notes,
+                self.states
+            );
+        }
+    }
+
+    /// A share for the newest job, found and handed over.
+    async fn share(&mut self) -> ProofId {
+        let job = self.jobs.last().expect("there is a job").clone();
+        let proofs = self.handle.proofs.clone();
+        let handed = tokio::task::spawn_blocking(move || {
+            let proof = mine(&job);
+            proofs.hand_over(FoundProof { job, proof, found: SystemTime::now() })
+        });
+        handed.await.unwrap().unwrap().id
+    }
+
+    fn state(&self, id: &ProofId) -> Option<&ProofState> {
+        self.states.iter().rev().find(|(known, _)| known == id).map(|(_, state)| state)
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.handle.status.borrow().pool.as_ref().map(|pool| pool.ledger.clone()).unwrap_or_default()
+    }
+
+    fn told(&self, text: &str) -> bool {
+        let status = self.handle.status.borrow();
+        let troubles = status.pool.iter().flat_map(|pool| &pool.pools).filter_map(|row| row.trouble.clone());
+        self.notes.iter().cloned().chain(troubles).any(|note| note.contains(text))
+    }
+
+    /// Mines until a share is credited. Shares that do not survive their connection are replaced.
+    async fn credit(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.until("a job", |session| !session.jobs.is_empty()).await;
+            let id = self.share().await;
+            self.until("a fate", |session| session.state(&id).is_some_and(|state| state.is_final())).await;
+            if self.state(&id) == Some(&ProofState::Credited) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{:?}; {:?}", self.state(&id), self.notes);
+        }
+    }
+}
+
+fn pool(pool: &TestPool) -> Pool {
+    Pool::new(PoolUrl::parse(&pool.url()).unwrap(), WALLET, "rig1")
+}
+
+/// What must follow from a fault on the first connection.
+enum Then {
+    /// A share is credited, on this connection or the next.
+    Mines,
+    /// The reason is told, and a share is credited on the next connection.
+    Tells(&'static str),
+    /// The reason is told, and the pool is left alone for a time.
+    Leaves(&'static str),
+}
+
+#[test]
+fn after_every_misbehaviour_mining_goes_on_or_the_reason_is_told() {
+    use Fault::*;
+    use Then::{Leaves, Mines, Tells};
+    let deep = format!("{{\"method\":\"mining.notify\",\"params\":{}", "[".repeat(10_000));
+    let escapes = r#"{"id":null,"method":"client.show_message","params":["\u001b[2J\u202eevil"]}"#;
+    let megabyte = format!("{{\"id\":null,\"method\":\"x\",\"params\":[\"{}\"]}}", "A".repeat(200_000));
+    let reconnect = r#"{"id":null,"method":"client.reconnect","params":["evil.example",1]}"#;
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let cases: Vec<(&str, Fault, Then)> = vec![
+        ("connect: closes at once", CloseAtOnce, Mines),
+        ("connect: resets", Reset, Mines),
+        ("connect: says HTTP", Says(bytes("HTTP/1.1 400 Bad Request\r\n\r\n")), Tells("web server")),
+        ("connect: says a TLS alert", Says(vec![0x15, 3, 1, 0, 2, 2, 40]), Tells("this port speaks TLS")),
+        ("connect: says garbage", Says(bytes("SSH-2.0-x\r\n")), Tells("not JSON")),
+        (
+            "connect: family B",
+            Says(bytes("{\"id\":null,\"method\":\"pearl.challenge\",\"params\":{}}\n")),
+            Leaves("another family"),
+        ),
+        ("authorize: array only", ArrayOnly, Mines),
+        ("authorize: refused as text", RefuseLogin(r#""no""#), Leaves("no")),
+        (
+            "authorize: agent",
+            RefuseLogin(r#"{"code":24,"msg":"miner agent not allowed"}"#),
+            Leaves("agent not allowed"),
+        ),
+        (
+            "authorize: wallet",
+            RefuseLogin(r#"[24,"Invalid Pearl address",null]"#),
+            Leaves("Invalid Pearl address"),
+        ),
+        ("authorize: banned", RefuseLogin(r#"[24,"banned for 600 seconds",null]"#), Leaves("banned")),
+        ("authorize: ack after the job", AckAfterJob, Mines),
+        ("authorize: ack, then closed", AckThenDrop, Mines),
+        ("authorize: unknown encoding", AckType("v3"), Leaves("`v3`")),
+        ("jobs: a flood", Flood(2000), Mines),
+        ("jobs: 80-byte header", InJob("\"header\":\"", "\"header\":\"00000000"), Tells("160 hex digits")),
+        ("jobs: target not hex", InJob("\"target\":\"", "\"target\":\"xyz"), Tells("target")),
+        ("jobs: no target", InJob("\"target\"", "\"tragt\""), Tells("target is missing")),
+        ("jobs: no name", InJob("\"job_id\"", "\"jobid\""), Tells("without a job_id")),
+        ("jobs: certificate as text", InJob("\"cert_version\":3", "\"cert_version\":\"3\""), Mines),
+        ("jobs: no certificate", InJob("\"cert_version\":3,", ""), Mines),
+        ("jobs: a label that lies", InJob("\"diff\":", "\"diff\":4000000,\"x\":"), Mines),
+        ("replies: twice", Twice, Mines),
+        ("replies: wrong id first", WrongId, Mines),
+        ("replies: id as text", TextId, Mines),
+        ("replies: yes, then the verdict", YesFirst, Mines),
+        ("replies: banned", RefuseShares(r#""banned for 600 s""#), Leaves("banned")),
+        ("framing: one byte a segment", OneByte, Mines),
+        ("framing: CRLF and blank lines", Crlf, Mines),
+        ("framing: 300 KiB", LongLine(300 * 1024), Tells("262144 bytes")),
+        ("framing: endless", Endless, Tells("262144 bytes")),
+        ("framing: not UTF-8", Line(vec![0xff, 0xfe, 0x00]), Mines),
+        ("framing: nesting", Line(deep.into_bytes()), Mines),
+        ("framing: garbage", Line(bytes("{]")), Mines),
+        ("link: ends in a share", EofInShare, Mines),
+        ("hostile: reconnect", Line(bytes(reconnect)), Tells("never followed")),
+        ("hostile: escapes", Line(bytes(escapes)), Tells("\\u{1b}[2J")),
+        ("hostile: a long message", Line(megabyte.into_bytes()), Mines),
+        ("hostile: a flood of questions", AsksVersion(100_000), Mines),
+    ];
+    block_on(async {
+        for (name, fault, then) in cases {
+            println!("{name}");
+            // What is refused at login is refused whichever way it is said.
+            let script = match &then {
+                Leaves(_) => vec![vec![fault.clone()], vec![fault]],
+                _ => vec![vec![fault]],
+            };
+            let first = TestPool::start(script);
+            let mut session = Session::start(vec![pool(&first)]);
+            match then {
+                Mines => session.credit().await,
+                Tells(text) => {
+                    // Jobs that are none are followed by none for half a minute: the connection is ended from here.
+                    if name.starts_with("jobs:") {
+                        session.until(name, |session| session.told(text)).await;
+                        first.drop_all();
+                    }
+                    session.credit().await;
+                    session.until(name, |session| session.told(text)).await;
+                }
+                Leaves(text) => {
+                    if name.starts_with("replies:") {
+                        session.until("a job", |session| !session.jobs.is_empty()).await;
+                        session.share().await;
+                    }
+                    session.until(name, |session| session.told(text)).await;
+                    assert!(first.connections() <= 2, "{name}: {:?}", first.events());
+                }
+            }
+            assert!(session.ledger().adds_up(), "{name}");
+            assert!(first.connections() < 12, "{name}: a busy loop: {:?}", first.events());
+            let status = session.handle.status.borrow().clone();
+            let text = format!("{status:?}{:?}", session.notes);
+            assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{name}: {text}");
+            session.handle.stop().await;
+        }
+    });
+}
+
+#[test]
+fn the_clients_ledger_is_the_pools_to_the_last_share() {
+    block_on(async {
+        let honest = TestPool::honest();
+        let mut session = Session::start(vec![pool(&honest)]);
+        session.until("a job", |session| !session.jobs.is_empty()).await;
+        for round in 0..6 {
+            let id = session.share().await;
+            session.until("a fate", |session| session.state(&id).is_some_and(ProofState::is_final)).await;
+            if round % 3 == 2 {
+                let before = session.jobs.len();
+                honest.new_tip();
+                session.until("the next job", |session| session.jobs.len() > before).await;
+            }
+        }
+        let (ours, theirs) = (session.ledger(), honest.ledger());
+        let credited = ours.of(Outcome::Accepted);
+        assert_eq!(Some(&credited.shares), theirs.shares.get(&Fate::Accepted), "{theirs:?}");
+        assert_eq!(credited.shares, 6);
+        assert!(
+            (credited.work / theirs.credited - 1.0).abs() < 1e-9,
+            "{} {}",
+            credited.work,
+            theirs.credited
+        );
+        assert!((credited.work / (6.0 * easiest_work()) - 1.0).abs() < 1e-6);
+        let status = session.handle.status.borrow().pool.clone().unwrap();
+        assert!(status.pools[0].latency.is_some() && status.pools[0].in_use);
+        assert_eq!(status.pools[0].security, "plain, unauthenticated");
+        session.handle.stop().await;
+    });
+}
+
+#[test]
+fn a_share_whose_reply_never_comes_is_the_only_difference_and_is_not_sent_again() {
+    block_on(async {
+        let mute = TestPool::start(vec![vec![Fault::NoReplies]]);
+        let mut session = Session::start(vec![pool(&mute)]);
+        session.until("a job", |session| !session.jobs.is_empty()).await;
+        let id = session.share().await;
+        session.until("the pool's credit", |_| mute.ledger().shares.contains_key(&Fate::Accepted)).await;
+        mute.drop_all();
+        session.until("a fate", |session| session.state(&id).is_some_and(ProofState::is_final)).await;
+        assert!(matches!(session.state(&id), Some(ProofState::Untraced { .. })));
+        session.jobs.clear();
+        session.credit().await;
+        let (ours, theirs) = (session.ledger(), mute.ledger());
+        assert_eq!((ours.of(Outcome::Accepted).shares, ours.of(Outcome::Unanswered).shares), (1, 1));
+        assert_eq!(theirs.shares.get(&Fate::Accepted), Some(&2));
+        assert_eq!(theirs.shares.get(&Fate::Duplicate), None);
+        session.handle.stop().await;
+    });
+}
+
+#[test]
+fn a_refusing_pool_is_left_for_its_backup_within_two_seconds_of_the_last_connection() {
+    block_on(async {
+        let backup = TestPool::honest();
+        // A port where nobody listens.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let dead = Pool::new(PoolUrl::parse(&format!("stratum+tcp://{nobody}")).unwrap(), WALLET, "rig1");
+        let mut session = Session::start(vec![dead, pool(&backup)]);
+        let began = Instant::now();
+        session.until("a job", |session| !session.jobs.is_empty()).await;
+        let took = began.elapsed();
+        // Two seconds and what a busy machine adds.
+        assert!(took < Duration::from_secs(6), "{took:?}");
+        session.credit().await;
+        let status = session.handle.status.borrow().pool.clone().unwrap();
+        assert_eq!(status.current, Some(1));
+        assert!(status.why_not_first.unwrap().contains("refused"));
+        session.handle.stop().await;
+    });
+}
+
+#[test]
+fn names_without_an_address_with_dead_ones_and_with_another_one_each_time() {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    block_on(async {
+        let alive = TestPool::honest();
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let named = || Pool::new(PoolUrl::parse("stratum+tcp://pool.test:3333").unwrap(), WALLET, "rig1");
+        let table = Arc::new(Mutex::new(BTreeMap::new()));
+        let start = |table: &Arc<Mutex<BTreeMap<String, Vec<std::net::SocketAddr>>>>| {
+            let home = tempfile::tempdir().unwrap();
+            let mut config = PoolConfig::new(vec![named()], home.path());
+            config.resolver = Resolver::Table(Arc::clone(table));
+            Session::with(home, config)
+        };
+        // No address at all, and then one.
+        let mut session = start(&table);
+        session.until("the reason", |session| session.told("no such name")).await;
+        table.lock().unwrap().insert("pool.test".to_owned(), vec![alive.address]);
+        session.credit().await;
+        session.handle.stop().await;
+        // The first is dead, IPv6 is dead, and the last one answers.
+        let v6 = format!("[::1]:{}", nobody.port()).parse().unwrap();
+        table.lock().unwrap().insert("pool.test".to_owned(), vec![v6, nobody, alive.address]);
+        let mut session = start(&table);
+        session.credit().await;
+        // The name moves while the old address is gone.
+        let other = TestPool::honest();
+        table.lock().unwrap().insert("pool.test".to_owned(), vec![other.address]);
+        session.jobs.clear();
+        drop(alive);
+        session.credit().await;
+        assert!(other.connections() >= 1);
+        session.handle.stop().await;
+    });
+}
+
+#[test]
+fn what_a_pool_refuses_is_recorded_and_verify_reads_the_record() {
+    block_on(async {
+        let wrong = TestPool::start(vec![vec![Fault::RefuseShares(r#"[20,"Invalid share",null]"#)]]);
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("rejected");
+        let config = PoolConfig::new(vec![pool(&wrong)], home.path());
+        let mut session = Session::with(home, config);
+        session.until("a job", |session| !session.jobs.is_empty()).await;
+        let id = session.share().await;
+        session.until("a fate", |session| session.state(&id).is_some_and(ProofState::is_final)).await;
+        assert!(matches!(session.state(&id), Some(ProofState::Rejected { .. })));
+        let records = || -> Vec<_> {
+            std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+        };
+        session.until("a record", |_| !records().is_empty()).await;
+        // Written in one go, but not in no time.
+        session
+            .until("a whole record", |_| {
+                std::fs::read(&records()[0]).is_ok_and(|bytes| Record::read(&bytes).is_some())
+            })
+            .await;
+        let record = Record::read(&std::fs::read(&records()[0]).unwrap()).unwrap();
+        assert_eq!((record.reply.as_str(), record.verifier.as_str()), ("Invalid share (20)", "accepts it"));
+        let found = record.found.unwrap();
+        assert_eq!((found.m, found.k, found.rank), (256, 2048, 128));
+        let verify =
+            std::process::Command::new(build::pearlbed()).arg("verify").arg(&records()[0]).output().unwrap();
+        assert!(verify.status.success(), "{verify:?}");
+        session.handle.stop().await;
+    });
+}
+
+/// Resident memory of this process, in bytes.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+fn memory_stays_flat_under_a_flood_of_jobs_and_an_endless_line() {
+    if !cfg!(target_os = "linux") {
+        println!("skipped: memory is measured on Linux only");
+        return;
+    }
+    block_on(async {
+        for fault in [Fault::Flood(200_000), Fault::Endless] {
+            let flood = TestPool::start(vec![vec![fault.clone()], vec![fault.clone()]]);
+            let mut session = Session::start(vec![pool(&flood)]);
+            session.until("a job", |session| !session.jobs.is_empty()).await;
+            let before = memory();
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+            while tokio::time::Instant::now() < deadline {
+                let next =
+                    tokio::time::timeout(Duration::from_millis(20), session.handle.events.recv()).await;
+                if let Ok(Some(event)) = next {
+                    session.take(event);
+                }
+            }
+            let grown = memory().saturating_sub(before);
+            // The pool's own queue is in this process, too: it holds what was not taken.
+            let allowed = if fault == Fault::Endless { 24 << 20 } else { 160 << 20 };
+            assert!(grown < allowed, "{fault:?}: {grown} bytes");
+            session.handle.stop().await;
+        }
+    });
+}
