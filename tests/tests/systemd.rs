@@ -137,7 +137,7 @@ fn the_service_is_ready_without_its_gateway_reloads_restarts_and_stops_in_order(
     machine.ok("systemctl start pearlbed");
     machine.wait_for("systemctl show pearlbed -P StatusText | grep /run/pearlbed/gateway.sock", STORY);
     // What is waited for is a warning, and nothing else of the session is.
-    machine.wait_for("journalctl -u pearlbed -p warning -o cat | grep gateway.sock", STORY);
+    machine.wait_for("journalctl -u pearlbed -p warning -o cat | grep 'gateway: not connected'", STORY);
     machine.ok("systemctl stop pearlbed");
     assert_eq!(property(&machine, "Result"), "success");
 
