@@ -106,7 +106,8 @@ impl MinerPlan {
     /// Whether `other` is the same miner: what it expects of itself may be measured anew.
     pub fn is_same(&self, other: &Self) -> bool {
         let without = |plan: &Self| {
-            let chosen = Chosen { estimate: None, ..plan.chosen.clone() };
+            // Who is trusted says who may take its place, and not who it is.
+            let chosen = Chosen { estimate: None, trust: Trust::default(), ..plan.chosen.clone() };
             Self { estimate: None, chosen, ..plan.clone() }
         };
         without(self) == without(other)
