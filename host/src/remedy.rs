@@ -46,7 +46,9 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
             format!("the name {shown} is too long: choose a shorter home with --home or PEARLBED_HOME")
         }
         libc::ELOOP => format!("a symbolic link on the way to {shown} leads back to itself: remove it"),
-        libc::ENOTDIR => format!("a file stands where {shown} needs a folder: move it away, {ANOTHER}"),
+        libc::ENOTDIR | libc::EEXIST => {
+            format!("a file stands where {shown} needs a folder: move it away, {ANOTHER}")
+        }
         libc::EISDIR => format!("a folder stands at {shown}: move it away, {ANOTHER}"),
         libc::EBUSY => {
             format!("{shown} is in use by the system, perhaps a mount of its own: mount its folder instead")

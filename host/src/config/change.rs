@@ -3,7 +3,8 @@
 use toml_edit::{Array, Value as Toml};
 
 use super::keys::{self, KEYS};
-use super::value::{self, Raw, Refusal, Value};
+use super::raw::Raw;
+use super::value::{self, Refusal, Value};
 use super::{ConfigError, Place, nearest};
 
 /// One change to `config.toml`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::value::quote;
+use super::raw::quote;
 use crate::url::{Url, UrlError, is_host};
 
 /// Schemes of a pool's mining port, and whether each is TLS. A scheme decides once and for all: TLS never falls back to

@@ -16,9 +16,9 @@ use crate::home::Env;
 use super::build::build;
 use super::keys::{self, BACKUP, KEYS, Key, Kind, MINERS, OPEN_TABLES};
 use super::miner::Written;
-use super::raw::{raw, raw_value};
+use super::raw::{Raw, raw, raw_value};
 use super::types::Config;
-use super::value::{self, Raw, Refusal};
+use super::value::{self, Refusal};
 use super::{ConfigError, Origin, Place, Setting, Value, nearest};
 
 /// Sections of the file that are ours. All others belong to other programs.

@@ -11,6 +11,7 @@ use pearlbed_plugin_api::Permission;
 use super::keys::Kind;
 use super::miner::Device;
 use super::pool::{Pin, PoolUrl};
+use super::raw::{Raw, quote, raw_value};
 use crate::url::{Url, UrlError, is_host};
 
 /// Where a value came from.
@@ -98,49 +99,6 @@ pub struct Setting {
     pub value: Value,
     /// Where it came from.
     pub origin: Origin,
-}
-
-/// A value as it was written, before its kind was asked.
-#[derive(Debug, Clone)]
-pub(super) enum Raw {
-    Text(String),
-    Integer(i64),
-    Float(f64),
-    Flag(bool),
-    Date(String),
-    List(Vec<Raw>),
-    Table(Vec<(String, Raw)>),
-    /// From a flag or a variable: text that may stand for any kind.
-    Word(String),
-}
-
-impl Raw {
-    pub(super) fn describe(&self) -> &'static str {
-        match self {
-            Self::Text(_) | Self::Word(_) => "text",
-            Self::Integer(_) => "a whole number",
-            Self::Float(_) => "a number with a point",
-            Self::Flag(_) => "true or false",
-            Self::Date(_) => "a date",
-            Self::List(_) => "a list",
-            Self::Table(_) => "a table",
-        }
-    }
-
-    pub(super) fn to_json(&self) -> serde_json::Value {
-        match self {
-            Self::Text(text) | Self::Word(text) | Self::Date(text) => text.as_str().into(),
-            Self::Integer(number) => (*number).into(),
-            Self::Float(number) => (*number).into(),
-            Self::Flag(flag) => (*flag).into(),
-            Self::List(items) => items.iter().map(Self::to_json).collect(),
-            Self::Table(rows) => rows
-                .iter()
-                .map(|(key, value)| (key.clone(), value.to_json()))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-        }
-    }
 }
 
 /// Why a raw value is not of its kind.
@@ -274,7 +232,7 @@ fn text(raw: &Raw) -> Result<&str, Refusal> {
 fn listed(raw: &Raw, paths: bool) -> Raw {
     let Raw::Word(text) = raw else { return raw.clone() };
     if text.trim_start().starts_with('[') {
-        return text.parse().map_or_else(|_| raw.clone(), |value| super::raw::raw_value(&value));
+        return text.parse().map_or_else(|_| raw.clone(), |value| raw_value(&value));
     }
     if !paths {
         return raw.clone();
@@ -534,11 +492,6 @@ fn is_miner_name(text: &str) -> bool {
 fn is_env_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
         && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// `text` in TOML's basic quotes.
-pub(super) fn quote(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
 }
 
 /// `path` with a leading `~/` replaced by the user's folder.

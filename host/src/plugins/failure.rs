@@ -4,6 +4,7 @@
 //! from there: they are made here, by whoever shows them, and what the plugin may have chosen stands in them as a quotation
 //! or is checked to be nothing but a name.
 
+use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL, VERSIONS};
 use serde::{Deserialize, Serialize};
 
 use super::reason::Reason;
@@ -106,14 +107,8 @@ impl Failure {
             ),
             Self::OtherLayout(what) => Reason::new("other-layout", quoted(what), REBUILD),
             Self::BrokenDoor(why) => Reason::new("broken-door", quoted(why), REPORT),
-            Self::TwoTables => {
-                Reason::new("two-tables", super::load::LoadError::TwoTables.to_string(), REPORT)
-            }
-            Self::Declined => Reason::new(
-                "declined",
-                format!("it declines plugin API {}", super::load::versions()),
-                REBUILD,
-            ),
+            Self::TwoTables => Reason::new("two-tables", two_tables(), REPORT),
+            Self::Declined => Reason::new("declined", declined(), REBUILD),
             Self::PanickedInCreate(why) => {
                 Reason::new("panicked", format!("its provider could not be made: {}", quoted(why)), REPORT)
             }
@@ -157,6 +152,17 @@ fn quoted(words: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// What is said of a library whose two entries contradict each other.
+pub(super) fn two_tables() -> String {
+    format!("its two entries, `{ENTRY_SYMBOL}` and `{DOOR_SYMBOL}`, lead to different tables")
+}
+
+/// What is said of a library that has no table of a version that this host speaks.
+pub(super) fn declined() -> String {
+    let versions: Vec<String> = VERSIONS.iter().map(u32::to_string).collect();
+    format!("it declines plugin API {}", versions.join(", "))
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ use pearlbed_plugin_api::host_side::Provider;
 use pearlbed_plugin_api::{Manifest, ProviderError};
 
 use self::memory::Image;
-use super::failure::Failure;
-use super::look::Identity;
+use super::failure::{self, Failure};
+use super::file_identity::Identity;
 use super::pinned::Pinned;
 use super::reason::Reason;
 use crate::text;
@@ -44,7 +44,7 @@ pub enum LoadError {
     Entry(String),
     #[error("its header says nothing of how its entry is laid out")]
     NoEntryLayout,
-    #[error("it declines plugin API {}", list(VERSIONS))]
+    #[error("{}", failure::declined())]
     Declined,
     #[error("it answers plugin API {version} without saying how its table is laid out")]
     NoLayout { version: u32 },
@@ -52,7 +52,7 @@ pub enum LoadError {
     Layout { version: u32, difference: String },
     #[error("its door is broken: {0}")]
     Door(String),
-    #[error("its two entries, `{ENTRY_SYMBOL}` and `{DOOR_SYMBOL}`, lead to different tables")]
+    #[error("{}", failure::two_tables())]
     TwoTables,
     #[error("its provider could not be made: {0}")]
     Create(ProviderError),
@@ -86,15 +86,6 @@ impl LoadError {
     pub fn reason(&self, expected: &str) -> Reason {
         self.failure().reason(expected)
     }
-}
-
-/// The versions of the plugin API that this host speaks, in words.
-pub(super) fn versions() -> String {
-    list(VERSIONS)
-}
-
-fn list(versions: &[u32]) -> String {
-    versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What the system's loader says, where we know its words.

@@ -12,41 +12,14 @@ use std::path::{Path, PathBuf};
 use pearlbed_plugin_api::Manifest;
 use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL};
 use rustix::fs::{Mode, OFlags};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::failure::Failure;
+use super::file_identity::Identity;
 use super::object::{Bytes, Object};
 use super::reason::Reason;
 use super::{manifest, object};
 use crate::text::printable_path;
-
-/// Which file was looked at, and in which state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The device that holds it.
-    pub device: u64,
-    /// Its number on the device.
-    pub inode: u64,
-    /// Its length in bytes.
-    pub len: u64,
-    /// When its contents last changed, in seconds and nanoseconds.
-    pub modified: (i64, i64),
-    /// When anything about it last changed, in seconds and nanoseconds. Programs cannot set it.
-    pub changed: (i64, i64),
-}
-
-impl Identity {
-    /// The identity in `metadata`.
-    pub fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            len: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
 
 /// One check of a file, in the order they are made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

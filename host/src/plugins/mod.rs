@@ -20,6 +20,7 @@
 //!   loaded is what was looked at, or nothing ([`pinned`] says where not).
 
 mod failure;
+mod file_identity;
 pub mod load;
 mod look;
 mod manifest;
@@ -34,7 +35,8 @@ mod survey;
 pub mod trust;
 pub mod units;
 
-pub use self::look::{Check, CheckState, Identity, Look, look};
+pub use self::file_identity::Identity;
+pub use self::look::{Check, CheckState, Look, look};
 pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes, run_probe_child};
 pub use self::reason::Reason;
 pub use self::search::{Folder, FolderState, Origin, SearchPath};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::look::Identity;
+use super::file_identity::Identity;
 
 /// How much of a file is searched for `$ORIGIN`: its tables of names lie at the beginning.
 const SEARCHED_BYTES: usize = 1 << 20;

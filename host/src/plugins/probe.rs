@@ -37,7 +37,7 @@ use serde::Serialize;
 use self::child::{Child, Fate, OnSlow};
 use self::limits::MEMORY_BYTES;
 pub use self::serve::run as run_probe_child;
-use super::look::Identity;
+use super::file_identity::Identity;
 use super::reason::Reason;
 use crate::sandbox::{Captured, Report};
 

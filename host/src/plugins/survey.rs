@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use pearlbed_plugin_api::{Manifest, MiningCapabilities};
 
-use super::look::{Identity, Look, look};
+use super::file_identity::Identity;
+use super::look::{Look, look};
 use super::probe::{Job, Probe, ProbeOptions, no_time_left, probe};
 use super::reason::Reason;
 use super::search::{Folder, FolderState, SearchPath};

@@ -19,7 +19,8 @@ use base64::Engine;
 use minisign_verify::{Error as SignatureError, PublicKey, Signature};
 use serde::{Deserialize, Serialize};
 
-use super::look::{Identity, Look};
+use super::file_identity::Identity;
+use super::look::Look;
 use super::reason::Reason;
 use crate::config::PluginsSection;
 use crate::home::Home;

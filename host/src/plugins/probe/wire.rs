@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::failure::Failure;
-use super::super::look::Identity;
+use crate::plugins::file_identity::Identity;
 
 /// The largest packet in either direction, in bytes.
 pub const PACKET_BYTES_MAX: usize = 160 * 1024;
