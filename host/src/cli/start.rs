@@ -26,7 +26,12 @@ Examples:
   pearlbed start                        mine as configured
   pearlbed start --devnet               try it: a network of your own, worth nothing
   pearlbed start --provider my-miner    with this provider
-  pearlbed start --foreground           stay attached, for systemd and containers")]
+  pearlbed start --foreground           stay attached, for systemd and containers
+
+To use fewer cores, set what the provider has for that under [mining.extra], such
+as `threads` (how many), `cpu_percent` (a share of each) or `pin` (which ones);
+`pearlbed config keys --provider ID` lists its settings. Miners stand back for
+other programs by `nice` 10; [[mining.miners]] asks for more than one.")]
 pub struct Args {
     /// Mine on the built-in test network, whatever the configuration says
     #[arg(long)]
