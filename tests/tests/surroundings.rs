@@ -178,6 +178,12 @@ fn refusing(folder: &Path, call: &str, errno: i32) -> Option<PathBuf> {
 #[test]
 fn a_file_system_that_cannot_do_what_a_session_needs_is_told_before_and_at_the_start() {
     let ground = Ground::new();
+    // What a home lacks is met after a plugin was found.
+    let plugins = ground.folder.path().join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    let plugin = plugins.join(format!("odd_miner{}", std::env::consts::DLL_SUFFIX));
+    std::fs::copy(build::plugin("odd-miner"), &plugin).unwrap();
+    std::fs::set_permissions(&plugin, PermissionsExt::from_mode(0o644)).unwrap();
     for (call, errno, words) in [
         ("flock", libc::ENOLCK, "cannot lock files"),
         ("flock", libc::EOPNOTSUPP, "cannot lock files"),
@@ -202,7 +208,14 @@ fn a_file_system_that_cannot_do_what_a_session_needs_is_told_before_and_at_the_s
         assert!(row["fix"].as_str().unwrap().contains("PEARLBED_HOME"), "{call}: {row:#}");
         assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0, "doctor leaves nothing behind");
         if call != "fsync" {
-            let start = run(&["start", "--devnet"]);
+            let start = run(&[
+                "start",
+                "--devnet",
+                "--provider",
+                "odd-miner",
+                "--plugin-dir",
+                plugins.to_str().unwrap(),
+            ]);
             assert_eq!(start.status.code(), Some(1), "{call}: {start:?}");
             let said = stderr(&start);
             assert!(said.contains("another home") || said.contains("local disk"), "{call}: {said}");

@@ -57,13 +57,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     check(args)?;
+    let home = context.home()?;
     if !args.unchecked {
         answers("--gateway-url", &args.gateway_url)?;
         if let Some(endpoint) = &args.vllm_endpoint {
             answers("--vllm-endpoint", endpoint)?;
         }
     }
-    let home = context.home()?;
     make_folders(&home)?;
     let now = unix_seconds(SystemTime::now());
     let me = ProcessIdentity::own();
