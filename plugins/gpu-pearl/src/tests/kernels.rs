@@ -200,6 +200,8 @@ fn the_limit_and_the_speed_of_every_kernel_are_measured() {
         let time = std::time::Duration::from_millis(50);
         let (limit, speed) = (bed.limit(&device, time).unwrap(), bed.speed(&device, time).unwrap());
         assert!(limit > 1e6 && speed > 1e6, "{} {limit:e} {speed:e}", kernel.name);
+        // Registers alone are at least as fast, but for what a busy machine does to two looks of a moment.
+        assert!(limit > speed / 4.0, "{} {limit:e} {speed:e}", kernel.name);
         println!("{}: product {speed:.3e}, limit {limit:.3e} on {}", kernel.name, adapter.title());
     }
 }
