@@ -72,8 +72,9 @@ fn the_first_process_collects_orphans_hands_signals_on_and_ends_as_the_command_d
     let status = inside(&format!("{} status", pearlbed.display()));
     assert!(said(&status).contains("RUNNING"), "{}", said(&status));
 
+    // They hold none of our pipes, which would be waited for.
     let before = states_of_children(first).len();
-    assert!(inside("for orphan in 1 2 3; do sleep 2 & done").status.success());
+    assert!(inside("for orphan in 1 2 3; do sleep 10 >/dev/null 2>&1 & done").status.success());
     wait_until(PATIENCE, || states_of_children(first).len() == before + 3, || states_of_children(first));
     wait_until(PATIENCE, || states_of_children(first).len() == before, || states_of_children(first));
 
