@@ -115,6 +115,9 @@ const CRATES: [&str; 2] = ["pearlbed-plugin-api", "pearl-pow"];
 fn kit(dist: &Path, profile: Profile) -> Result<()> {
     let (root, built) = (sh::root(), profile.folder());
     sh::copy(&root.join("include/pearlbed.h"), &dist.join("include/pearlbed.h"), 0o644)?;
+    // Where the documents, which lie a folder deeper, look for it.
+    let beside = dist.join("share/doc/pearlbed/include/pearlbed.h");
+    sh::copy(&root.join("include/pearlbed.h"), &beside, 0o644)?;
     sh::copy(&root.join("pow/c/include/pearl_pow.h"), &dist.join("include/pearl_pow.h"), 0o644)?;
     sh::copy(&built.join("libpearl_pow_c.a"), &dist.join("lib/libpearl_pow.a"), 0o644)?;
     sh::copy(&built.join("libpearl_pow_c.so"), &dist.join("lib/libpearl_pow.so.0"), 0o644)?;

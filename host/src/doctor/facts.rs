@@ -174,7 +174,11 @@ impl Facts {
             return run(&path, &options);
         }
         let left = (self.deadline() - AFTER_SURVEY).saturating_duration_since(Instant::now());
-        finished.recv_timeout(left).unwrap_or_else(|_| watch.so_far())
+        finished.recv_timeout(left).unwrap_or_else(|_| {
+            let so_far = watch.so_far();
+            // Where not even the folders could be listed nothing is known, and "none found" would be untrue.
+            if so_far.folders.is_empty() { finished.recv().unwrap_or(so_far) } else { so_far }
+        })
     }
 
     /// Every plugin, if a check has asked for them and the answer came.

@@ -208,7 +208,10 @@ impl Client {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 return "its certificate is for another name: is the address right?".to_owned();
             }
-            CertificateError::UnknownIssuer => "its certificate is signed by nobody that this machine trusts",
+            // The wrong signature is that of somebody with the name of an authority that is trusted.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "its certificate is signed by nobody that this machine trusts"
+            }
             // A certificate that calls itself an authority, as self-made ones do.
             CertificateError::Other(_) => "its certificate is self-signed",
             other => return format!("its certificate is not trusted: {other}"),
