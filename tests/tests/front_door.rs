@@ -45,7 +45,7 @@ fn every_command_says_what_to_do_next_before_anything_is_set_up() {
         (&["models"], 0, "pearl-ai/"),
         (&["inspect-model", "nothing"], 1, "pearlbed models"),
         (&["attach"], 2, "--gateway-url"),
-        (&["verify"], 2, "--header"),
+        (&["verify"], 1, "name a file"),
         (&["completions"], 2, "bash"),
         (&["strat"], 2, "start"),
     ];

@@ -52,7 +52,8 @@ fn three_sessions_in_a_row_have_proofs_accepted_none_refused_and_nothing_denied(
     let Some(bed) = bed() else { return };
     for _ in 0..3 {
         let answer = start(&bed);
-        assert_eq!(answer.code, 0, "{answer:?}\n{}", bed.log());
+        // A software device can take longer to open and test itself than `start` waits: then it says 4, "not yet".
+        assert!(matches!(answer.code, 0 | 4), "{answer:?}\n{}", bed.log());
         let status = bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(2));
         assert_eq!(status["proofs"]["rejected"], 0, "{status:#}");
         assert_eq!(status["restarts"], 0, "{status:#}\n{}", bed.log());

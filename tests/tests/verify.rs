@@ -277,7 +277,7 @@ fn a_wrong_command_line_and_a_missing_proof_are_told_apart_from_a_verdict() {
         (&["--header", &vector.header, "--cert-version", "4"], 2, "version 4 is not supported by this build"),
         (&["--header", &vector.header, "--cert-version", "3", "--nbits", "1d"], 2, "8 hexadecimal digits"),
         (&["--header", &vector.header, "--cert-version", "3", "--target", "xyz"], 2, "64 hexadecimal digits"),
-        (&["--cert-version", "3"], 2, "--header"),
+        (&["--cert-version", "3"], 1, "stdin is empty"),
         (&["--header", &vector.header, "--cert-version", "3", "no-such-file"], 1, "`no-such-file`"),
         (&["--header", &vector.header, "--cert-version", "3"], 1, "stdin is empty"),
     ] {
@@ -288,6 +288,10 @@ fn a_wrong_command_line_and_a_missing_proof_are_told_apart_from_a_verdict() {
         let said = answer.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains(told), "{arguments:?}: {}", answer.stderr);
     }
+    // A file of the host's own brings its header along; any other proof needs to be told.
+    let bare = verify(&["--cert-version", "3"], b"AAAA");
+    assert_eq!((bare.status, bare.stdout.as_str()), (2, ""));
+    assert!(bare.stderr.contains("--header is missing"), "{}", bare.stderr);
     let text = verify(&["--header", &vector.header, "--cert-version", "3"], b"AAAA===A");
     assert_eq!(text.status, 1);
     assert!(text.stderr.contains("the proof is text, and not base64"), "{}", text.stderr);
