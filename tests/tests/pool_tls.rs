@@ -174,7 +174,13 @@ fn eighteen_rows_of_certificates_and_settings() {
     let tls = serve(&good, all);
     let findings = test("stratum+tcp", tls.address, None, roots);
     assert!(findings.stage < Stage::Job, "18 TLS on a plain port: {findings:?}");
-    assert!(findings.failure.as_deref().unwrap_or_default().contains("speaks TLS"), "18: {findings:?}");
+    // This server ends the connection so soon that its alert can be lost on the way; that an alert is understood is
+    // held by `pools.rs`.
+    let failure = findings.failure.as_deref().unwrap_or_default();
+    assert!(
+        ["speaks TLS", "closed the connection"].iter().any(|told| failure.contains(told)),
+        "18: {findings:?}"
+    );
     assert_eq!(findings.login, None);
 }
 
