@@ -113,7 +113,7 @@ pub struct Loaded {
 
 /// Loads the library at `path` and makes its provider.
 ///
-/// With `identity`, what is loaded is the file that was looked at, whatever its name leads to by now ([`Pinned`]); with
+/// With `identity`, what is loaded is the file that was looked at, whatever its name leads to by now (`pinned`); with
 /// `id`, its code must call itself so.
 ///
 /// # Errors

@@ -17,7 +17,7 @@
 //! - Two names for one file are found by device and inode; two files with the same id are told apart by the order of
 //!   the search path, and the later one is skipped even where the earlier one fails its probe.
 //! - A file that is replaced between the look and the probe is noticed by the probe, and reported as changed; what is
-//!   loaded is what was looked at, or nothing ([`pinned`] says where not).
+//!   loaded is what was looked at, or nothing (`pinned` says where not).
 
 mod failure;
 mod file_identity;
