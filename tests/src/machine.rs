@@ -165,7 +165,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         // The machine's first process takes all others of it along; left alone it would outlive its container.
-        for first in crate::session::children(self.container.id()) {
+        for first in session::children(self.container.id()) {
             if let Some(pid) = rustix::process::Pid::from_raw(first.cast_signed()) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
