@@ -2,6 +2,9 @@
 //!
 //! Cargo has no way to hand a library target of another package to a test, so the tests ask cargo for it; after the
 //! first test that is a look at time stamps. The profile is the one that the tests themselves were built with.
+//!
+//! Under `cargo xtask test`, which has built the whole workspace, they ask for the whole workspace again: for one
+//! package alone cargo would choose other features of the crates that it shares with the rest, and compile them anew.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,9 @@ pub fn pow_c() -> PathBuf {
 
 /// The folder that holds what cargo built when told `arguments`; each is told once.
 fn profile_folder(arguments: &[&str]) -> PathBuf {
+    const WHOLE: [&str; 6] = ["build", "--workspace", "--lib", "--bins", "--tests", "--examples"];
+    let whole = arguments.first() == Some(&"build") && std::env::var_os("PEARLBED_BUILT_WHOLE").is_some();
+    let arguments = if whole { &WHOLE[..] } else { arguments };
     static DONE: LazyLock<Mutex<BTreeMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
     let mut done = DONE.lock().unwrap_or_else(|broken| broken.into_inner());
     let folder = done.entry(arguments.join(" ")).or_insert_with(|| {

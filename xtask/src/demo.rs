@@ -76,8 +76,8 @@ impl Drop for Session {
 pub fn run(args: &Args) -> Result<()> {
     let profile = if args.release { Profile::Release } else { Profile::Dev };
     let begun = Instant::now();
-    println!("Building pearlbed and its plugins ...");
-    sh::build(profile)?;
+    println!("Building pearlbed and {PROVIDER} ...");
+    sh::build(profile, &[PROVIDER])?;
     println!("Built in {:.0} s.\n", begun.elapsed().as_secs_f64());
 
     let folder = sh::target().join("demo");

@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
             (Profile::Dev, sh::target().join("xtask/dist/tree"), sh::target().join("xtask/dist/packages"))
         }
     };
-    sh::build(profile)?;
+    build(profile)?;
     let progress = sh::waiting("laying out the installation");
     lay_out(&dist, profile)?;
     match &args.sign_key {
@@ -72,9 +72,16 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Builds, lays out and packs into `folder`.
 pub fn make(profile: Profile, folder: &Path) -> Result<Packages> {
-    sh::build(profile)?;
+    build(profile)?;
     lay_out(&folder.join("tree"), profile)?;
     package::make(&folder.join("tree"), &folder.join("packages"), profile)
+}
+
+/// Builds what the packages hold.
+fn build(profile: Profile) -> Result<()> {
+    let mut libraries = sh::bundled_plugins()?;
+    libraries.push("pearl-pow-c".to_owned());
+    sh::build(profile, &libraries)
 }
 
 /// Lays out what was built as an installation under `dist`.

@@ -38,7 +38,7 @@ struct Bench {
 
 pub fn run(args: &Args) -> Result<()> {
     let profile = if args.dev { Profile::Dev } else { Profile::Release };
-    sh::build(profile)?;
+    sh::build(profile, &[PROVIDER])?;
     let folder = sh::target().join("gpu-check");
     sh::fresh(&folder)?;
     let file = sh::plugin_file(PROVIDER, profile);

@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let profile = if args.dev { Profile::Dev } else { Profile::Release };
     let folder = sh::target().join("xtask/image");
-    sh::build(profile)?;
+    sh::build(profile, &sh::bundled_plugins()?)?;
     lay_out(&folder, profile)?;
     let mut build = Command::new(&engine);
     // Docker's older builder needs no plugin of its own, and there is nothing here to be clever about.

@@ -76,7 +76,7 @@ fn run() -> anyhow::Result<()> {
         Command::GpuCheck(args) => gpu_check::run(&args),
         Command::Shaders(args) => shaders::run(&args),
         Command::Man => {
-            sh::build(sh::Profile::Dev)?;
+            sh::build::<&str>(sh::Profile::Dev, &[])?;
             let folder = sh::target().join("man");
             dist::man_pages(&sh::pearlbed(sh::Profile::Dev), &folder)?;
             println!("{}", folder.display());

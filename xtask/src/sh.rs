@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -45,6 +46,9 @@ impl Profile {
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
+    if built_whole() {
+        command.env(BUILT_WHOLE, "1");
+    }
     // What cargo tells this program of its own package would tell some build scripts to start again, each time.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -147,21 +151,44 @@ pub fn bundled_plugins() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds the binary and the bundled plugins.
-///
-/// One call for each package, as the tests make them: together they would share features, and cargo would compile
-/// half of the dependencies a second time.
-pub fn build(profile: Profile) -> Result<()> {
-    let build = |args: &[&str]| {
-        let mut command = cargo(&["build", "--locked"]);
-        if profile == Profile::Release {
-            command.arg("--release");
+/// Builds the binary and `libraries`, packages of the workspace.
+pub fn build<S: AsRef<str>>(profile: Profile, libraries: &[S]) -> Result<()> {
+    let mut command = cargo(&["build", "--locked"]);
+    match profile {
+        Profile::Dev if built_whole() => {
+            command.args(WHOLE);
         }
-        run(command.args(args))
-    };
-    build(&["--bin", "pearlbed", "-p", "pearlbed"])?;
-    build(&["--lib", "-p", "pearl-pow-c"])?;
-    bundled_plugins()?.iter().try_for_each(|name| build(&["--lib", "-p", name]))
+        _ => {
+            command.args(["-p", "pearlbed"]);
+            for name in libraries {
+                command.args(["-p", name.as_ref()]);
+            }
+        }
+    }
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    run(&mut command)
+}
+
+/// What `cargo test --workspace` builds, in words for `cargo build`.
+const WHOLE: [&str; 5] = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+
+/// Says to the programs that we start, and to the tests, that the whole workspace is built here with all its tests.
+///
+/// To ask for all of it again then costs a look at time stamps. For a few packages alone cargo would choose other
+/// features of the crates that they share with the rest, and compile half of the dependencies a second time.
+pub const BUILT_WHOLE: &str = "PEARLBED_BUILT_WHOLE";
+
+static WHOLE_RUN: AtomicBool = AtomicBool::new(false);
+
+/// From here on all that is built in the profile of development is built as one whole.
+pub fn build_whole() {
+    WHOLE_RUN.store(true, Ordering::Relaxed);
+}
+
+fn built_whole() -> bool {
+    WHOLE_RUN.load(Ordering::Relaxed) || std::env::var_os(BUILT_WHOLE).is_some()
 }
 
 /// The binary that [`build`] made.

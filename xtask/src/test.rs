@@ -35,6 +35,8 @@ pub fn run(args: &Args) -> Result<()> {
         let names: Vec<_> = STEPS.iter().map(|(name, _)| *name).collect();
         bail!("no step is called `{unknown}`; there are {}", names.join(", "));
     }
+    // All steps together: one set of features, and no dependency is compiled twice.
+    sh::build_whole();
     let mut report: Vec<(&str, Duration, String)> = Vec::new();
     for (name, step) in STEPS {
         if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
@@ -235,13 +237,14 @@ fn emulated() -> Result<String> {
 
 /// Runs the GPU provider's kernels on a newer software device, which has int8 matrices; says so where it cannot be had.
 fn matrices() -> Result<String> {
-    let mut build = sh::cargo(&["test", "--locked", "-p", "gpu-pearl", "--lib", "--no-run"]);
-    let messages = sh::output(build.arg("--message-format=json"))?;
+    let mut build = sh::cargo(&["test", "--workspace", "--locked", "--no-run", "--message-format=json"]);
+    let messages = sh::output(&mut build)?;
     let messages = String::from_utf8_lossy(&messages);
     let program = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| Some(message["executable"].as_str()?.to_owned()))
+        .find(|message| message["target"]["name"] == "gpu_pearl" && message["profile"]["test"] == true)
+        .and_then(|message| Some(message["executable"].as_str()?.to_owned()))
         .context("cargo does not say where the tests lie")?;
     let mut script = std::process::Command::new(sh::root().join("plugins/gpu-pearl/software-gpu.sh"));
     script.args([&program, "kernels::", "--show-output"]).env("PEARLBED_NEED_MATRICES", "1");
