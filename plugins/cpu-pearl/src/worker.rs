@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pearl_pow::{CertificateVersion, Target};
 use pearl_pow::{Digest, Header, Side, U256, job_key};
-use pearlbed_plugin_api::{Host, Job, LogLevel, NextJob};
+use pearlbed_plugin_api::{Host, Job, LogLevel, NextJob, SubmitError};
 
 use crate::board::{Board, Order};
 use crate::calibrate::thread_time;
@@ -210,8 +210,11 @@ impl Worker<'_> {
             let proof = search::prove(shape, a, &session.b, hit);
             match session.host.submit(problem.id, &proof) {
                 Ok(()) => _ = session.totals.proofs.fetch_add(1, Relaxed),
-                // The job ended, and what else was found for it is worth nothing either.
-                Err(_) => break,
+                // Nobody takes anything any more.
+                Err(SubmitError::Stopped) if session.board.is_stopping() => break,
+                // What kept this one from being taken says nothing of the next: the host judges each by itself, and counts
+                // those that come late.
+                Err(_) => {}
             }
         }
         if !self.hits.is_empty() {

@@ -30,6 +30,8 @@ struct State {
     proofs: Vec<(u64, Vec<u8>)>,
     log: Vec<String>,
     taken: u64,
+    /// What every proof is answered with, instead of being taken.
+    refusal: Option<SubmitError>,
 }
 
 impl HostServices for Bench {
@@ -52,8 +54,12 @@ impl HostServices for Bench {
     }
 
     fn submit(&self, job_id: u64, proof: &[u8]) -> Result<(), SubmitError> {
-        self.state.lock().unwrap().proofs.push((job_id, proof.to_vec()));
+        let mut state = self.state.lock().unwrap();
+        state.proofs.push((job_id, proof.to_vec()));
         self.changed.notify_all();
+        if let Some(refusal) = state.refusal {
+            return Err(refusal);
+        }
         if self.is_stale(job_id) { Err(SubmitError::Stale) } else { Ok(()) }
     }
 
@@ -149,6 +155,22 @@ fn a_certificate_that_nobody_here_knows_is_an_error_and_the_next_job_is_mined() 
     host.offer(2, 3, 4);
     host.wait("a proof", |state| !state.proofs.is_empty());
     provider.stop().unwrap();
+}
+
+#[test]
+fn a_proof_that_is_not_taken_keeps_none_of_the_others_back() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for refusal in [SubmitError::TooLarge, SubmitError::Stale, SubmitError::Stopped] {
+        let (provider, host) = start(json!({"m": 128, "n": 256, "k": 2048, "threads": 1, "tile": "16x16"}));
+        host.state.lock().unwrap().refusal = Some(refusal);
+        // Every other tile meets it, so that a block has many.
+        host.offer(1, 3, 0);
+        host.wait("many proofs", |state| state.proofs.len() >= 200);
+        provider.stop().unwrap();
+        let tiles = provider.stats().unwrap().hashes / (16 * 16 * 2048);
+        let proofs = host.state.lock().unwrap().proofs.len() as u64;
+        assert!(proofs * 4 > tiles, "{refusal}: {proofs} proofs of {tiles} tiles");
+    }
 }
 
 #[test]
