@@ -49,4 +49,26 @@ pearlbed_plugin_api::export_provider! {
     certificate_versions: [1, 2, 3],
     engines: [],
     permissions: ["device:/dev/dri/renderD*", "device:/dev/nvidia*", "device:/dev/nvidia-caps/*"],
+    settings: [
+        {
+            key: "devices", kind: "list:text", default: "[]",
+            help: "PCI addresses of the cards to mine with, or \"software\"; without it, all cards.",
+        },
+        { key: "software", kind: "flag", default: "false", help: "Count software devices where none is named." },
+        {
+            key: "kernel", kind: "text", default: "",
+            help: "The kernel, such as dot4; without it, the fastest that passes its self-test.", per_device: true,
+        },
+        { key: "m", kind: "integer:1..524288", default: "8192", help: "Rows of A.", per_device: true },
+        { key: "n", kind: "integer:1..524288", default: "131072", help: "Columns of B.", per_device: true },
+        { key: "k", kind: "integer:2048..65536", default: "4096", help: "Depth of the product.", per_device: true },
+        {
+            key: "chunk_ms", kind: "integer:1..1000", default: "10",
+            help: "Milliseconds that one submission to the card is to take.", per_device: true,
+        },
+        {
+            key: "temperature_limit", kind: "integer:30..120", default: "",
+            help: "Degrees Celsius at which a card pauses until it is 5 degrees cooler.", per_device: true,
+        },
+    ],
 }

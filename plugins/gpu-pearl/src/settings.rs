@@ -171,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn the_manifest_lists_every_setting_and_says_which_a_device_may_have() {
+        let provider = pearlbed_plugin_api::host_side::Provider::of_static(crate::PEARLBED_PROVIDER).unwrap();
+        let manifest = pearlbed_plugin_api::Manifest::parse(&provider.manifest().unwrap()).unwrap();
+        let of = |per_device| {
+            let listed = manifest.settings.iter().filter(move |setting| setting.per_device == per_device);
+            listed.map(|setting| setting.key.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!((of(false), of(true)), (OTHER_KEYS.to_vec(), DEVICE_KEYS.to_vec()));
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_what_could() {
         for (settings, said) in [
             (json!({"colour": 1}), "no setting `colour`; there are devices, software, kernel, m"),
