@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Context, Error};
 use crate::exit::Exit;
+use crate::hardware::Question;
 
 /// Ask the graphics drivers and print what they say, a JSON line each
 #[derive(clap::Args, Debug)]
@@ -16,10 +17,15 @@ pub struct Args {
     /// NVIDIA's management library
     #[arg(long)]
     nvml: PathBuf,
+
+    /// Ask what the sensors of the cards say, instead of what the cards are
+    #[arg(long)]
+    sensors: bool,
 }
 
 /// Asks and answers.
 pub fn run(args: &Args, _context: &Context) -> Result<Exit, Error> {
-    crate::hardware::answer_as_child(&args.root, &args.nvml, &mut io::stdout().lock())?;
+    let question = if args.sensors { Question::Sensors } else { Question::Inventory };
+    crate::hardware::answer_as_child(question, &args.root, &args.nvml, &mut io::stdout().lock())?;
     Ok(Exit::Ok)
 }

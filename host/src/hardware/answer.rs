@@ -16,13 +16,24 @@ pub enum Source {
     NvidiaProc,
     /// NVIDIA's management library.
     Nvml,
+    /// The sensors that the kernel's own graphics drivers publish below `/sys`.
+    Hwmon,
+}
+
+/// What a child is to ask about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What the cards are.
+    Inventory,
+    /// How hot they are, and what they draw.
+    Sensors,
 }
 
 impl Source {
     /// Who it is, for a person.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::Drm => "the kernel's graphics driver",
+            Self::Drm | Self::Hwmon => "the kernel's graphics driver",
             Self::Kfd => "AMD's compute driver",
             Self::NvidiaProc | Self::Nvml => "the NVIDIA driver",
         }
@@ -61,6 +72,20 @@ pub struct Seen {
     pub gpu: GpuInfo,
     /// What has no field.
     pub details: Map<String, Value>,
+    /// What it measures.
+    pub sensors: Sensors,
+}
+
+/// What a card's own sensors say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sensors {
+    /// The hottest of them, in degrees Celsius.
+    pub temperature_celsius: Option<f64>,
+    /// What it draws, in watts.
+    pub power_watts: Option<f64>,
+    /// What it has used up since some moment of its past, in joules: where it tells that instead of what it draws.
+    pub energy_joules: Option<f64>,
 }
 
 /// Something about the hardware that a person should know.

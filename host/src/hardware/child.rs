@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::answer::{Answer, Line, Source, Trouble};
+use super::answer::{Answer, Line, Question, Source, Trouble};
 use super::read::Root;
 
 /// The hidden command that becomes the child.
@@ -22,13 +22,23 @@ pub const COMMAND: &str = "__drivers";
 /// More than any honest child says.
 const SAID_BYTES_MAX: usize = 4 << 20;
 
-/// Asks the drivers of the machine below `root` through a child made from `program`, for at most `limit`.
+/// Asks the drivers of the machine below `root` what `question` is about, through a child made from `program`, for at
+/// most `limit`.
 ///
 /// Returns what they said, and what a person should know about those that did not answer.
-pub fn ask(program: &Path, root: &Root, nvml: &Path, limit: Duration) -> (Vec<Answer>, Option<Trouble>) {
+pub fn ask(
+    question: Question,
+    program: &Path,
+    root: &Root,
+    nvml: &Path,
+    limit: Duration,
+) -> (Vec<Answer>, Option<Trouble>) {
     let deadline = Instant::now() + limit;
     let mut command = Command::new(program);
     command.arg(COMMAND).arg("--root").arg(root.path()).arg("--nvml").arg(nvml);
+    if question == Question::Sensors {
+        command.arg("--sensors");
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     // A driver's library has no business with our environment, except where it needs it to find itself.
     command.env_clear();
@@ -145,7 +155,7 @@ mod tests {
         let machine = Machine::new();
         let program = program(&machine, script);
         loop {
-            let answer = ask(&program, &machine.root(), Path::new("nvml"), limit);
+            let answer = ask(Question::Inventory, &program, &machine.root(), Path::new("nvml"), limit);
             // A neighbour that forked while the script was written holds it open for a moment.
             match &answer.1 {
                 Some(trouble) if trouble.finding.contains("Text file busy") => continue,
@@ -187,8 +197,13 @@ mod tests {
     #[test]
     fn no_child_at_all_is_told() {
         let machine = Machine::new();
-        let (_, trouble) =
-            ask(Path::new("/nonexistent"), &machine.root(), Path::new("nvml"), Duration::from_secs(1));
+        let (_, trouble) = ask(
+            Question::Inventory,
+            Path::new("/nonexistent"),
+            &machine.root(),
+            Path::new("nvml"),
+            Duration::from_secs(1),
+        );
         assert!(trouble.unwrap().finding.starts_with("the graphics drivers could not be asked"));
     }
 }

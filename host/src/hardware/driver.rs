@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use pearlbed_plugin_api::GpuInfo;
 
-use super::answer::{Answer, Line, Seen, Source, pci_address};
+use super::answer::{Answer, Line, Question, Seen, Sensors, Source, pci_address};
 use super::nvml;
 use super::read::{Root, clean};
 
@@ -23,12 +23,12 @@ fn nvidia_is_here(root: &Root) -> bool {
     ["proc/driver/nvidia", "dev/nvidiactl", "dev/dxg"].iter().any(|path| root.join(path).exists())
 }
 
-/// Asks everybody and writes what they say, a JSON line each.
+/// Asks everybody who can answer `question` and writes what they say, a JSON line each.
 ///
 /// # Errors
 ///
 /// What writing met.
-pub fn ask(root: &Root, nvml: &Path, out: &mut impl Write) -> io::Result<()> {
+pub fn ask(question: Question, root: &Root, nvml: &Path, out: &mut impl Write) -> io::Result<()> {
     let mut say = |line: &Line| {
         let mut text = serde_json::to_string(line)?;
         text.push('\n');
@@ -38,13 +38,67 @@ pub fn ask(root: &Root, nvml: &Path, out: &mut impl Write) -> io::Result<()> {
         say(&Line::Asking(source))?;
         say(&Line::Said(answer()))
     };
-    turn(Source::Drm, &|| drm(root))?;
-    turn(Source::Kfd, &|| kfd(root))?;
-    if nvidia_is_here(root) {
-        turn(Source::NvidiaProc, &|| nvidia_proc(root))?;
-        turn(Source::Nvml, &|| nvml::ask(nvml))?;
+    let nvidia = nvidia_is_here(root);
+    match question {
+        Question::Inventory => {
+            turn(Source::Drm, &|| drm(root))?;
+            turn(Source::Kfd, &|| kfd(root))?;
+            if nvidia {
+                turn(Source::NvidiaProc, &|| nvidia_proc(root))?;
+                turn(Source::Nvml, &|| nvml::ask(nvml))?;
+            }
+        }
+        Question::Sensors => {
+            turn(Source::Hwmon, &|| hwmon(root))?;
+            if nvidia {
+                turn(Source::Nvml, &|| nvml::ask(nvml))?;
+            }
+        }
     }
     say(&Line::Done)
+}
+
+/// What the sensors of each card say that the kernel's own drivers serve: the hottest one, and what the card draws, or
+/// has used up where its driver counts that alone (Intel's).
+fn hwmon(root: &Root) -> Answer {
+    let mut answer = Answer::default();
+    for address in root.names("sys/bus/pci/devices") {
+        let Some(address) = address.to_str() else { continue };
+        let device = PathBuf::from("sys/bus/pci/devices").join(address);
+        if !root.link_name(device.join("driver")).is_some_and(|driver| is_of_the_kernel(&driver)) {
+            continue;
+        }
+        let mut seen = Seen::default();
+        seen.gpu.pci_address = Some(address.into());
+        let monitors = device.join("hwmon");
+        for monitor in root.names(&monitors) {
+            add(&mut seen.sensors, root, &monitors.join(monitor));
+        }
+        answer.gpus.push(seen);
+    }
+    answer
+}
+
+/// Adds what the sensors of `monitor` say; the kernel writes thousandths of degrees, and millionths of the rest.
+fn add(sensors: &mut Sensors, root: &Root, monitor: &Path) {
+    let value = |name: &str, parts: f64| root.number(monitor.join(name)).map(|number| number as f64 / parts);
+    for name in root.names(monitor) {
+        let Some(name) = name.to_str().filter(|name| name.ends_with("_input")) else { continue };
+        if name.starts_with("temp")
+            && let Some(degrees) = value(name, 1e3)
+        {
+            let hottest = sensors.temperature_celsius.map_or(degrees, |hottest| hottest.max(degrees));
+            sensors.temperature_celsius = Some(hottest);
+        }
+    }
+    sensors.power_watts =
+        sensors.power_watts.or_else(|| value("power1_average", 1e6)).or_else(|| value("power1_input", 1e6));
+    sensors.energy_joules = sensors.energy_joules.or_else(|| value("energy1_input", 1e6));
+}
+
+/// Whether `driver` is one that publishes its card's attributes.
+fn is_of_the_kernel(driver: &str) -> bool {
+    matches!(driver, "amdgpu" | "radeon" | "i915" | "xe")
 }
 
 /// AMD's and Intel's attributes of each device on the bus.
@@ -54,7 +108,7 @@ fn drm(root: &Root) -> Answer {
         let Some(address) = address.to_str() else { continue };
         let device = PathBuf::from("sys/bus/pci/devices").join(address);
         let driver = root.link_name(device.join("driver"));
-        if !matches!(driver.as_deref(), Some("amdgpu" | "radeon" | "i915" | "xe")) {
+        if !driver.as_deref().is_some_and(is_of_the_kernel) {
             continue;
         }
         let mut seen = Seen::default();

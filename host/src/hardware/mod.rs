@@ -36,8 +36,8 @@ use std::time::Duration;
 use pearlbed_plugin_api::{GpuInfo, HardwareInfo};
 use serde_json::{Map, Value};
 
-pub use self::answer::Trouble;
 use self::answer::{Answer, Line, Seen};
+pub use self::answer::{Question, Sensors, Trouble};
 pub use self::reach::{Missing, missing};
 pub use self::read::Root;
 
@@ -108,7 +108,7 @@ pub fn inspect(options: &Options) -> Inventory {
         info.memory_bytes = processor::memory(&options.root, &mut details);
         info.gpus = pci::gpus(&options.root);
     }
-    let (answers, trouble) = ask_drivers(options, &info.gpus);
+    let (answers, trouble) = ask_drivers(Question::Inventory, options, &info.gpus);
     let mut troubles: Vec<_> = trouble.into_iter().collect();
     let mut gpu_details = vec![];
     for answer in answers {
@@ -126,6 +126,20 @@ pub fn inspect(options: &Options) -> Inventory {
     Inventory { info, troubles }
 }
 
+/// What the sensors of each card say, by the card's address on the bus. Asks drivers, and so takes up to `options.limit`.
+///
+/// Cards whose sensors say nothing are left out. Nothing is ever set: no clock, no fan, no limit.
+pub fn sensors(options: &Options) -> Vec<(String, Sensors)> {
+    #[cfg(target_os = "macos")]
+    let gpus = Vec::new();
+    #[cfg(not(target_os = "macos"))]
+    let gpus = pci::gpus(&options.root);
+    let (answers, _) = ask_drivers(Question::Sensors, options, &gpus);
+    let seen = answers.into_iter().flat_map(|answer| answer.gpus);
+    let told = seen.filter(|seen| seen.sensors != Sensors::default());
+    told.filter_map(|seen| Some((seen.gpu.pci_address?, seen.sensors))).collect()
+}
+
 /// The platform that this program was built for, as manifests write it, such as `linux-x86_64`.
 pub fn platform() -> String {
     format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
@@ -136,22 +150,28 @@ pub fn platform() -> String {
 /// # Errors
 ///
 /// What writing met.
-pub fn answer_as_child(root: &Path, nvml: &Path, out: &mut impl io::Write) -> io::Result<()> {
+pub fn answer_as_child(
+    question: Question,
+    root: &Path,
+    nvml: &Path,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     // Whoever asked may have died; then nobody would end this process when a driver hangs. Where the request fails,
     // the deadline of whoever asked still holds.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    driver::ask(&Root::new(root), nvml, out)
+    driver::ask(question, &Root::new(root), nvml, out)
 }
 
-fn ask_drivers(options: &Options, gpus: &[GpuInfo]) -> (Vec<Answer>, Option<Trouble>) {
+fn ask_drivers(question: Question, options: &Options, gpus: &[GpuInfo]) -> (Vec<Answer>, Option<Trouble>) {
     match &options.drivers {
         Drivers::Skip => (vec![], None),
         _ if !driver::worth_asking(&options.root, gpus) => (vec![], None),
-        Drivers::Child(program) => child::ask(program, &options.root, &options.nvml, options.limit),
+        Drivers::Child(program) => child::ask(question, program, &options.root, &options.nvml, options.limit),
         Drivers::Here => {
             let mut said = vec![];
-            driver::ask(&options.root, &options.nvml, &mut said).expect("writing to a Vec never fails");
+            driver::ask(question, &options.root, &options.nvml, &mut said)
+                .expect("writing to a Vec never fails");
             let lines =
                 said.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
             let answers = lines.filter_map(|line| match line {
@@ -181,7 +201,7 @@ fn merge(gpus: &mut Vec<GpuInfo>, details: &mut Vec<Map<String, Value>>, seen: S
         gpus.len() - 1
     });
     let gpu = &mut gpus[index];
-    let Seen { gpu: more, details: more_details } = seen;
+    let Seen { gpu: more, details: more_details, sensors: _ } = seen;
     if !more.vendor.is_empty() {
         gpu.vendor = more.vendor;
     }
@@ -257,6 +277,26 @@ mod tests {
         assert_eq!(info.gpus[1].vram_bytes, Some(1024));
         assert_eq!(info.details["gpus"][0], serde_json::json!({}));
         assert_eq!(info.details["gpus"][1]["render_node"], "/dev/dri/renderD129");
+    }
+
+    #[test]
+    fn the_sensors_of_each_maker_are_read_and_no_card_is_asked_what_it_is() {
+        let machine = Machine::new();
+        machine.pci("0000:03:00.0", 0x030000, 0x1002, 0x744c, Some("amdgpu"));
+        machine.pci("0000:04:00.0", 0x030000, 0x8086, 0x56a0, Some("xe"));
+        machine.pci("0000:05:00.0", 0x030000, 0x1002, 0x744c, Some("amdgpu"));
+        let put = |file: &str, text: &str| machine.file(format!("sys/bus/pci/devices/{file}"), text);
+        put("0000:03:00.0/hwmon/hwmon4/temp1_input", "61000\n");
+        put("0000:03:00.0/hwmon/hwmon4/temp2_input", "74500\n");
+        put("0000:03:00.0/hwmon/hwmon4/temp2_crit", "99000\n");
+        put("0000:03:00.0/hwmon/hwmon4/power1_average", "312000000\n");
+        put("0000:04:00.0/hwmon/hwmon5/energy1_input", "5500000\n");
+        put("0000:04:00.0/hwmon/hwmon5/temp1_input", "hot\n");
+        let told = sensors(&options(&machine));
+        let amd = Sensors { temperature_celsius: Some(74.5), power_watts: Some(312.0), energy_joules: None };
+        let intel = Sensors { energy_joules: Some(5.5), ..Sensors::default() };
+        assert_eq!(told, [("0000:03:00.0".to_owned(), amd), ("0000:04:00.0".to_owned(), intel)]);
+        assert!(inspect(&options(&machine)).info.details.to_string().find("74").is_none());
     }
 
     #[test]

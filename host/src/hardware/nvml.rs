@@ -1,4 +1,5 @@
-//! NVIDIA's management library, opened at run time: the twelve functions that an inventory needs.
+//! NVIDIA's management library, opened at run time: the functions that an inventory needs, and what its
+//! sensors say.
 //!
 //! All `unsafe` of [`crate::hardware`] is in this file. It runs in the child of [`super::child`] only, since
 //! `nvmlInit` waits for the driver for as long as the driver likes.
@@ -12,7 +13,7 @@ use std::path::Path;
 
 use libloading::Library;
 
-use super::answer::{Answer, Seen, Trouble, pci_address};
+use super::answer::{Answer, Seen, Sensors, Trouble, pci_address};
 use super::read::clean;
 
 /// The name by which the loader finds the library.
@@ -63,6 +64,10 @@ struct Nvml {
     capability: unsafe extern "C" fn(Handle, *mut c_int, *mut c_int) -> Status,
     /// Missing in drivers from before 2020.
     mig_mode: Option<unsafe extern "C" fn(Handle, *mut c_uint, *mut c_uint) -> Status>,
+    /// In degrees Celsius; the second argument is the sensor. A library without them has no sensors.
+    temperature: Option<unsafe extern "C" fn(Handle, c_int, *mut c_uint) -> Status>,
+    /// In thousandths of a watt.
+    power: Option<unsafe extern "C" fn(Handle, *mut c_uint) -> Status>,
 }
 
 /// Opens `library`, asks it for every card, and closes nothing.
@@ -113,6 +118,10 @@ impl Nvml {
             capability: function!(b"nvmlDeviceGetCudaComputeCapability\0"),
             // SAFETY: as above.
             mig_mode: unsafe { library.get(b"nvmlDeviceGetMigMode\0") }.ok().map(|function| *function),
+            // SAFETY: as above.
+            temperature: unsafe { library.get(b"nvmlDeviceGetTemperature\0") }.ok().map(|function| *function),
+            // SAFETY: as above.
+            power: unsafe { library.get(b"nvmlDeviceGetPowerUsage\0") }.ok().map(|function| *function),
         })
     }
 
@@ -188,7 +197,29 @@ impl Nvml {
         {
             seen.details.insert("mig".into(), (current != 0).into());
         }
+        seen.sensors = self.sensors(handle);
         seen
+    }
+
+    /// What the card's sensors say. `handle` came from the library.
+    fn sensors(&self, handle: Handle) -> Sensors {
+        /// The sensor on the chip, the only one there is.
+        const CHIP: c_int = 0;
+        let mut sensors = Sensors::default();
+        let (mut degrees, mut milliwatts) = (0, 0);
+        if let Some(temperature) = self.temperature
+            // SAFETY: the handle came from the library; writes one integer.
+            && unsafe { temperature(handle, CHIP, &mut degrees) } == SUCCESS
+        {
+            sensors.temperature_celsius = Some(f64::from(degrees));
+        }
+        if let Some(power) = self.power
+            // SAFETY: as above.
+            && unsafe { power(handle, &mut milliwatts) } == SUCCESS
+        {
+            sensors.power_watts = Some(f64::from(milliwatts) / 1000.0);
+        }
+        sensors
     }
 
     /// Why there is no inventory.
