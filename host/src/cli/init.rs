@@ -5,11 +5,12 @@ use std::path::Path;
 use dialoguer::console::Term;
 
 use super::{Context, Error, PluginDirs, render};
-use crate::config::{Change, Config, Place, SubmitTarget, nearest};
+use crate::config::keys::AUTO;
+use crate::config::{Change, Config, MinerSection, Place, SubmitTarget, nearest};
 use crate::exit::Exit;
 use crate::init::diff::{self, Shown};
 use crate::init::questions::{self, Ask, Known};
-use crate::init::{Candidate, Plan, sentences};
+use crate::init::{Candidate, Plan, Proposal, sentences};
 use crate::plugins::{Options, ProbeOptions, survey};
 use crate::text::{printable, printable_path};
 
@@ -25,7 +26,7 @@ Examples:
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The provider that mines; `auto` takes the fastest one that supports this machine
+    /// The provider that mines; `auto` takes the best one for each device of this machine
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
 
@@ -100,14 +101,20 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     // The file may be wrong in a way that these very changes put right.
     let first = Plan::new(&file, &changes)?;
     let only_settings = args.asks_for_settings_only();
-    let candidates =
-        if only_settings { Vec::new() } else { candidates(&args.plugins, context, &first.config) };
+    let (candidates, proposal) =
+        if only_settings { (Vec::new(), None) } else { look_around(&args.plugins, context, &first.config) };
+    // Nobody is overruled who has said already what mines.
+    let is_open = |miner: &MinerSection| miner.line.is_none() && miner.provider.is_none();
+    let wants_auto = args.provider.as_deref() == Some(AUTO);
+    let has_list = first.config.mining.miners.iter().any(|miner| miner.line.is_some());
+    let open = first.config.mining.miners.iter().all(is_open) || (wants_auto && !has_list);
+    let proposal = proposal.filter(|_| open);
     if !only_settings {
-        changes.extend(provider_changes(args, &first.config, &candidates)?);
+        changes.extend(provider_changes(args, &first.config, &candidates, proposal.as_ref())?);
         let so_far = Plan::new(&file, &changes)?;
         let missing = missing(&so_far.config, args);
         if context.can_ask() && !(args.yes && missing.is_empty()) {
-            changes.extend(ask(&so_far.config, &changes, &candidates, context)?);
+            changes.extend(ask(&so_far.config, &changes, &candidates, proposal.as_ref(), context)?);
         } else if !missing.is_empty() {
             return Err(Error::usage(format!("`pearlbed init` needs {}", missing.join(", ")))
                 .with_hint("give them as flags, or run it on a terminal, where it asks"));
@@ -134,10 +141,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         }
         None => format!("wrote {}", printable_path(&file)),
     });
-    let chosen = plan.config.mining.provider.as_ref();
-    let chosen = candidates.iter().find(|candidate| Some(&candidate.id) == chosen);
     let mut text = String::from("\n");
-    for sentence in sentences(&plan.config, chosen) {
+    for sentence in sentences(&plan.config, &candidates) {
         render::hanging(&mut text, "", 0, &printable(&sentence), context.width());
     }
     if let Some(exposure) = crate::sandbox::support().exposure() {
@@ -205,40 +210,70 @@ fn flag_changes(args: &Args) -> Result<Vec<Change>, Error> {
 }
 
 /// The changes of `--provider` and `--grant`, for which the providers must be known.
-fn provider_changes(args: &Args, config: &Config, candidates: &[Candidate]) -> Result<Vec<Change>, Error> {
+fn provider_changes(
+    args: &Args,
+    config: &Config,
+    candidates: &[Candidate],
+    proposal: Option<&Proposal>,
+) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
-    let mut id = config.mining.provider.clone();
-    if let Some(wanted) = &args.provider {
-        let chosen = if wanted == "auto" { best(candidates)? } else { known(wanted, candidates)? };
-        changes.push(Change::set("mining.provider", &chosen.id, &Place::Flag("--provider".into()))?);
-        id = Some(chosen.id.clone());
+    let mut ids: Vec<String> = config.mining.provider.clone().into_iter().collect();
+    match (args.provider.as_deref(), proposal) {
+        (Some(AUTO), Some(proposal)) => {
+            changes.extend(proposal.changes());
+            ids = proposal.providers().into_iter().map(str::to_owned).collect();
+        }
+        (Some(wanted), _) => {
+            let chosen = if wanted == AUTO { best(candidates)? } else { known(wanted, candidates)? };
+            changes.push(Change::set("mining.provider", &chosen.id, &Place::Flag("--provider".into()))?);
+            ids = vec![chosen.id.clone()];
+        }
+        (None, _) => {}
     }
-    if args.grant.is_empty() {
-        return Ok(changes);
-    }
-    let Some(id) = id else {
-        return Err(Error::usage("`--grant` needs a provider to grant to").with_hint("add --provider ID"));
-    };
-    let mut granted: Vec<String> =
-        config.mining.grants.get(&id).into_iter().flatten().map(ToString::to_string).collect();
     for text in &args.grant {
-        if !granted.contains(text) {
-            granted.push(text.clone());
+        let asks = |id: &&String| {
+            let candidate = candidates.iter().find(|candidate| candidate.id == **id);
+            candidate.is_some_and(|one| one.permissions.iter().any(|wanted| wanted.to_string() == *text))
+        };
+        // Of several those that ask for it; what nobody asks for is granted to the first, as it was said.
+        let mut to: Vec<&String> = ids.iter().filter(asks).collect();
+        if to.is_empty() {
+            to.extend(ids.first());
+        }
+        if to.is_empty() {
+            return Err(Error::usage("`--grant` needs a provider to grant to").with_hint("add --provider ID"));
+        }
+        for id in to {
+            changes.push(grant(config, &changes, id, text));
         }
     }
-    let list: toml_edit::Array = granted.iter().map(String::as_str).collect();
-    changes.push(Change::Set { key: format!("mining.grants.{id}"), value: list.into() });
     Ok(changes)
 }
 
-/// The providers of this machine, probed in their confined processes.
-fn candidates(dirs: &PluginDirs, context: &Context, config: &Config) -> Vec<Candidate> {
+/// What grants `text` to `id`, beside what was granted before or by `changes`.
+fn grant(config: &Config, changes: &[Change], id: &str, text: &str) -> Change {
+    let key = format!("mining.grants.{id}");
+    let so_far = changes.iter().rev().find_map(|change| match change {
+        Change::Set { key: set, value } if *set == key => value.as_array().cloned(),
+        _ => None,
+    });
+    let before = || config.mining.grants.get(id).into_iter().flatten().map(ToString::to_string).collect();
+    let mut list: toml_edit::Array = so_far.unwrap_or_else(before);
+    if !list.iter().any(|granted| granted.as_str() == Some(text)) {
+        list.push(text);
+    }
+    Change::Set { key, value: list.into() }
+}
+
+/// The providers of this machine, probed in their confined processes, and what they would mine on.
+fn look_around(dirs: &PluginDirs, context: &Context, config: &Config) -> (Vec<Candidate>, Option<Proposal>) {
     let hardware = crate::hardware::inspect(&crate::hardware::Options::default()).info;
-    let mut probe = ProbeOptions::new(hardware);
+    let mut probe = ProbeOptions::new(hardware.clone());
     probe.timeout = config.plugins.probe_timeout;
     probe.model = config.mining.model.clone().unwrap_or_default();
     let options = Options { relaxed: dirs.relaxed(context), probe: Some(probe), trust: dirs.trust(context) };
-    Candidate::of_survey(&survey(&dirs.search_path(context), &options))
+    let survey = survey(&dirs.search_path(context), &options);
+    (Candidate::of_survey(&survey), Proposal::of(&hardware, &survey))
 }
 
 fn best(candidates: &[Candidate]) -> Result<&Candidate, Error> {
@@ -273,7 +308,7 @@ fn known<'a>(wanted: &str, candidates: &'a [Candidate]) -> Result<&'a Candidate,
 fn missing(config: &Config, args: &Args) -> Vec<&'static str> {
     let mining = &config.mining;
     let mut missing = Vec::new();
-    if mining.provider.is_none() {
+    if mining.provider.is_none() && mining.miners.iter().all(|miner| miner.line.is_none()) {
         missing.push("--provider ID (or auto)");
     }
     let chosen = config
@@ -292,6 +327,7 @@ fn ask(
     config: &Config,
     given: &[Change],
     candidates: &[Candidate],
+    proposal: Option<&Proposal>,
     context: &Context,
 ) -> Result<Vec<Change>, Error> {
     let given: Vec<String> = given.iter().map(|change| change.key().to_owned()).collect();
@@ -302,6 +338,7 @@ fn ask(
         config,
         given: &given,
         candidates,
+        proposal,
         gateway_socket: socket.exists().then_some(socket),
         node_certificate: certificate.as_deref(),
         is_set: &|name| context.env().var_os(name).is_some(),

@@ -22,6 +22,13 @@ pub enum Change {
         /// The path of the key.
         key: String,
     },
+    /// Adds a table to the end of a list of tables.
+    Append {
+        /// The path of the list, for instance `mining.miners`.
+        key: String,
+        /// The table's keys and values, in their order.
+        table: Vec<(String, Toml)>,
+    },
 }
 
 impl Change {
@@ -103,7 +110,7 @@ impl Change {
     /// The key that is changed.
     pub fn key(&self) -> &str {
         match self {
-            Self::Set { key, .. } | Self::Unset { key } => key,
+            Self::Set { key, .. } | Self::Unset { key } | Self::Append { key, .. } => key,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! `toml_edit` makes the change and forgets line endings, a byte order mark and a missing last newline. So its
 //! result is only the plan: every line that it left as it was is taken from the old text, with all its bytes.
 
-use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::diff::{self, Edit};
 use crate::config::{Change, keys};
@@ -34,6 +34,7 @@ pub fn apply(old: &str, changes: &[Change]) -> Result<String, EditError> {
         match change {
             Change::Set { key, value } => set(&mut document, key, value, &mut added)?,
             Change::Unset { key } => unset(&mut document, key),
+            Change::Append { key, table } => append(&mut document, key, table, &mut added)?,
         }
     }
     if at_the_end {
@@ -68,14 +69,13 @@ impl crate::explain::Explain for EditError {
     }
 }
 
-/// Sets `path`; adds the sections that this took to `added`.
-fn set(
-    document: &mut DocumentMut,
-    path: &str,
-    value: &Value,
+/// The section `tables`, made where it is not there, which goes to `added`; also answers whether its keys stand on lines of
+/// their own.
+fn section<'a>(
+    document: &'a mut DocumentMut,
+    tables: &str,
     added: &mut Vec<String>,
-) -> Result<(), EditError> {
-    let (tables, name) = path.rsplit_once('.').expect("every key lies in a section");
+) -> Result<(&'a mut dyn TableLike, bool), EditError> {
     let mut table: &mut dyn TableLike = document.as_table_mut();
     let mut so_far = String::new();
     // Whether the keys stand on lines of their own, where a comment can go before one.
@@ -96,6 +96,18 @@ fn set(
         on_lines &= matches!(item, Item::Table(table) if !table.is_dotted());
         table = item.as_table_like_mut().ok_or_else(|| EditError::NotASection(so_far.clone()))?;
     }
+    Ok((table, on_lines))
+}
+
+/// Sets `path`; adds the sections that this took to `added`.
+fn set(
+    document: &mut DocumentMut,
+    path: &str,
+    value: &Value,
+    added: &mut Vec<String>,
+) -> Result<(), EditError> {
+    let (tables, name) = path.rsplit_once('.').expect("every key lies in a section");
+    let (table, on_lines) = section(document, tables, added)?;
     if let Some(Item::Value(old)) = table.get_mut(name) {
         // A comment behind the value stays.
         let decor = old.decor().clone();
@@ -111,6 +123,39 @@ fn set(
         key.leaf_decor_mut().set_prefix(comment);
     }
     Ok(())
+}
+
+/// Adds a table of `entries` to the end of the list `path`; adds the list to `added` where it is new.
+fn append(
+    document: &mut DocumentMut,
+    path: &str,
+    entries: &[(String, Value)],
+    added: &mut Vec<String>,
+) -> Result<(), EditError> {
+    let (tables, name) = path.rsplit_once('.').expect("every list lies in a section");
+    let (section, on_lines) = section(document, tables, added)?;
+    let entries = || entries.iter().map(|(key, value)| (key.as_str(), value.clone()));
+    if !section.contains_key(name) {
+        let list = match on_lines {
+            true => Item::ArrayOfTables(ArrayOfTables::new()),
+            false => Item::Value(Value::Array(Array::new())),
+        };
+        section.insert(name, list);
+        added.push(path.to_owned());
+    }
+    match section.get_mut(name) {
+        Some(Item::ArrayOfTables(list)) => {
+            let mut table = Table::new();
+            entries().for_each(|(key, value)| _ = table.insert(key, Item::Value(value)));
+            list.push(table);
+            Ok(())
+        }
+        Some(Item::Value(Value::Array(list))) => {
+            list.push(InlineTable::from_iter(entries()));
+            Ok(())
+        }
+        _ => Err(EditError::NotASection(path.to_owned())),
+    }
 }
 
 fn unset(document: &mut DocumentMut, path: &str) {
@@ -162,7 +207,12 @@ fn comments_stay_in_front(document: &mut DocumentMut, added: &[String]) {
             item = &mut item[part];
         }
         // The first one that has keys is the first one that has a header.
-        if let Item::Table(table) = item
+        let table = match item {
+            Item::Table(table) => Some(table),
+            Item::ArrayOfTables(list) => list.get_mut(0),
+            _ => None,
+        };
+        if let Some(table) = table
             && table.iter().any(|(_, item)| item.is_value())
         {
             let gap = if trailing.ends_with('\n') { "\n" } else { "\n\n" };
@@ -243,6 +293,48 @@ mod tests {
             assert_eq!(read["mining"]["fee_bps"].as_integer(), Some(0), "{new}");
             assert_eq!(read["mining"]["provider"].as_str(), Some("x"), "{new}");
         }
+    }
+
+    #[test]
+    fn tables_go_to_the_end_of_their_list_in_the_form_that_it_has() {
+        let append = |name: &str| Change::Append {
+            key: "mining.miners".to_owned(),
+            table: vec![("name".to_owned(), name.into()), ("nice".to_owned(), 3.into())],
+        };
+        let new = apply(OTHERS, &[change("mining.fee_bps", 0), append("b"), append("c")]).unwrap();
+        let ours = new.strip_prefix(OTHERS).expect("the old text comes first, unchanged");
+        let lists = "fee_bps = 0\n\n[[mining.miners]]\nname = \"b\"\nnice = 3\n\n[[mining.miners]]\nname = \"c\"\nnice = 3\n";
+        assert!(ours.ends_with(lists), "{ours}");
+        // Comments at the end belong to what they follow, also where a list is all that is new.
+        let old = "[mining]\nfee_bps = 0\n# the end\n";
+        let new = apply(old, &[append("b")]).unwrap();
+        assert!(
+            new.starts_with(old) && new.ends_with("[[mining.miners]]\nname = \"b\"\nnice = 3\n"),
+            "{new}"
+        );
+        for old in [
+            "[mining]\nx = 1\n\n[[mining.miners]] # first\nname = \"a\"\n\n[mining.extra]\nm = 1\n[z]\n",
+            "[mining]\nminers = [{ name = \"a\" }] # first\n[z]\n",
+            "mining = { miners = [{ name = \"a\" }] }\n[z]\n",
+            "mining.fee_bps = 0\nmining.miners = [{ name = \"a\" }]\n[z]\n",
+        ] {
+            let new = apply(old, &[append("b")]).unwrap();
+            let read: DocumentMut = new.parse().unwrap();
+            let list = &read["mining"]["miners"];
+            let name = |index: usize| match list {
+                Item::ArrayOfTables(list) => list.get(index)?.get("name")?.as_str(),
+                other => other.as_array()?.get(index)?.as_inline_table()?.get("name")?.as_str(),
+            };
+            assert_eq!((name(0), name(1), name(2)), (Some("a"), Some("b"), None), "{new}");
+            assert!(read.contains_key("z"), "{new}");
+        }
+        for old in ["mining = { provider = \"x\" }\n", "mining.provider = \"x\"\n[z]\n"] {
+            let new = apply(old, &[append("b")]).unwrap();
+            let read: DocumentMut = new.parse().unwrap();
+            assert_eq!(read["mining"]["miners"].as_array().map(Array::len), Some(1), "{new}");
+        }
+        let err = apply("[mining]\nminers = 3\n", &[append("b")]).unwrap_err();
+        assert_eq!(err.to_string(), "`mining.miners` is a value in the file, but must be a section");
     }
 
     #[test]

@@ -11,9 +11,11 @@ mod candidate;
 pub mod diff;
 pub mod edit;
 mod plan;
+mod proposal;
 pub mod questions;
 mod summary;
 
 pub use candidate::Candidate;
 pub use plan::{InitError, Plan};
+pub use proposal::Proposal;
 pub use summary::sentences;

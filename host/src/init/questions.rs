@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::Candidate;
+use super::{Candidate, Proposal};
 use crate::config::{Change, Config, ConfigError, GatewayEndpoint, Place, PoolUrl, SubmitTarget};
 use crate::explain::Explain;
 use crate::work::pool::wallet;
@@ -40,6 +40,8 @@ pub struct Known<'a> {
     pub given: &'a [String],
     /// The providers of this machine, best first.
     pub candidates: &'a [Candidate],
+    /// A miner for each device, where there are several that providers here support and nobody has said yet what mines.
+    pub proposal: Option<&'a Proposal>,
     /// Where pearl-gateway listens by default, if a socket is there now.
     pub gateway_socket: Option<&'a Path>,
     /// The certificate of a node on this machine, if it is where pearld puts it.
@@ -57,8 +59,13 @@ pub struct Known<'a> {
 /// What [`Ask`] met.
 pub fn ask<A: Ask>(ask: &mut A, known: &Known<'_>) -> Result<Vec<Change>, A::Error> {
     let mut asked = Asked { ask, known, changes: Vec::new() };
-    let chosen = asked.provider()?;
-    asked.grants(chosen)?;
+    let chosen = match asked.proposal()? {
+        Some(each) => each,
+        None => asked.provider()?.into_iter().collect(),
+    };
+    for provider in chosen {
+        asked.grants(provider)?;
+    }
     let target = asked.target()?;
     if target != SubmitTarget::Devnet {
         asked.wallet()?;
@@ -119,6 +126,22 @@ impl<'a, A: Ask> Asked<'a, A> {
         Ok(answer)
     }
 
+    /// Whether each device gets a miner of its own; if so, their providers.
+    fn proposal(&mut self) -> Result<Option<Vec<&'a Candidate>>, A::Error> {
+        let Some(proposal) = self.known.proposal.filter(|_| !self.is_given("mining.provider")) else {
+            return Ok(None);
+        };
+        for line in proposal.lines() {
+            self.ask.tell(&line);
+        }
+        if !self.ask.confirm("Mine on each of them?", true)? {
+            return Ok(None);
+        }
+        self.changes.extend(proposal.changes());
+        let known = |id: &&str| self.known.candidates.iter().find(|candidate| candidate.id == **id);
+        Ok(Some(proposal.providers().iter().filter_map(known).collect()))
+    }
+
     fn provider(&mut self) -> Result<Option<&'a Candidate>, A::Error> {
         let candidates = self.known.candidates;
         let by_id = |id: Option<&String>| candidates.iter().find(|candidate| Some(&candidate.id) == id);
@@ -161,8 +184,10 @@ impl<'a, A: Ask> Asked<'a, A> {
     }
 
     /// What the provider asks for beyond computing, one by one.
-    fn grants(&mut self, chosen: Option<&Candidate>) -> Result<(), A::Error> {
-        let Some(chosen) = chosen.filter(|chosen| !chosen.permissions.is_empty()) else { return Ok(()) };
+    fn grants(&mut self, chosen: &Candidate) -> Result<(), A::Error> {
+        if chosen.permissions.is_empty() {
+            return Ok(());
+        }
         let key = format!("mining.grants.{}", chosen.id);
         if self.is_given(&key) {
             return Ok(());
@@ -465,11 +490,21 @@ mod tests {
 
     /// Asks with this script and returns the file that comes out of an empty one.
     fn run(script: &mut Script, candidates: &[Candidate], given: &[String]) -> Result<String, String> {
+        run_with(script, candidates, None, given)
+    }
+
+    fn run_with(
+        script: &mut Script,
+        candidates: &[Candidate],
+        proposal: Option<&Proposal>,
+        given: &[String],
+    ) -> Result<String, String> {
         let config = Config::defaults(Path::new("config.toml"));
         let known = Known {
             config: &config,
             given,
             candidates,
+            proposal,
             gateway_socket: None,
             node_certificate: Some(Path::new("/home/me/.pearld/rpc.cert")),
             is_set: &|name| name == "SET_ALREADY",
@@ -564,6 +599,32 @@ mod tests {
         let mut script = Script::new(&[("Where work", "devnet"), ("read:/opt", "y")]);
         let text = run(&mut script, &[wants], &[]).unwrap();
         assert!(text.contains("[mining.grants]\nwants = [\"read:/opt\"]\n"), "{text}");
+    }
+
+    #[test]
+    #[cfg(not(target_os = "macos"))]
+    fn a_miner_for_each_device_is_proposed_and_each_provider_gets_what_it_is_granted() {
+        let machine = crate::hardware::fake::rig();
+        let proposal = Proposal::of(&machine, &crate::plugins::matrix::testing::survey(&machine));
+        let mut green = candidate("green", Some(2.0), None);
+        green.permissions = vec!["device:/dev/nvidia*".parse().unwrap()];
+        let mut any = candidate("any-card", Some(1.0), None);
+        any.permissions = vec!["device:/dev/dri/renderD*".parse().unwrap()];
+        let candidates = [candidate("cores", Some(3.0), None), green, any];
+        let mut script = Script::new(&[("Where work", "devnet"), ("device:/dev/nvidia*", "y")]);
+        let text = run_with(&mut script, &candidates, proposal.as_ref(), &[]).unwrap();
+        assert!(script.told[1].starts_with("cores: cores on cpu (Imaginary 16-Core)"), "{:?}", script.told);
+        assert_eq!(text.matches("[[mining.miners]]").count(), 7, "{text}");
+        assert!(
+            text.contains("green = [\"device:/dev/nvidia*\"]\n") && text.contains("any-card = []\n"),
+            "{text}"
+        );
+
+        // Whoever wants one alone is asked which.
+        let answers = [("Mine on each", "n"), ("Provider", "green"), ("Where work", "devnet")];
+        let mut script = Script::new(&answers);
+        let text = run_with(&mut script, &candidates, proposal.as_ref(), &[]).unwrap();
+        assert!(text.contains("provider = \"green\"") && !text.contains("[[mining.miners]]"), "{text}");
     }
 
     #[test]

@@ -1,37 +1,54 @@
 //! The three sentences at the end: what will run, what it may touch, who is paid.
 
+use pearlbed_plugin_api::Permission;
+
 use super::Candidate;
-use crate::config::{Config, SubmitTarget};
+use crate::config::{Config, MinerSection, SubmitTarget};
 
 /// What will run, what it may touch, and who is paid, each in one sentence.
 ///
-/// `chosen` is the provider's own account, where it was found.
-pub fn sentences(config: &Config, chosen: Option<&Candidate>) -> [String; 3] {
+/// `known` are the providers' own accounts, as far as they were found.
+pub fn sentences(config: &Config, known: &[Candidate]) -> [String; 3] {
     let mining = &config.mining;
     let whose = match &mining.submit_target {
         SubmitTarget::Solo => format!("with work from pearl-gateway at {}", mining.gateway.endpoint),
         SubmitTarget::Pool(url) => format!("with work from the pool {url}"),
         SubmitTarget::Devnet => "on the devnet, a test network inside pearlbed".to_owned(),
     };
-    let provider = match (chosen, &mining.provider) {
-        (Some(chosen), _) => {
-            format!("the provider {} {} ({})", chosen.id, chosen.version, chosen.path.display())
+    let mut ids: Vec<&str> = Vec::new();
+    for id in mining.miners.iter().filter_map(|miner| miner.provider.as_deref()) {
+        if !ids.contains(&id) {
+            ids.push(id);
         }
-        (None, Some(id)) => format!("the provider {id}"),
-        (None, None) => "the fastest provider that supports this machine".to_owned(),
+    }
+    let chosen: Vec<&Candidate> =
+        ids.iter().filter_map(|id| known.iter().find(|candidate| candidate.id == *id)).collect();
+    let miners: Vec<String> = mining.miners.iter().filter(|miner| miner.enabled).map(called).collect();
+    let what = match (miners.as_slice(), chosen.as_slice(), &mining.provider) {
+        ([_, _, ..], ..) => format!("{} miners ({})", miners.len(), miners.join(", ")),
+        (_, [one, ..], _) => format!("the provider {} {} ({})", one.id, one.version, one.path.display()),
+        (_, [], Some(id)) => format!("the provider {id}"),
+        (_, [], None) => "the fastest provider that supports this machine".to_owned(),
     };
-    let run = format!("`pearlbed start` will run {provider} {whose}; nothing runs until then.");
+    let run = format!("`pearlbed start` will run {what} {whose}; nothing runs until then.");
 
-    let asked = chosen.map(|chosen| chosen.permissions.as_slice()).unwrap_or_default();
-    let granted = mining.provider.as_ref().and_then(|id| mining.grants.get(id)).map(Vec::as_slice);
-    let granted = granted.unwrap_or_default();
-    let list = |permissions: &[&pearlbed_plugin_api::Permission]| {
-        permissions.iter().map(|permission| format!("`{permission}`")).collect::<Vec<_>>().join(", ")
+    let asked: Vec<(&str, &Permission)> = chosen
+        .iter()
+        .flat_map(|one| one.permissions.iter().map(|permission| (one.id.as_str(), permission)))
+        .collect();
+    let granted = |id: &str| mining.grants.get(id).map(Vec::as_slice).unwrap_or_default();
+    let is_granted = |(id, permission): &(&str, &Permission)| granted(id).contains(permission);
+    let several = ids.len() > 1;
+    let list = |permissions: &[(&str, &Permission)]| {
+        let whose = |id: &str| if several { format!(" for {id}") } else { String::new() };
+        let texts = permissions.iter().map(|(id, permission)| format!("`{permission}`{}", whose(id)));
+        texts.collect::<Vec<_>>().join(", ")
     };
-    let given: Vec<_> = asked.iter().filter(|permission| granted.contains(permission)).collect();
-    let refused: Vec<_> = asked.iter().filter(|permission| !granted.contains(permission)).collect();
-    // Without the manifest nothing is known of what it asks for; it never gets more than what is granted.
-    let given: Vec<_> = if chosen.is_none() { granted.iter().collect() } else { given };
+    let (mut given, refused): (Vec<_>, Vec<_>) = asked.iter().copied().partition(is_granted);
+    if chosen.is_empty() {
+        // Without the manifest nothing is known of what it asks for; it never gets more than what is granted.
+        given = ids.iter().flat_map(|id| granted(id).iter().map(|permission| (*id, permission))).collect();
+    }
     let mut touch = "It may use the processor and memory of a confined process, ".to_owned();
     touch += &match (given.is_empty(), refused.is_empty()) {
         (true, true) => "and no file, network or program.".to_owned(),
@@ -54,6 +71,13 @@ pub fn sentences(config: &Config, chosen: Option<&Candidate>) -> [String; 3] {
         (_, Some(wallet)) => format!("All of it is paid to {wallet}; pearlbed takes no fee."),
     };
     [run, touch, paid]
+}
+
+/// A miner as a person calls it: its provider, and the devices where it names any.
+fn called(miner: &MinerSection) -> String {
+    let provider = miner.provider.as_deref().unwrap_or("whatever supports this machine");
+    let devices: Vec<String> = miner.devices.iter().map(ToString::to_string).collect();
+    if devices.is_empty() { provider.to_owned() } else { format!("{provider} on {}", devices.join(", ")) }
 }
 
 #[cfg(test)]
@@ -85,7 +109,7 @@ mod tests {
     #[test]
     fn a_provider_that_asks_for_nothing_touches_nothing_and_the_devnet_pays_nobody() {
         let config = config("[mining]\nprovider = \"some\"\nsubmit_target = \"devnet\"\n");
-        let [run, touch, paid] = sentences(&config, Some(&candidate(&[])));
+        let [run, touch, paid] = sentences(&config, &[candidate(&[])]);
         assert!(run.contains("some 1.0.0 (/p/libsome.so) on the devnet"), "{run}");
         assert!(touch.ends_with("and no file, network or program."), "{touch}");
         assert!(paid.starts_with("Nobody is paid"), "{paid}");
@@ -95,8 +119,25 @@ mod tests {
     fn what_was_asked_and_not_granted_is_said() {
         let text = "[mining]\nprovider = \"some\"\n[mining.grants]\nsome = [\"read:/opt/models\"]\n";
         let asked = candidate(&["read:/opt/models", "network:*:*"]);
-        let [_, touch, paid] = sentences(&config(text), Some(&asked));
+        let [_, touch, paid] = sentences(&config(text), &[asked]);
         assert!(touch.contains("granted it: `read:/opt/models`; it also asked for `network:*:*`"), "{touch}");
         assert!(paid.starts_with("Nobody can be paid yet"), "{paid}");
+    }
+
+    #[test]
+    fn several_miners_are_listed_and_each_provider_has_its_own_grants() {
+        let text = "[mining]\nprovider = \"some\"\nsubmit_target = \"devnet\"\n\
+                    [mining.grants]\nsome = [\"read:/opt/models\"]\nother = [\"device:/dev/dri/renderD*\"]\n\
+                    [[mining.miners]]\nprovider = \"other\"\ndevices = [\"0000:01:00.0\"]\n";
+        let some = candidate(&["device:/dev/dri/renderD*"]);
+        let other =
+            Candidate { id: "other".into(), ..candidate(&["device:/dev/dri/renderD*", "network:*:*"]) };
+        let [run, touch, _] = sentences(&config(text), &[some, other]);
+        assert!(run.contains("will run 2 miners (some, other on 0000:01:00.0) on the devnet"), "{run}");
+        assert!(touch.contains("granted it: `device:/dev/dri/renderD*` for other; it also"), "{touch}");
+        assert!(
+            touch.contains("for `device:/dev/dri/renderD*` for some, `network:*:*` for other"),
+            "{touch}"
+        );
     }
 }
