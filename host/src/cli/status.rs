@@ -259,6 +259,10 @@ fn miner(page: &mut Page, miner: &MinerReport) {
     let process = miner.provider_pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
     let style = if miner.condition == "mining" { BOLD } else { WARN };
     page.labelled("miner", style, &format!("{}: {}", miner.name, miner.condition));
+    if miner.condition == "removed" {
+        // Its counts are in the totals still.
+        return page.row("", &counts(miner));
+    }
     page.row("", &format!("{}{version}{process}", miner.provider));
     if let Some(reason) = &miner.reason {
         page.labelled("", WARN, reason);
@@ -276,18 +280,7 @@ fn miner(page: &mut Page, miner: &MinerReport) {
     if !claims.is_empty() {
         page.row("", &claims.join("; "));
     }
-    let proofs = &miner.proofs;
-    let restarts = match miner.restarts {
-        0 => String::new(),
-        restarts => format!("; {restarts} restarts"),
-    };
-    page.row(
-        "",
-        &format!(
-            "{} found, {} verified, {} late, {} refused{restarts}",
-            proofs.found, proofs.verified, proofs.late, proofs.refused
-        ),
-    );
+    page.row("", &counts(miner));
     devices(page, miner);
     if !miner.confinement.withheld.is_empty() {
         page.row("", &format!("not granted: {}", miner.confinement.withheld.join(", ")));
@@ -300,14 +293,32 @@ fn miner(page: &mut Page, miner: &MinerReport) {
     }
 }
 
+/// What one miner found, and how often it was started again.
+fn counts(miner: &MinerReport) -> String {
+    let ProofReport { found, verified, late, refused, .. } = &miner.proofs;
+    let restarts = match miner.restarts {
+        0 => String::new(),
+        restarts => format!("; {restarts} restarts"),
+    };
+    format!("{found} found, {verified} verified, {late} late, {refused} refused{restarts}")
+}
+
 fn devices(page: &mut Page, miner: &MinerReport) {
     for device in &miner.devices {
-        let mut parts = vec![device.name.clone()];
-        parts.extend(device.address.clone());
-        parts.extend(device.hashrate.map(hashrate));
-        parts.extend(device.temperature_celsius.map(|degrees| format!("{degrees:.0} °C")));
-        parts.extend(device.power_watts.map(|watts| format!("{watts:.0} W")));
-        page.row("device", &parts.join(", "));
+        let mut names = vec![device.name.clone()];
+        names.extend(device.address.clone());
+        names.extend(device.temperature_celsius.map(|degrees| format!("{degrees:.0} °C")));
+        names.extend(device.power_watts.map(|watts| format!("{watts:.0} W")));
+        page.row("device", &names.join(", "));
+        let shown = |rate: Option<f64>| rate.map_or("-".to_owned(), hashrate);
+        let Windows { s10, s60, m15 } = device.raw;
+        let claim = match device.hashrate {
+            // It counts no hashes that a window could be made of.
+            Some(rate) if s10.is_none() => format!("; {} by its own word", hashrate(rate)),
+            _ => String::new(),
+        };
+        let rates = format!("10 s {}, 60 s {}, 15 m {}{claim}", shown(s10), shown(s60), shown(m15));
+        page.row("", &rates);
     }
 }
 
@@ -535,6 +546,7 @@ mod tests {
             name: "Some Card\x1b[2J".into(),
             address: Some("0000:01:00.0".into()),
             hashrate: Some(1e12),
+            raw: Windows { s10: Some(1.1e12), s60: None, m15: None },
             temperature_celsius: Some(61.4),
             power_watts: Some(312.0),
         }];
@@ -554,7 +566,8 @@ mod tests {
             at("hashrate") < at("miner      card: mining") && at("miner      card") < at("miner      cpu")
         );
         assert!(text.contains("verified 1.00 TH/s (95 %: 800 GH/s to 1.30 TH/s); within luck"), "{text}");
-        assert!(text.contains("Some Card\\u{1b}[2J, 0000:01:00.0, 1.00 TH/s, 61 °C, 312 W"), "{text}");
+        assert!(text.contains("Some Card\\u{1b}[2J, 0000:01:00.0, 61 °C, 312 W\n"), "{text}");
+        assert!(text.contains("10 s 1.10 TH/s, 60 s -, 15 m -\n"), "{text}");
         assert!(text.contains("0 found, 0 verified, 0 late, 0 refused; 3 restarts"), "{text}");
         assert!(!text.contains("\nprovider "), "each has its own: {text}");
     }

@@ -118,6 +118,11 @@ impl Life {
         self.dismissed = true;
     }
 
+    /// It is to be of the session again.
+    pub fn recall(&mut self) {
+        self.dismissed = false;
+    }
+
     /// Whether it has left the session, or is about to.
     pub fn is_dismissed(&self) -> bool {
         self.dismissed

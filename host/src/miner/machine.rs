@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::account::Account;
+use super::devices::Devices;
 use super::effect::{Candidate, Effect, Judged, Level, Speaker, Verdict, Work};
 use super::frame::{FromProvider, Receipt, ToProvider};
 use super::life::{Fate, Life, Then};
@@ -20,7 +21,7 @@ use super::line::Line;
 use super::link::{Event, Launch, Link, MinerId, Submission, What};
 use super::offers::Offers;
 use super::plan::MinerPlan;
-use super::report::{ConfinementReport, DeviceReport, JobReport, MinerReport, PluginReport};
+use super::report::{ConfinementReport, JobReport, MinerReport, PluginReport};
 use super::stall;
 use super::standing::{Standing, Unfit};
 use super::vardiff::work_of;
@@ -49,6 +50,7 @@ pub struct Miner {
 #[derive(Debug)]
 struct Stats {
     json: Option<serde_json::Value>,
+    devices: Devices,
     asked_at: Instant,
 }
 
@@ -69,7 +71,7 @@ impl Miner {
             offers: Offers::default(),
             unfit: None,
             voice: Voice::new(now),
-            stats: Stats { json: None, asked_at: now },
+            stats: Stats { json: None, devices: Devices::default(), asked_at: now },
         }
     }
 
@@ -235,6 +237,20 @@ impl Miner {
         if self.life.is_paused() { Vec::new() } else { self.restart(grace, now) }
     }
 
+    /// It was dismissed, and is configured again: it comes back with its counts, as `plan` says, and rests where it `rests`.
+    pub fn recall(
+        &mut self,
+        plan: MinerPlan,
+        launch: Option<Box<dyn Launch>>,
+        rests: bool,
+        grace: Duration,
+        now: Instant,
+    ) -> Vec<Effect> {
+        self.life.recall();
+        self.life.set_paused(rests);
+        self.replan(plan, launch, grace, now)
+    }
+
     /// Ends it now if it was asked to stop and has not: it was asked twice.
     pub fn insist(&mut self, now: Instant) -> Vec<Effect> {
         let mut out = Vec::new();
@@ -294,7 +310,10 @@ impl Miner {
             }
             FromProvider::Log { level, message } => self.voice.logs(level, message, now, out),
             FromProvider::LogDropped(lines) => self.voice.dropped(lines),
-            FromProvider::Stats(json) => self.stats.json = serde_json::from_str(&json).ok(),
+            FromProvider::Stats(json) => {
+                self.stats.json = serde_json::from_str(&json).ok();
+                self.stats.devices.told(self.stats.json.as_ref().unwrap_or(&serde_json::Value::Null), now);
+            }
             // Its own word for it: what it was denied is told by whoever denied it, and nothing honest sends this.
             FromProvider::Denied(_) => self.voice.throttled(),
             FromProvider::Stopped(problem) => {
@@ -518,6 +537,7 @@ impl Miner {
 
     /// It has no process any more.
     fn gone(&mut self, now: Instant) {
+        self.stats.devices.begin_anew();
         self.account.idles(now);
     }
 
@@ -609,7 +629,7 @@ impl Miner {
                 denied: self.voice.denials().clone(),
             },
             flood: self.voice.flood(),
-            devices: self.stats.json.as_ref().map(DeviceReport::all).unwrap_or_default(),
+            devices: self.stats.devices.report(),
             provider_stats: self.stats.json.clone(),
         }
     }

@@ -18,6 +18,7 @@
 
 pub mod account;
 mod choice;
+mod devices;
 pub mod effect;
 pub mod frame;
 pub mod gate;

@@ -62,35 +62,14 @@ pub struct DeviceReport {
     pub name: String,
     /// Its address on the machine's bus.
     pub address: Option<String>,
-    /// Hashes per second.
+    /// Hashes per second, as the provider reckons them.
     pub hashrate: Option<f64>,
-    /// How hot it is.
+    /// The same by window, from the hashes that the provider counts for it; nothing where it counts none.
+    pub raw: Windows,
+    /// How hot it is: by the machine's own sensors where they tell, else as the provider says.
     pub temperature_celsius: Option<f64>,
-    /// What it draws.
+    /// What it draws, in the same way.
     pub power_watts: Option<f64>,
-}
-
-/// Devices of one miner that are told of.
-const DEVICES_MAX: usize = 64;
-
-impl DeviceReport {
-    /// The devices in a provider's own numbers, which may hold anything.
-    pub fn all(stats: &serde_json::Value) -> Vec<Self> {
-        let devices = stats["details"]["devices"].as_array().into_iter().flatten();
-        devices.filter(|device| device.is_object()).take(DEVICES_MAX).map(Self::one).collect()
-    }
-
-    fn one(device: &serde_json::Value) -> Self {
-        let number = |key: &str| device[key].as_f64().filter(|number| number.is_finite());
-        let text = |key: &str| device[key].as_str().map(crate::text::foreign);
-        Self {
-            name: text("name").unwrap_or_else(|| "a device without a name".into()),
-            address: text("address").or_else(|| text("pci_address")),
-            hashrate: number("hashrate"),
-            temperature_celsius: number("temperature_celsius"),
-            power_watts: number("power_watts"),
-        }
-    }
 }
 
 impl MinerReport {
@@ -236,28 +215,4 @@ pub struct FloodReport {
     pub log_lines_dropped: u64,
     /// Times that reading from the provider was slowed down.
     pub pipe_throttled: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_provider_says_of_its_devices_is_taken_as_far_as_it_makes_sense() {
-        let stats = serde_json::json!({ "details": { "devices": [
-            { "name": "A\u{1b}[2J", "hashrate": 5.0, "pci_address": "0000:01:00.0", "power_watts": "much" },
-            7, { "hashrate": null }
-        ] } });
-        let devices = DeviceReport::all(&stats);
-        assert_eq!(devices.len(), 2);
-        assert_eq!((devices[0].name.as_str(), devices[0].hashrate), ("A\\u{1b}[2J", Some(5.0)));
-        assert_eq!((devices[0].address.as_deref(), devices[0].power_watts), (Some("0000:01:00.0"), None));
-        assert_eq!(devices[1].name, "a device without a name");
-        assert!(DeviceReport::all(&serde_json::json!([1])).is_empty());
-        let many: Vec<_> = (0..1000).map(|_| serde_json::json!({})).collect();
-        assert_eq!(
-            DeviceReport::all(&serde_json::json!({ "details": { "devices": many } })).len(),
-            DEVICES_MAX
-        );
-    }
 }

@@ -347,6 +347,35 @@ fn a_pause_ends_it_in_order_and_holds_until_it_is_told_otherwise() {
 }
 
 #[test]
+fn who_is_dismissed_and_called_back_is_the_same_miner_with_its_counts() {
+    let mut bed = Bed::mining();
+    bed.share(Verdict::Share);
+    let grace = Duration::from_secs(5);
+    bed.miner.dismiss(grace, bed.now);
+    assert_eq!(bed.condition(), "stopping");
+    bed.frame(FromProvider::Stopped(String::new()));
+    bed.closes("exit status 0");
+    assert!(bed.miner.is_dismissed() && bed.miner.start(bed.now).is_empty());
+    assert_eq!(bed.condition(), "removed");
+    let plan = bed.miner.plan().clone();
+    bed.miner.recall(plan.clone(), Some(Box::new(bed.world.clone())), false, grace, bed.now);
+    assert!(!bed.miner.is_dismissed());
+    assert_eq!(bed.generation(), 2);
+    bed.frame(FromProvider::Started);
+    bed.take();
+    assert_eq!(bed.condition(), "mining");
+    let report = bed.miner.report(true, bed.now);
+    assert_eq!((report.proofs.verified, report.restarts), (1, 0));
+
+    // Called back before it has stopped, and to rest.
+    bed.miner.dismiss(grace, bed.now);
+    bed.miner.recall(plan, Some(Box::new(bed.world.clone())), true, grace, bed.now);
+    bed.frame(FromProvider::Stopped(String::new()));
+    bed.closes("exit status 0");
+    assert_eq!((bed.condition().as_str(), bed.generation()), ("paused", 2));
+}
+
+#[test]
 fn one_that_ignores_its_stop_is_ended_after_its_grace_and_starts_again_where_that_was_wanted() {
     let mut bed = Bed::mining();
     bed.miner.restart(Duration::from_secs(5), bed.now);

@@ -93,6 +93,12 @@ impl Crew {
         ids.find(|(_, miner)| miner.plan().name == name).map(|(id, _)| *id)
     }
 
+    /// The one of that name that has left the session, or is about to.
+    pub fn left(&self, name: &str) -> Option<MinerId> {
+        let mut ids = self.miners.iter().filter(|(_, miner)| miner.is_dismissed());
+        ids.find(|(_, miner)| miner.plan().name == name).map(|(id, _)| *id)
+    }
+
     /// Those meant by a name, or all where there is none.
     ///
     /// # Errors

@@ -72,11 +72,13 @@ fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
         };
         return Earning::as_miner(first, many);
     }
-    let idle = miners.iter().filter(|miner| !mines(miner)).count();
+    // Who has left is missed by nobody.
+    let present = || miners.iter().filter(|miner| miner.condition != "removed");
+    let idle = present().filter(|miner| !mines(miner)).count();
     let reason = match (condition.word() != "healthy", idle) {
         (true, _) => Some(condition.sentence(now)),
         (false, 0) => None,
-        (false, idle) => Some(format!("{idle} of {} miners do not mine", miners.len())),
+        (false, idle) => Some(format!("{idle} of {} miners do not mine", present().count())),
     };
     Earning { earning: true, condition: "earning".into(), reason, hint: None }
 }

@@ -18,6 +18,7 @@ mod jobs;
 mod record;
 mod reload;
 mod requests;
+mod sensors;
 mod session;
 pub mod settings;
 pub mod verifier;

@@ -166,6 +166,14 @@ pub(super) fn apply(
     }
     for plan in changes.added {
         let rests = paused.contains(&plan.name);
+        if let Some(id) = crew.left(&plan.name) {
+            // One name is one row: who comes back goes on counting where it left off.
+            told.extend(crew.one(id, |miner| {
+                let launcher = Box::new(plan.launcher());
+                miner.recall(plan, Some(launcher), rests, grace, now)
+            }));
+            continue;
+        }
         let id = crew.add(plan, now);
         told.extend(crew.one(id, |miner| {
             let mut out = current.map(|work| miner.offer(work, now)).unwrap_or_default();

@@ -27,6 +27,7 @@ use super::jobs::Jobs;
 use super::record::Record;
 use super::reload;
 use super::requests::{self, Order};
+use super::sensors::Readings;
 use super::settings::Tunables;
 use super::verifier::{Case, Verifier, chain};
 use super::words;
@@ -70,6 +71,7 @@ pub(super) struct Session {
     course: Course,
     herald: Herald,
     record: Record,
+    readings: Readings,
     paused: Paused,
     inbox: Inbox,
     outlets: Outlets,
@@ -193,6 +195,7 @@ impl Session {
             course: Course::begin(now),
             herald,
             record,
+            readings: Readings::default(),
             paused,
             inbox,
             outlets,
@@ -229,7 +232,7 @@ impl Session {
         self.remember(begin);
         let told = self.crew.each(|miner| miner.start(begin));
         self.follow(told, begin)?;
-        if self.crew.iter().all(|miner| miner.is_paused()) {
+        if self.crew.present().all(|miner| miner.is_paused()) {
             self.nobody_wants_to();
         }
         let mut tick = interval(Duration::from_secs(1));
@@ -261,6 +264,8 @@ impl Session {
                 Turn::Tick => {
                     self.tell_manager();
                     self.remember(now);
+                    let cards = self.crew.present().any(|miner| miner.plan().grants.has_devices());
+                    self.readings.look(cards, now);
                     self.look_after_outlets(now).await;
                     let patience = self.settings.tunables.stall_after;
                     self.crew.each(|miner| miner.tick(patience, now))
@@ -328,13 +333,13 @@ impl Session {
 
     fn nobody_left(&self) -> SuperviseError {
         let mut whys: Vec<(String, String)> = Vec::new();
-        for miner in self.crew.iter() {
+        for miner in self.crew.present() {
             whys.push((miner.plan().provider().to_owned(), miner.last_words().to_owned()));
         }
         match whys.as_slice() {
             [(provider, why)] => SuperviseError::Provider { provider: provider.clone(), why: why.clone() },
             _ => {
-                let names = self.crew.iter().map(|miner| miner.plan().name.clone());
+                let names = self.crew.present().map(|miner| miner.plan().name.clone());
                 let whys = names.zip(whys).map(|(name, (_, why))| format!("{name} {why}")).collect();
                 SuperviseError::NoMinerLeft { whys }
             }
@@ -360,12 +365,12 @@ impl Session {
     /// What the service manager shows of the session: the worst that is known, in a phrase that stays while it lasts.
     fn tell_manager(&mut self) {
         let work = self.source.status.borrow().clone();
-        let names: Vec<&str> = self.crew.iter().map(|miner| miner.plan().name.as_str()).collect();
+        let names: Vec<&str> = self.crew.present().map(|miner| miner.plan().name.as_str()).collect();
         let names = names.join(", ");
         let unfit = |miner: &crate::miner::Miner| {
             miner.unfit().map(|unfit| unfit.sentence(&miner.plan().chosen.manifest))
         };
-        let all_unfit = self.crew.iter().map(unfit).collect::<Option<Vec<_>>>();
+        let all_unfit = self.crew.present().map(unfit).collect::<Option<Vec<_>>>();
         let line = match (self.course.reason(), all_unfit, work.condition.trouble()) {
             (Some(reason), ..) => format!("stopping: {reason}"),
             (_, Some(unfit), _) if !unfit.is_empty() => unfit.join("; "),
@@ -686,7 +691,8 @@ impl Session {
     pub(super) fn report(&mut self, now: Instant) -> Report {
         let work = self.source.status.borrow().clone();
         let fates = work.knows_fates();
-        let miners: Vec<_> = self.crew.iter_mut().map(|miner| miner.report(fates, now)).collect();
+        let mut miners: Vec<_> = self.crew.iter_mut().map(|miner| miner.report(fates, now)).collect();
+        self.readings.fill(&mut miners, now);
         let view = describe::View {
             work: &work,
             jobs: &self.jobs,
