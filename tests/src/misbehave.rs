@@ -23,6 +23,22 @@ pub fn library(id: &str, order: &str) -> Library {
     Library::new(bytes).replaced(&mark, &told).replaced(ID.as_bytes(), padded_id(id).as_bytes())
 }
 
+/// `library` with a manifest that asks for `permissions`; what else it says of itself is left out to make room for that.
+pub fn asking_for(mut library: Library, permissions: &[&str]) -> Library {
+    let (offset, size) = library.section(".pearlbed.manifest");
+    let place = &mut library.bytes[offset..offset + size];
+    let mut manifest: serde_json::Value = serde_json::from_slice(place).expect("its manifest is JSON");
+    manifest["permissions"] = permissions.into();
+    for key in ["vendor", "license", "summary"] {
+        manifest[key] = "".into();
+    }
+    let text = manifest.to_string();
+    assert!(text.len() <= size, "{} bytes in the place of {size}", text.len());
+    place.fill(b' ');
+    place[..text.len()].copy_from_slice(text.as_bytes());
+    library
+}
+
 /// The id that a copy made for `id` has: ids are overwritten in place, so all are equally long.
 pub fn padded_id(id: &str) -> String {
     assert!(id.len() <= ID.len(), "an id of at most {} bytes", ID.len());

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pearlbed::hardware::{Drivers, Inventory, Options, Root, inspect};
-use pearlbed_tests::build;
+use pearlbed::hardware::{Drivers, Inventory, Options, Root, Sensors, inspect, sensors};
+use pearlbed_tests::{build, misbehave};
 use tempfile::TempDir;
 
 /// A machine with NVIDIA's kernel module and two cards on the bus, and a library compiled with `flags`.
@@ -43,13 +43,17 @@ impl Machine {
         Self { folder, library }
     }
 
-    fn inspect(&self, limit: Duration) -> Inventory {
-        inspect(&Options {
+    fn options(&self, limit: Duration) -> Options {
+        Options {
             root: Root::new(self.folder.path()),
             drivers: Drivers::Child(build::pearlbed()),
             limit,
             nvml: self.library.clone(),
-        })
+        }
+    }
+
+    fn inspect(&self, limit: Duration) -> Inventory {
+        inspect(&self.options(limit))
     }
 }
 
@@ -74,6 +78,52 @@ fn every_card_is_listed_with_what_the_library_knows() {
     assert_eq!(first.compute_capability.as_deref(), Some("9.1"));
     assert_eq!(inventory.info.details["cuda_version"], "12.4");
     assert_eq!(inventory.info.details["gpus"][0]["nvml_index"], 1);
+}
+
+#[test]
+fn the_librarys_sensors_are_told_as_far_as_a_card_has_them() {
+    let machine = Machine::new(&[]);
+    let told = sensors(&machine.options(AMPLE));
+    let of = |degrees, watts| Sensors {
+        temperature_celsius: Some(degrees),
+        power_watts: watts,
+        ..Sensors::default()
+    };
+    let expected = [("0000:c1:00.0", of(60.0, Some(312.5))), ("0000:41:00.0", of(61.0, None))];
+    assert_eq!(told, expected.map(|(address, sensors)| (address.to_owned(), sensors)));
+    assert_eq!(sensors(&Machine::new(&["-DINIT_HANGS"]).options(Duration::from_millis(700))), []);
+}
+
+#[test]
+fn a_provider_is_asked_about_each_card_alone_and_mines_on_the_one_that_it_supports() {
+    use pearlbed::config::Device;
+    use pearlbed::plugins::matrix::matrix;
+    use pearlbed::plugins::{Options, ProbeOptions, SearchPath, survey};
+
+    let info = Machine::new(&[]).inspect(AMPLE).info;
+    let folder = tempfile::tempdir().unwrap();
+    for (id, card) in [("first", "0000:41:00.0"), ("second", "0000:c1:00.0")] {
+        let library = misbehave::library(id, &format!("detect:only={card}"));
+        let library = misbehave::asking_for(library, &["device:/dev/nvidia*"]);
+        misbehave::put_library(folder.path(), id, &library);
+    }
+    let mut probe = ProbeOptions::new(info.clone());
+    probe.program = Some(build::pearlbed());
+    probe.timeout = AMPLE;
+    let path = SearchPath::new(&[folder.path().to_owned()], &Default::default(), None);
+    let survey = survey(&path, &Options { relaxed: false, probe: Some(probe), trust: Default::default() });
+    let rows = matrix(&info, &survey);
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    let cards = [None, Some(("first", "0000:41:00.0")), Some(("second", "0000:c1:00.0"))];
+    for (row, wanted) in rows.iter().zip(cards) {
+        let id = wanted.map(|(id, _)| misbehave::padded_id(id));
+        assert_eq!(row.best().map(|best| best.provider.clone()), id, "{row:?}");
+        let asked = format!("asked about [{}]", wanted.map_or("", |(_, address)| address));
+        assert_eq!(row.opinions.len(), 2);
+        assert!(row.opinions.iter().all(|one| one.reason.as_deref() == Some(asked.as_str())), "{row:?}");
+        let device = wanted.map_or(Device::Processor, |(_, address)| Device::Pci(address.into()));
+        assert_eq!(row.device, device);
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! SIGKILL to the supervisor or the provider process at random moments of a session's life.
+//! SIGKILL to the supervisor or a miner's process at random moments of a session's life, with one miner and with several.
 //!
-//! After each kill: no process is left within two seconds, `status` is true, `start` works, and no proof that was
-//! found is lost unless its job is over. The moments are drawn from a seed that is printed; `PEARLBED_TEST_SEED` sets
-//! it, and `PEARLBED_TEST_KILLS` how many kills there are. This is the only test of its binary: it looks at every process
-//! below its own.
+//! After each kill: no process is left within two seconds, `status` is true, the miners that were not hit go on where they
+//! were, `start` works, and no proof that was found is lost unless its job is over. The moments are drawn from a seed that
+//! is printed; `PEARLBED_TEST_SEED` sets it, and `PEARLBED_TEST_KILLS` how many kills there are of each kind of session.
+//! This is the only test of its binary: it looks at every process below its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};
@@ -13,8 +13,12 @@ use pearlbed::work::devnet::chain::Chain;
 use pearlbed_tests::session::{Bed, children, reap_orphans};
 use rustix::process::Signal;
 
-/// Kills without `PEARLBED_TESTS_SLOW`, and with it.
-const KILLS: [usize; 2] = [20, 100];
+/// Kills for one miner and for several, without `PEARLBED_TESTS_SLOW`, and with it.
+const KILLS: [usize; 2] = [10, 100];
+/// Two more miners beside the first.
+const SEVERAL: &str = "[mining]\nprovider = \"odd-miner\"\n\
+    [[mining.miners]]\nname = \"two\"\nprovider = \"odd-miner\"\n\
+    [[mining.miners]]\nname = \"three\"\nprovider = \"odd-miner\"\n";
 const PATIENCE: Duration = Duration::from_secs(90);
 /// What the contract gives the processes of a killed supervisor.
 const ORPHAN_TIME: Duration = Duration::from_secs(2);
@@ -45,7 +49,8 @@ impl Dice {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Victim {
     Supervisor,
-    Provider,
+    /// One of its miners, whichever.
+    Miner,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,14 +66,28 @@ fn whatever_is_killed_nothing_is_orphaned_and_no_proof_is_lost() {
         println!("skipped: this system does not hand orphans to a process of our choice");
         return;
     }
-    let bed = Bed::new("");
     let mut dice = Dice::new();
     println!("PEARLBED_TEST_SEED={}", dice.0);
     let kills =
         number("PEARLBED_TEST_KILLS", KILLS[usize::from(std::env::var_os("PEARLBED_TESTS_SLOW").is_some())]);
+    for sections in ["", SEVERAL] {
+        let bed = Bed::with("", sections);
+        let hits = rounds(&bed, kills, &mut dice);
+        println!("kills that hit: {hits:?}");
+        assert!(hits.values().sum::<usize>() * 2 >= kills, "most kills hit somebody: {hits:?}");
+        assert_eq!(bed.run(&["stop"]).code, 0);
+        assert_eq!(bed.start().code, 0);
+        bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
+        assert_eq!(bed.run(&["stop"]).code, 0);
+        nothing_is_lost(&bed, "at the end");
+    }
+}
+
+/// So many kills, each at a moment of its own; answers whom they hit, and how often.
+fn rounds(bed: &Bed, kills: usize, dice: &mut Dice) -> BTreeMap<String, usize> {
     let mut hits = BTreeMap::new();
     for round in 0..kills {
-        let victim = if dice.below(3) == 0 { Victim::Provider } else { Victim::Supervisor };
+        let victim = if dice.below(3) == 0 { Victim::Miner } else { Victim::Supervisor };
         let moment = [Moment::Start, Moment::Mining, Moment::Mining, Moment::Stop][dice.below(4) as usize];
         let at = format!("round {round}: {victim:?} at {moment:?}");
         let mut helper: Option<Child> = None;
@@ -83,16 +102,19 @@ fn whatever_is_killed_nothing_is_orphaned_and_no_proof_is_lost() {
         }
         match moment {
             Moment::Start => {
-                helper = Some(background(&bed, &["start", "--devnet", "--plugin-dir", bed.plugins()]));
+                helper = Some(background(bed, &["start", "--devnet", "--plugin-dir", bed.plugins()]));
                 std::thread::sleep(Duration::from_millis(dice.below(200)));
             }
             Moment::Mining => std::thread::sleep(Duration::from_millis(dice.below(1500))),
             Moment::Stop => {
-                helper = Some(background(&bed, &["stop"]));
+                helper = Some(background(bed, &["stop"]));
                 std::thread::sleep(Duration::from_millis(dice.below(60)));
             }
         }
-        if kill(&bed, victim) {
+        // Asked only where it matters: it takes its time, and moments are what is drawn.
+        let before = (victim == Victim::Miner && moment == Moment::Mining).then(|| miners(bed));
+        let hit = kill(bed, victim, dice);
+        if hit.is_some() {
             *hits.entry(format!("{victim:?} at {moment:?}")).or_insert(0) += 1;
         }
         let killed = Instant::now();
@@ -109,28 +131,46 @@ fn whatever_is_killed_nothing_is_orphaned_and_no_proof_is_lost() {
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
+        } else if let (Some(before), Some(hit)) = (before, hit) {
+            others_go_on(bed, &before, hit, &at);
         }
         if let Some(mut helper) = helper {
-            helper.wait().unwrap();
+            helper.wait().expect("it is our own child");
         }
-        true_status(&bed, &at);
+        true_status(bed, &at);
         if bed.processes().is_empty() {
-            nothing_is_lost(&bed, &at);
+            nothing_is_lost(bed, &at);
         }
         if dice.below(2) == 0 {
             let answer = bed.run(&["stop"]);
             assert_eq!(answer.code, 0, "{at}: {answer:?}");
             assert_eq!(session_processes(None), Vec::<u32>::new(), "{at}");
-            nothing_is_lost(&bed, &at);
+            nothing_is_lost(bed, &at);
         }
     }
-    println!("kills that hit: {hits:?}");
-    assert!(hits.values().sum::<i32>() * 2 >= kills as i32, "most kills hit somebody: {hits:?}");
-    assert_eq!(bed.run(&["stop"]).code, 0);
-    assert_eq!(bed.start().code, 0);
-    bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
-    assert_eq!(bed.run(&["stop"]).code, 0);
-    nothing_is_lost(&bed, "at the end");
+    hits
+}
+
+/// The process of each miner that has one, by its name.
+fn miners(bed: &Bed) -> BTreeMap<String, u64> {
+    let status = bed.status();
+    let rows = status["miners"].as_array().into_iter().flatten();
+    rows.filter_map(|row| Some((row["name"].as_str()?.to_owned(), row["provider_pid"].as_u64()?))).collect()
+}
+
+/// The miner that was hit is told as what it is, and the others have the processes that they had.
+fn others_go_on(bed: &Bed, before: &BTreeMap<String, u64>, hit: u32, at: &str) {
+    let hit = u64::from(hit);
+    let is_told = |status: &serde_json::Value| {
+        let rows = status["miners"].as_array().map(Vec::as_slice).unwrap_or_default();
+        rows.iter().all(|row| row["provider_pid"].as_u64() != Some(hit))
+            && rows.iter().any(|row| row["last_error"].as_str().is_some_and(|why| why.contains("SIGKILL")))
+    };
+    bed.wait_for(PATIENCE, is_told);
+    let after = miners(bed);
+    for (name, pid) in before.iter().filter(|(_, pid)| **pid != hit) {
+        assert_eq!(after.get(name), Some(pid), "{at}: {name} was left alone; before {before:?}");
+    }
 }
 
 /// Makes whatever loses its parent a child of this process: an orphan cannot hide.
@@ -150,18 +190,18 @@ fn background(bed: &Bed, args: &[&str]) -> Child {
         .expect("the binary was just built")
 }
 
-/// Kills the supervisor or its child; answers whether there was one.
-fn kill(bed: &Bed, victim: Victim) -> bool {
-    let Some(&supervisor) = bed.processes().first() else { return false };
+/// Kills the supervisor or one of its children; answers whom, where there was one.
+fn kill(bed: &Bed, victim: Victim, dice: &mut Dice) -> Option<u32> {
+    let &supervisor = bed.processes().first()?;
     let pid = match victim {
         Victim::Supervisor => supervisor,
-        Victim::Provider => match children(supervisor).first() {
-            Some(&provider) => provider,
-            None => return false,
-        },
+        Victim::Miner => {
+            let children = children(supervisor);
+            *children.get(dice.below(children.len().max(1) as u64) as usize)?
+        }
     };
     bed.signal(pid, Signal::KILL);
-    true
+    Some(pid)
 }
 
 /// Every process below this test but the command that it runs itself.

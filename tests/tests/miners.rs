@@ -1,7 +1,11 @@
-//! What is asked of a session's miners while it runs, and what is left of it after an end without a word.
+//! Several miners in one session, what is asked of them while it runs, and what is left of it after an end without a word.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pearlbed_tests::build;
 use pearlbed_tests::session::Bed;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -86,6 +90,36 @@ fn a_reload_changes_what_changed_and_says_so() {
 }
 
 #[test]
+fn a_miner_that_is_removed_keeps_its_counts_and_goes_on_with_them_when_it_comes_back() {
+    let second = "[[mining.miners]]\nname = \"second\"\nprovider = \"odd-miner\"\n";
+    let mining = "[mining]\nprovider = \"odd-miner\"\n";
+    let bed = Bed::with("", &format!("{mining}{second}"));
+    assert_eq!(bed.start().code, 0);
+    let verified = |row: &Value| row["proofs"]["verified"].as_u64().unwrap_or_default();
+    let before = bed.wait_for(PATIENCE, |status| verified(rows(status)["second"]) >= 1);
+    let first = rows(&before)["odd-miner"]["provider_pid"].clone();
+
+    bed.config("", mining);
+    let answer = bed.run(&["reload"]);
+    assert!(answer.code == 0 && answer.stdout.contains("miner second removed"), "{answer:?}");
+    let status = bed.wait_for(PATIENCE, |status| rows(status)["second"]["condition"] == "removed");
+    assert!(verified(rows(&status)["second"]) >= verified(rows(&before)["second"]), "{status:#}");
+    assert_totals_are_sums(&status);
+    assert_eq!(status["reason"], Value::Null, "nobody misses it: {status:#}");
+    assert_eq!(rows(&status)["odd-miner"]["provider_pid"], first, "the other was left alone");
+    assert_eq!(bed.run(&["pause", "second"]).code, 1, "it is nobody's any more");
+
+    bed.config("", &format!("{mining}{second}"));
+    let answer = bed.run(&["reload"]);
+    assert!(answer.code == 0 && answer.stdout.contains("miner second added"), "{answer:?}");
+    let found = verified(rows(&status)["second"]);
+    let status = bed.wait_for(PATIENCE, |status| verified(rows(status)["second"]) > found);
+    assert_eq!(status["miners"].as_array().map(Vec::len), Some(2), "one name is one row: {status:#}");
+    assert_eq!(rows(&status)["odd-miner"]["provider_pid"], first);
+    assert_totals_are_sums(&status);
+}
+
+#[test]
 fn after_an_end_without_a_word_the_status_tells_that_sessions_own_counts() {
     let bed = Bed::new("");
     // A session before, which found something.
@@ -128,4 +162,169 @@ fn after_an_end_without_a_word_the_status_tells_that_sessions_own_counts() {
     bed.signal(supervisor, Signal::KILL);
     let status = bed.wait_for(PATIENCE, |status| status["state"] == "FAILED");
     assert_eq!(status["last_session"]["proofs"]["found"], 0, "{status:#}");
+}
+
+/// The rows of the miners, by name.
+fn rows(status: &Value) -> BTreeMap<String, &Value> {
+    let rows = status["miners"].as_array().into_iter().flatten();
+    rows.map(|row| (row["name"].as_str().unwrap_or_default().to_owned(), row)).collect()
+}
+
+/// Everything that is counted in the totals is the sum of the rows, in one and the same answer.
+fn assert_totals_are_sums(status: &Value) {
+    let rows = rows(status);
+    let sum = |of: &dyn Fn(&Value) -> Option<f64>| rows.values().filter_map(|row| of(row)).sum::<f64>();
+    for key in
+        ["found", "verified", "late", "paying", "submitted", "accepted", "rejected", "stale", "refused"]
+    {
+        let total = status["proofs"][key].as_f64();
+        assert_eq!(total, Some(sum(&|row| row["proofs"][key].as_f64())), "{key}: {status:#}");
+    }
+    for key in ["hashes", "restarts"] {
+        assert_eq!(status[key].as_f64(), Some(sum(&|row| row[key].as_f64())), "{key}: {status:#}");
+    }
+    // What no row knows the totals do not know either; sums of rates are as exact as their digits.
+    let agrees = |what: &str, total: &Value, of: &dyn Fn(&Value) -> Option<f64>| {
+        let known = rows.values().any(|row| of(row).is_some());
+        let sum = sum(of);
+        let near = total.as_f64().map(|total| (total - sum).abs() <= sum * 1e-9);
+        assert_eq!(near, known.then_some(true), "{what}: {status:#}");
+    };
+    for window in ["10s", "60s", "15m"] {
+        let total = &status["hashrate"]["raw"][window];
+        agrees(window, total, &|row| row["hashrate"]["raw"][window].as_f64());
+    }
+    let total = &status["hashrate"]["verified"]["hashrate"];
+    agrees("verified", total, &|row| row["hashrate"]["verified"]["hashrate"].as_f64());
+}
+
+/// Five miners of three providers. Of two that crash one mines in between, and one never takes a job.
+fn crew() -> Bed {
+    let mining = "[mining]\nprovider = \"cpu-pearl\"\n\
+        [[mining.miners]]\nname = \"second\"\nprovider = \"cpu-pearl\"\nextra = { threads = 1 }\n\
+        [[mining.miners]]\nname = \"plain\"\nprovider = \"mining-provider\"\nextra = { threads = 1 }\n\
+        [[mining.miners]]\nname = \"crasher\"\nprovider = \"odd-miner\"\n\
+        extra = { odd = \"crash\", odd_after_ms = 2500 }\n\
+        [[mining.miners]]\nname = \"hopeless\"\nprovider = \"odd-miner\"\nextra = { odd = \"crash\" }\n";
+    let bed = Bed::with("threads = 1", mining);
+    for package in ["cpu-pearl", "mining-provider"] {
+        let library = build::plugin(package);
+        let name = library.file_name().unwrap();
+        std::fs::copy(&library, std::path::Path::new(bed.plugins()).join(name)).unwrap();
+    }
+    bed
+}
+
+/// Those of them that do nothing wrong.
+const HONEST: [&str; 3] = ["cpu-pearl", "second", "plain"];
+
+#[test]
+fn rates_add_up_and_a_miner_that_crashes_is_given_up_while_the_others_lose_nothing() {
+    let bed = crew();
+    let answer = bed.start();
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let begun = bed.status();
+    let number = |row: &Value, key: &str| row[key].as_u64().unwrap_or_default();
+    let crashed = bed.wait_for(PATIENCE, |status| {
+        let rows = rows(status);
+        assert_totals_are_sums(status);
+        let proved = |name: &&str| number(&rows[*name]["proofs"], "verified") >= 1;
+        let rated = |name: &&str| rows[*name]["hashrate"]["raw"]["10s"].as_f64() > Some(0.0);
+        rows["hopeless"]["condition"] == "given-up"
+            && number(rows["crasher"], "restarts") >= 2
+            && HONEST.iter().all(|name| proved(name) && rated(name))
+    });
+    let after = rows(&crashed);
+    // One that never took a job gets three tries; the reason is told, in its row, in the log, and by what `start` does.
+    let hopeless = after["hopeless"];
+    let why = hopeless["reason"].as_str().unwrap();
+    assert!(
+        why.contains("failed 3 times in a row and was given up") && why.contains("SIGSEGV"),
+        "{hopeless:#}"
+    );
+    assert!(hopeless["hint"].as_str().unwrap().contains("pearlbed restart"), "{hopeless:#}");
+    assert!(hopeless["provider_pid"].is_null() && hopeless["job"]["taken"] != true, "{hopeless:#}");
+    let log = bed.log();
+    assert!(log.contains("[hopeless] the provider ended unasked: SIGSEGV"), "{log}");
+    assert!(log.contains("[crasher] the provider starts again in 1 s"), "{log}");
+    for name in HONEST {
+        let (before, row) = (rows(&begun)[name], after[name]);
+        assert_eq!(row["provider_pid"], before["provider_pid"], "{name} runs on: {row:#}");
+        assert_eq!(
+            (&row["condition"], &row["restarts"], &row["proofs"]["refused"], &row["last_error"]),
+            (&json!("mining"), &json!(0), &json!(0), &Value::Null),
+            "{row:#}"
+        );
+        assert_ne!(row["hashrate"]["judgement"]["verdict"], "claims-more", "{row:#}");
+    }
+    assert_eq!(
+        (&crashed["earning"], &crashed["condition"]),
+        (&json!(true), &json!("earning")),
+        "{crashed:#}"
+    );
+    assert_eq!(crashed["supervisor_pid"], begun["supervisor_pid"]);
+
+    let answer = bed.run(&["status"]);
+    assert_eq!(answer.code, 0, "the session earns while one of them does: {answer:?}");
+    let order: Vec<Option<usize>> =
+        ["hashrate ", "miner      cpu-pearl: mining", "miner      hopeless: given-up"]
+            .iter()
+            .map(|start| answer.stdout.lines().position(|line| line.starts_with(start)))
+            .collect();
+    assert!(order.is_sorted() && order[0].is_some(), "totals first, then the miners: {}", answer.stdout);
+    if std::env::var_os("PEARLBED_TESTS_SLOW").is_some() {
+        given_up_in_the_end(&bed);
+    }
+}
+
+/// Ten failures, whose waits grow to a minute: minutes in all.
+fn given_up_in_the_end(bed: &Bed) {
+    let patience = Duration::from_secs(900);
+    let status = bed.wait_for(patience, |status| rows(status)["crasher"]["condition"] == "given-up");
+    let rows = rows(&status);
+    assert_eq!(rows["crasher"]["restarts"], 9, "{status:#}");
+    let why = rows["crasher"]["reason"].as_str().unwrap();
+    assert!(why.contains("failed 10 times in a row and was given up"), "{why}");
+    assert!(HONEST.iter().all(|name| rows[*name]["condition"] == "mining"), "{status:#}");
+    assert_totals_are_sums(&status);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn processes_are_called_what_they_are_and_stand_back_for_others() {
+    let second = "[[mining.miners]]\nname = \"second\"\nprovider = \"odd-miner\"\nnice = 3\n";
+    let bed = Bed::with("", &format!("[mining]\nprovider = \"odd-miner\"\n{second}"));
+    assert_eq!(bed.start().code, 0);
+    let status = bed.status();
+    let pid = |value: &Value| value.as_u64().unwrap().to_string();
+    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim().to_owned();
+    let title = |pid: &str| {
+        let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+    };
+    let nice = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_ascii_whitespace().nth(16).unwrap().parse::<i32>().unwrap()
+    };
+    let supervisor = pid(&status["supervisor_pid"]);
+    assert_eq!(name(&supervisor), "pearlbed");
+    assert!(title(&supervisor).contains("pearlbed"), "{}", title(&supervisor));
+    let own = nice("self");
+    assert_eq!(nice(&supervisor), own, "whoever must answer at once does not stand back");
+    for (row, miner, nicer) in [(0, "odd-miner", 10), (1, "second", 3)] {
+        let pid = pid(&status["miners"][row]["provider_pid"]);
+        assert_eq!(
+            (name(&pid).as_str(), title(&pid)),
+            ("pearlbed-miner", format!("pearlbed-miner: {miner}"))
+        );
+        assert_eq!(nice(&pid), nicer.max(own), "{miner}");
+    }
+    // As a person looks for them.
+    let found =
+        std::process::Command::new("pgrep").args(["-x", "pearlbed-miner", "-P", &supervisor]).output();
+    match found {
+        Ok(found) => assert_eq!(String::from_utf8_lossy(&found.stdout).lines().count(), 2, "{found:?}"),
+        Err(err) => println!("skipped: pgrep is not here: {err}"),
+    }
 }
