@@ -1,5 +1,6 @@
 //! Trying a kernel before it is trusted: is it right, how fast is it, and what does its folding cost?
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use pearl_pow::Side;
@@ -68,7 +69,8 @@ impl Sample {
 /// They differ: the processor, or the kernel, cannot be trusted.
 pub(crate) fn self_test(kernel: &Kernel) -> Result<(), String> {
     let portable = kernel::available().last().expect("the portable kernel is always there");
-    for (rank, slices, stretch, tile) in [(32, 19, 4, (16, 16)), (128, 17, 16, (12, 16)), (64, 3, 2, (8, 4))]
+    for (rank, slices, stretch, tile) in
+        [(32, 19, 4, (16, 16)), (128, 17, 16, (12, 16)), (64, 3, 2, (8, 4)), (128, 16, 4, (8, 32))]
     {
         let depth = Depth { rank, slices, stretch };
         let [found, expected] = [kernel, portable].map(|kernel| {
@@ -87,14 +89,99 @@ pub(crate) fn self_test(kernel: &Kernel) -> Result<(), String> {
     Ok(())
 }
 
+/// The kernel that is fastest on this processor, found out once: by trying, not by name.
+pub(crate) fn fastest_kernel() -> &'static Kernel {
+    static FASTEST: OnceLock<&'static Kernel> = OnceLock::new();
+    FASTEST.get_or_init(|| {
+        let candidates: Vec<_> = kernel::available().filter(|kernel| !kernel.is_slow()).collect();
+        fastest_of(&candidates, TRIAL)
+            .unwrap_or_else(|| kernel::available().last().expect("the portable one is there"))
+    })
+}
+
+/// The kernel of `family` that is fastest on this processor; none if it has no kernel that can run here.
+pub(crate) fn fastest_in(family: &str) -> Option<&'static Kernel> {
+    let candidates: Vec<_> = kernel::available().filter(|kernel| kernel.family() == family).collect();
+    fastest_of(&candidates, TRIAL)
+}
+
+/// How long a kernel is tried, at most.
+const TRIAL: Duration = Duration::from_micros(800);
+/// A kernel that is slower than the best so far by more than this is not tried again.
+const HOPELESS: f64 = 1.25;
+/// So much faster one must be to be preferred to another before it in the list: less is noise.
+const BETTER: f64 = 1.01;
+
+/// The fastest of `candidates`, which take turns for about `time` each; the first where they are alike.
+fn fastest_of(candidates: &[&'static Kernel], time: Duration) -> Option<&'static Kernel> {
+    let [first, others @ ..] = candidates else { return None };
+    if others.is_empty() {
+        return Some(first);
+    }
+    let mut trials: Vec<Trial> = candidates.iter().map(|kernel| Trial::new(kernel)).collect();
+    let (start, begun) = (Instant::now(), thread_time());
+    let time = time * trials.len() as u32;
+    for turn in 0.. {
+        if turn > 2 && (thread_time().saturating_sub(begun) >= time || start.elapsed() >= time * 4) {
+            break;
+        }
+        trials.iter_mut().for_each(|trial| trial.turn(turn > 0));
+        if turn > 0 {
+            let best = trials.iter().map(|trial| trial.clock).fold(f64::INFINITY, f64::min);
+            trials.retain(|trial| trial.clock <= best * HOPELESS);
+        }
+    }
+    let mut trials = trials.into_iter();
+    let first = trials.next()?;
+    Some(
+        trials.fold(first, |best, trial| if trial.clock * BETTER < best.clock { trial } else { best }).kernel,
+    )
+}
+
+/// A kernel that is tried: panels of A that L2 holds, and of B as many as are needed to see them come from there.
+struct Trial {
+    kernel: &'static Kernel,
+    sample: Sample,
+    scratch: Scratch,
+    hashes: f64,
+    /// Seconds per hash in its best turn.
+    clock: f64,
+}
+
+impl Trial {
+    fn new(kernel: &'static Kernel) -> Self {
+        let depth = Depth::new(2048, 128, 512);
+        let (rows, columns) = (kernel.tile().0 as usize, kernel.tile().1 as usize);
+        // About as much for each kernel, whatever its tile: some 64 rows by 64 columns.
+        let (m, n) = (rows * 64usize.div_ceil(rows), columns * 64usize.div_ceil(columns));
+        let sample = Sample::new(kernel, depth, (m, n), (rows, columns));
+        let hashes = (m * n * depth.rank * depth.slices) as f64;
+        Self { kernel, sample, scratch: Scratch::default(), hashes, clock: f64::INFINITY }
+    }
+
+    /// Runs once, and remembers the time if it `counts`.
+    fn turn(&mut self, counts: bool) {
+        let before = thread_time();
+        self.sample.multiply(self.kernel, &mut self.scratch);
+        let took = thread_time().saturating_sub(before).max(Duration::from_nanos(1));
+        if counts {
+            self.clock = self.clock.min(took.as_secs_f64() / self.hashes);
+        }
+    }
+}
+
 /// Hashes per second of one thread's processor time, product and folding alone, measured for about `time`.
-pub(crate) fn speed(kernel: &Kernel, time: Duration) -> f64 {
-    let depth = Depth::new(2048, 128, 512);
-    let (rows, columns) = (kernel.tile().0 as usize, kernel.tile().1 as usize);
-    let (m, n) = (rows * 4, columns * 4);
-    let sample = Sample::new(kernel, depth, (m, n), (rows, columns));
-    let [best] = fastest(kernel, [&sample], time);
-    (m * n * depth.rank * depth.slices) as f64 / best.as_secs_f64()
+pub(crate) fn speed(kernel: &'static Kernel, time: Duration) -> f64 {
+    let mut trial = Trial::new(kernel);
+    let (start, begun) = (Instant::now(), thread_time());
+    // As in `fastest`.
+    for turn in 0.. {
+        if turn > 1 && (thread_time().saturating_sub(begun) >= time || start.elapsed() >= time * 4) {
+            break;
+        }
+        trial.turn(turn > 0);
+    }
+    trial.clock.recip()
 }
 
 /// The share of the product's time that correcting and folding after every slice of `depth.rank` steps take.
@@ -151,6 +238,24 @@ mod tests {
     fn every_kernel_of_this_machine_passes_its_self_test() {
         for kernel in kernel::available() {
             assert_eq!(self_test(kernel), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_micro_tile_is_chosen_by_trying_and_any_of_a_family_may_be_asked_for() {
+        let chosen = fastest_kernel();
+        assert!(kernel::available().any(|kernel| kernel.name() == chosen.name()));
+        assert_eq!(chosen.name(), fastest_kernel().name(), "one process has one answer");
+        for kernel in kernel::available() {
+            let found = fastest_in(kernel.family()).expect("the family has this one");
+            assert_eq!(found.family(), kernel.family());
+        }
+        assert!(fastest_in("abacus").is_none() && fastest_of(&[], TRIAL).is_none());
+        // What is ten times slower does not win, wherever it stands.
+        let portable = kernel::available().last().expect("it is always there");
+        if portable.name() != chosen.name() {
+            let found = fastest_of(&[portable, chosen], TRIAL).expect("one of two");
+            assert_eq!(found.name(), chosen.name());
         }
     }
 

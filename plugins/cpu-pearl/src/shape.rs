@@ -10,6 +10,7 @@ use std::fmt;
 use pearl_pow::{MiningConfiguration, ParameterError, PeriodicPattern, Side, parameters};
 use pearlbed_plugin_api::serde_json::{Map, Value};
 
+use crate::calibrate;
 use crate::kernel::cpu::{self, Caches};
 use crate::kernel::{self, Depth, Kernel};
 
@@ -112,16 +113,17 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The kernel asked for, or the fastest one.
+    /// The kernel asked for, by its name or its family, or the one that is fastest here.
     ///
     /// # Errors
     ///
     /// There is no such kernel, or this processor cannot run it.
     pub(crate) fn kernel(&self) -> Result<&'static Kernel, ShapeError> {
         let Some(name) = &self.kernel else {
-            return Ok(kernel::available().next().expect("the portable kernel is always there"));
+            return Ok(calibrate::fastest_kernel());
         };
-        kernel::available().find(|kernel| kernel.name() == name).ok_or_else(|| ShapeError::Kernel {
+        let named = kernel::available().find(|kernel| kernel.name() == name);
+        named.or_else(|| calibrate::fastest_in(name)).ok_or_else(|| ShapeError::Kernel {
             name: name.clone(),
             why: if kernel::names().any(|known| known == name) {
                 "needs instructions that this processor does not have"
@@ -247,8 +249,8 @@ impl Shape {
         parameters::check_configuration(&config)?;
         let (m, n) = (settings.m.unwrap_or(M), settings.n.unwrap_or(N));
         let entry = kernel.layout().entry_bytes();
-        // Half of L1 for a panel of B, which every panel of A meets; an eighth of L2 for a stretch of a block of A.
-        let steps = caches.l1 / 2 / (kernel.panel_height(Side::BT) * entry);
+        // Two thirds of L1 for a panel of B, which every panel of A meets; an eighth of L2 for a stretch of a block of A.
+        let steps = caches.l1 * 2 / 3 / (kernel.panel_height(Side::BT) * entry);
         let depth = Depth::new(k as usize, usize::from(rank), steps);
         let stretch = (depth.stretch * depth.rank).min(k as usize);
         let a_block = (caches.l2 / 8 / (stretch * entry)).clamp(64, 256);

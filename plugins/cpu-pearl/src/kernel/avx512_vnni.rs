@@ -67,7 +67,8 @@ macro_rules! each_row {
 pub(super) struct Avx512Vnni;
 
 impl Micro for Avx512Vnni {
-    const NAME: &'static str = "avx512-vnni";
+    const NAME: &'static str = "avx512-vnni-16x16";
+    const FAMILY: &'static str = "avx512-vnni";
     const LAYOUT: Layout = Layout::OffsetB;
     const ROWS: usize = 16;
     const COLUMNS: usize = 16;

@@ -32,6 +32,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
+mod avx512_vnni_wide;
+#[cfg(target_arch = "x86_64")]
 mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -76,6 +78,9 @@ pub(crate) struct MicroArgs {
 pub(crate) trait Micro {
     /// The kernel's name, as it is shown and configured.
     const NAME: &'static str;
+    /// The instructions that it stands on: kernels of a family differ in their micro-tile only, and which is faster is
+    /// for the processor to show.
+    const FAMILY: &'static str = Self::NAME;
     /// How it wants its operands.
     const LAYOUT: Layout;
     /// Rows of a micro-tile.
@@ -101,6 +106,7 @@ pub(crate) trait Micro {
 /// A kernel that this processor can run.
 pub(crate) struct Kernel {
     name: &'static str,
+    family: &'static str,
     layout: Layout,
     rows: usize,
     columns: usize,
@@ -115,8 +121,14 @@ pub(crate) struct Kernel {
 /// Asks whether this processor can run a kernel.
 type Supported = fn() -> bool;
 
-/// Every kernel of this build with the question whether it can run here, fastest first.
+/// Every kernel of this build with the question whether it can run here, fastest first as
+/// far as can be told without trying.
 static KERNELS: &[(Kernel, Supported)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (
+        kernel::<avx512_vnni_wide::Avx512VnniWide>(pack_avx512, fill_avx512, reduce::lanes_16),
+        avx512_vnni_wide::Avx512VnniWide::supported,
+    ),
     #[cfg(target_arch = "x86_64")]
     (
         kernel::<avx512_vnni::Avx512Vnni>(pack_avx512, fill_avx512, reduce::lanes_16),
@@ -147,6 +159,7 @@ const fn kernel<K: Micro>(
     assert!(K::ROWS <= pack::GROUP && K::COLUMNS <= pack::GROUP && K::ROWS * K::COLUMNS <= SUMS_MAX);
     Kernel {
         name: K::NAME,
+        family: K::FAMILY,
         layout: K::LAYOUT,
         rows: K::ROWS,
         columns: K::COLUMNS,
@@ -164,9 +177,9 @@ pub(crate) fn available() -> impl Iterator<Item = &'static Kernel> {
     KERNELS.iter().filter(|(_, supported)| supported()).map(|(kernel, _)| kernel)
 }
 
-/// The names of all kernels in this build, whether or not they can run here.
+/// The names of all kernels and families in this build, whether or not they can run here.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    KERNELS.iter().map(|(kernel, _)| kernel.name)
+    KERNELS.iter().flat_map(|(kernel, _)| [kernel.name, kernel.family])
 }
 
 /// Most sums in a micro-tile.
@@ -204,6 +217,11 @@ impl Kernel {
     /// The name by which it is configured and shown.
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The instructions that it stands on, by which it can be configured, too.
+    pub(crate) fn family(&self) -> &'static str {
+        self.family
     }
 
     /// How it wants its operands.

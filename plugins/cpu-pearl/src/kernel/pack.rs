@@ -50,7 +50,9 @@ pub(crate) fn group<O: Ops>(side: Side, group: &Group<'_>, panels: &mut Panels) 
     match panels.height() {
         4 => of_height::<O, 4>(side, group, panels),
         6 => of_height::<O, 6>(side, group, panels),
+        8 => of_height::<O, 8>(side, group, panels),
         16 => of_height::<O, 16>(side, group, panels),
+        32 => of_height::<O, 32>(side, group, panels),
         height => unreachable!("no kernel has panels of {height} rows"),
     }
 }
