@@ -141,7 +141,7 @@ mod tests {
             .map(|miner| (miner.name.as_str(), Some(miner.provider.as_str())))
             .collect();
         assert_eq!(read, proposed);
-        let (first, miners) = plan.new.split_at(plan.new.find("[[mining.miners]]").unwrap());
+        let (first, miners) = plan.new.split_at(plan.new.find("\n[[mining.miners]]").unwrap() + 1);
         assert!(first.contains("\nprovider = \"cores\"\n") && !first.contains("devices"), "{first}");
         insta::assert_snapshot!("miners-of-a-rig", miners);
     }

@@ -614,7 +614,7 @@ mod tests {
         let mut script = Script::new(&[("Where work", "devnet"), ("device:/dev/nvidia*", "y")]);
         let text = run_with(&mut script, &candidates, proposal.as_ref(), &[]).unwrap();
         assert!(script.told[1].starts_with("cores: cores on cpu (Imaginary 16-Core)"), "{:?}", script.told);
-        assert_eq!(text.matches("[[mining.miners]]").count(), 7, "{text}");
+        assert_eq!(text.matches("\n[[mining.miners]]").count(), 7, "{text}");
         assert!(
             text.contains("green = [\"device:/dev/nvidia*\"]\n") && text.contains("any-card = []\n"),
             "{text}"
@@ -624,7 +624,7 @@ mod tests {
         let answers = [("Mine on each", "n"), ("Provider", "green"), ("Where work", "devnet")];
         let mut script = Script::new(&answers);
         let text = run_with(&mut script, &candidates, proposal.as_ref(), &[]).unwrap();
-        assert!(text.contains("provider = \"green\"") && !text.contains("[[mining.miners]]"), "{text}");
+        assert!(text.contains("provider = \"green\"") && !text.contains("\n[[mining.miners]]"), "{text}");
     }
 
     #[test]
