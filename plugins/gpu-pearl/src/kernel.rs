@@ -4,6 +4,7 @@ use pearl_pow::PeriodicPattern;
 
 use crate::device::{Adapter, Device, DeviceError, compute_pipeline, module, passed_through};
 use crate::matrices::{self, Matrices};
+use crate::nvidia;
 use crate::operand::Layout;
 use crate::shaders;
 
@@ -24,6 +25,8 @@ enum Program {
     Dot,
     /// SPIR-V, with int8 matrices.
     Matrices(&'static Matrices),
+    /// PTX, which wgpu knows nothing of ([`crate::nvidia`]).
+    Nvidia,
 }
 
 const fn by_matrices(matrices: &'static Matrices) -> Kernel {
@@ -39,6 +42,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
     by_matrices(&matrices::ALL[3]),
     by_matrices(&matrices::ALL[4]),
     by_matrices(&matrices::ALL[5]),
+    Kernel { name: nvidia::NAME, layout: Layout::Rows, step: nvidia::STEP, program: Program::Nvidia },
 ];
 
 /// The tiles that a kernel hashes.
@@ -75,7 +79,14 @@ impl Kernel {
         match self.program {
             Program::Dot => true,
             Program::Matrices(matrices) => matrices.is_offered_by(adapter),
+            // Its driver is another one, and it is taken by name only.
+            Program::Nvidia => false,
         }
+    }
+
+    /// Whether it is one that wgpu knows nothing of.
+    pub(crate) fn is_nvidia(&self) -> bool {
+        matches!(self.program, Program::Nvidia)
     }
 
     /// Compiles it, and asks the driver how it lays out matrices where that decides about the tile.
@@ -115,6 +126,7 @@ impl Kernel {
                     limit_hashes: matrices.limit_hashes(),
                 })
             }
+            Program::Nvidia => Err(DeviceError::Failed(format!("kernel `{}` is none of wgpu's", self.name))),
         };
         match pollster::block_on(scope.pop()) {
             Some(err) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::device::{Adapter, Device, DeviceError};
+use crate::engine::{self, Bound, Engine};
 use crate::kernel::{Compiled, KERNELS, Kernel, Tile};
 use crate::product::Bed;
 use crate::selftest;
@@ -17,8 +18,7 @@ const LIMIT: Duration = Duration::from_millis(50);
 
 /// A device that is ready to mine.
 pub(crate) struct Opened {
-    pub device: Device,
-    pub bed: Bed,
+    pub engine: Box<dyn Engine>,
     /// Hashes per second of the kernel's instruction on registers alone.
     pub limit: f64,
     /// Kernels that it cannot run, and why.
@@ -31,9 +31,9 @@ impl Opened {
         facts.name.clone_from(&adapter.name);
         facts.pci.clone_from(&adapter.pci);
         facts.driver.clone_from(&adapter.driver);
-        facts.kernel = self.bed.kernel();
-        facts.shape = self.bed.shape.to_string();
-        facts.memory_bytes = self.bed.bytes();
+        facts.kernel = self.engine.kernel();
+        facts.shape = self.engine.shape().to_string();
+        facts.memory_bytes = self.engine.bytes();
         facts.limit_hashrate = self.limit;
     }
 }
@@ -44,34 +44,77 @@ impl Opened {
 ///
 /// The device cannot be opened, no kernel works on it, or the shape is none.
 pub(crate) fn open(adapter: &Adapter, wishes: &Wishes) -> Result<Opened, DeviceError> {
-    let device = adapter.open()?;
     let wanted = |kernel: &&Kernel| match &wishes.kernel {
         Some(name) => name == kernel.name,
         None => kernel.is_offered_by(adapter),
     };
-    let (mut sound, mut passed_over) = (Vec::new(), Vec::new());
-    for kernel in KERNELS.iter().filter(wanted) {
-        match prove(&device, adapter, kernel) {
-            Ok(compiled) => sound.push(compiled),
+    let wanted: Vec<_> = KERNELS.iter().filter(wanted).collect();
+    let bound_device = match wanted.iter().any(|kernel| !kernel.is_nvidia()) {
+        true => Some(Arc::new(adapter.open()?)),
+        false => None,
+    };
+    let (mut best, mut passed_over): (Option<(f64, Box<dyn Engine>)>, _) = (None, Vec::new());
+    for kernel in &wanted {
+        let tried = match &bound_device {
+            Some(device) if !kernel.is_nvidia() => bound(device, adapter, wishes, kernel),
+            _ => nvidia(adapter, wishes),
+        };
+        let mut engine = match tried {
+            Ok(engine) => engine,
             Err(err @ DeviceError::Lost(_)) => return Err(err),
-            Err(err) => passed_over.push(err.to_string()),
-        }
-    }
-    let mut best: Option<(f64, Bed)> = None;
-    let choice = sound.len() > 1;
-    for compiled in sound {
-        let shape = shape(adapter, wishes, &compiled.tile)?;
-        let mut bed = Bed::new(&device, compiled, shape)?;
-        let speed = if choice { bed.speed(&device, TRIAL)? } else { 0.0 };
+            Err(err) => {
+                passed_over.push(err.to_string());
+                continue;
+            }
+        };
+        // The one that is slower gives its memory back before the next is tried.
+        let speed = if wanted.len() > 1 { engine::speed(&mut *engine, TRIAL)? } else { 0.0 };
         if best.as_ref().is_none_or(|(fastest, _)| speed > *fastest) {
-            best = Some((speed, bed));
+            best = Some((speed, engine));
         }
     }
-    let Some((_, bed)) = best else {
+    let Some((_, mut engine)) = best else {
         return Err(DeviceError::Failed(format!("no kernel works on it: {}", passed_over.join("; "))));
     };
-    let limit = bed.limit(&device, LIMIT)?;
-    Ok(Opened { device, bed, limit, passed_over })
+    let limit = engine.limit(LIMIT)?;
+    Ok(Opened { engine, limit, passed_over })
+}
+
+/// A kernel by wgpu, tested.
+fn bound(
+    device: &Arc<Device>,
+    adapter: &Adapter,
+    wishes: &Wishes,
+    kernel: &'static Kernel,
+) -> Result<Box<dyn Engine>, DeviceError> {
+    let compiled = prove(device, adapter, kernel)?;
+    let shape = shape(adapter, wishes, &compiled.tile, adapter.binding_bytes_max())?;
+    let bed = Bed::new(device, compiled, shape)?;
+    Ok(Box::new(Bound::new(Arc::clone(device), bed)))
+}
+
+/// The kernel by NVIDIA's own driver, tested.
+#[cfg(target_os = "linux")]
+fn nvidia(adapter: &Adapter, wishes: &Wishes) -> Result<Box<dyn Engine>, DeviceError> {
+    use crate::nvidia::{self, Card, Nvidia};
+    if adapter.is_software || adapter.pci.is_empty() {
+        let why = format!("kernel `{}` needs a card of NVIDIA's, which this is not", nvidia::NAME);
+        return Err(DeviceError::Failed(why));
+    }
+    let of_kernel = |err| match err {
+        DeviceError::Failed(why) => DeviceError::Failed(format!("kernel `{}`: {why}", nvidia::NAME)),
+        lost => lost,
+    };
+    let card = crate::cuda::Cuda::open(&adapter.pci).map_err(of_kernel)?;
+    nvidia::test(card.again()?)?;
+    // Its buffers are as large as the card's memory allows.
+    let shape = shape(adapter, wishes, &nvidia::tile(), 1 << 33)?;
+    Ok(Box::new(Nvidia::new(Box::new(card), shape).map_err(of_kernel)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nvidia(_: &Adapter, _: &Wishes) -> Result<Box<dyn Engine>, DeviceError> {
+    Err(DeviceError::Failed(format!("kernel `{}` is for Linux", crate::nvidia::NAME)))
 }
 
 /// Compiles a kernel and tests it.
@@ -85,9 +128,8 @@ fn prove(device: &Device, adapter: &Adapter, kernel: &'static Kernel) -> Result<
     Ok(compiled)
 }
 
-/// The shape that is asked for, and for what is not, one that suits the device.
-fn shape(adapter: &Adapter, wishes: &Wishes, tile: &Tile) -> Result<Shape, DeviceError> {
-    let most = adapter.binding_bytes_max();
+/// The shape that is asked for, and for what is not, one that suits the device, which takes `most` bytes at a time.
+fn shape(adapter: &Adapter, wishes: &Wishes, tile: &Tile, most: u64) -> Result<Shape, DeviceError> {
     // A card of its own has gigabytes; one in the processor shares them; a software device is there to be tested.
     let (m, n, k) = match (adapter.is_software, adapter.is_integrated) {
         (true, _) => (256, 1024, 2048),

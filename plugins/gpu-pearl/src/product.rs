@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use pearl_pow::{Digest, U256};
 
 use crate::device::{Device, DeviceError, Use, mapped};
-use crate::draw::{DrawKey, Secret};
+use crate::draw::DrawKey;
+use crate::engine::Which;
 use crate::kernel::Compiled;
-use crate::operand::{Keys, Operand};
+use crate::operand::{BLOCK, Keys, Operand};
 use crate::shaders::{HITS_MAX, to_digest};
-use crate::shape::Shape;
+use crate::shape::{Shape, Tiles};
 
 /// Bytes of a hit list.
-const HITS_BYTES: u64 = 8 + HITS_MAX as u64 * 40;
+pub(crate) const HITS_BYTES: u64 = 8 + HITS_MAX as u64 * 40;
 /// Words of the parameters of a chunk.
 const CHUNK_WORDS: u64 = 84;
 /// Chunks that may be in flight: one that runs, and one that waits so that the device never does.
@@ -48,8 +49,7 @@ pub(crate) struct Bed {
     b: Operand,
     a: [Operand; 2],
     places: [Place; IN_FLIGHT_MAX],
-    /// Hashes of a block, by the tiles that begin in it.
-    tiles: (Vec<u32>, Vec<u32>),
+    tiles: Tiles,
 }
 
 /// The memory of one chunk in flight.
@@ -98,7 +98,7 @@ impl Bed {
             )));
         }
         device.check()?;
-        let tiles = shape.tiles();
+        let tiles = Tiles::new(&shape, BLOCK);
         Ok(Self { shape, compiled, b, a, places, tiles })
     }
 
@@ -130,20 +130,22 @@ impl Bed {
     }
 
     /// B, or the A in a slot.
+    pub(crate) fn operand(&self, which: Which) -> &Operand {
+        match which {
+            Which::A(slot) => &self.a[slot],
+            Which::B => &self.b,
+        }
+    }
+
+    /// The A in a slot, and B.
+    #[cfg(test)]
     pub(crate) fn operands(&self, slot: Slot) -> (&Operand, &Operand) {
         (&self.a[slot], &self.b)
     }
 
     /// Hashes in the blocks `items`.
     pub(crate) fn hashes(&self, items: Range<u32>) -> u64 {
-        let (rows, columns) = &self.tiles;
-        let blocks = rows.len() as u32;
-        let tiles: u64 = items
-            .map(|item| {
-                u64::from(rows[(item % blocks) as usize]) * u64::from(columns[(item / blocks) as usize])
-            })
-            .sum();
-        tiles * self.shape.config.hashes_per_attempt() as u64
+        self.tiles.hashes(&self.shape, items)
     }
 
     /// Submits the blocks `items` of the product of the A in `slot`. `place` is that of no other flight.
@@ -177,17 +179,7 @@ impl Bed {
     fn set(&self, device: &Device, place: usize, items: Range<u32>, slices: u32, bound: &U256) {
         let config = &self.shape.config;
         let mut words = [0_u32; CHUNK_WORDS as usize];
-        words[..8].copy_from_slice(&[
-            items.start,
-            items.end,
-            self.shape.blocks().0,
-            self.shape.m,
-            self.shape.n,
-            config.dot_product_length() / 4,
-            u32::from(config.rank) / 4,
-            slices,
-        ]);
-        words[8..16].copy_from_slice(&crate::shaders::to_words(&bound.to_le_bytes()));
+        words[..16].copy_from_slice(&chunk(&self.shape, items, slices, bound));
         words[16..80].copy_from_slice(&self.compiled.lanes);
         words[80..82].copy_from_slice(&[config.rows.max_offset() + 1, config.cols.max_offset() + 1]);
         device.queue.write_buffer(&self.places[place].parameters, 0, bytemuck::cast_slice(&words));
@@ -205,12 +197,7 @@ impl Bed {
         let listed = count.min(HITS_MAX);
         let words = mapped(readback, 8 + u64::from(listed) * 40)?;
         readback.unmap();
-        let hit = |words: &[u32; 10]| Hit {
-            row: words[0],
-            column: words[1],
-            jackpot: to_digest(&std::array::from_fn(|i| words[2 + i])),
-        };
-        Ok(Found { hits: words[2..].as_chunks().0.iter().map(hit).collect(), lost: count - listed })
+        Ok(found(count, &words[2..]))
     }
 
     /// Hashes per second of the kernel's instruction on registers alone, measured for about `time`.
@@ -219,7 +206,6 @@ impl Bed {
     ///
     /// The device was lost.
     pub(crate) fn limit(&self, device: &Device, time: Duration) -> Result<f64, DeviceError> {
-        const WORKGROUPS: u32 = 2048;
         let run = |workgroups: u32, passes: u32| -> Result<Duration, DeviceError> {
             self.set(device, 0, 0..0, passes, &U256::ZERO);
             let its = &self.places[0];
@@ -234,50 +220,66 @@ impl Bed {
             device.wait(device.queue.submit([encoder.finish()]))?;
             Ok(begun.elapsed())
         };
-        // Twice as much until it counts; a device that was idle takes its time to come to its clock.
-        let (mut workgroups, mut passes) = (8, 64);
-        let mut best = 0.0_f64;
-        // Some drivers compile a kernel when it first runs.
-        run(workgroups, passes)?;
-        let end = Instant::now() + time;
-        loop {
-            let took = run(workgroups, passes)?;
-            let rate = self.compiled.limit_hashes(u64::from(workgroups), u64::from(passes)) as f64
-                / took.as_secs_f64().max(1e-9);
-            best = best.max(rate);
-            if Instant::now() >= end {
-                return Ok(best);
-            }
-            if took < time / 8 {
-                if workgroups < WORKGROUPS { workgroups *= 4 } else { passes *= 2 }
-            }
-        }
+        let hashes = |workgroups, passes| self.compiled.limit_hashes(workgroups, passes);
+        limit(time, run, hashes)
     }
+}
 
-    /// Hashes per second of the product itself, measured for about `time` on matrices that are good for nothing.
-    ///
-    /// # Errors
-    ///
-    /// The device was lost.
-    pub(crate) fn speed(&mut self, device: &Device, time: Duration) -> Result<f64, DeviceError> {
-        let keys = Keys { job_key: [1; 32], rule: pearl_pow::SeedRule::Legacy };
-        let secret = Secret::fixed(1);
-        self.prepare_b(device, keys, secret.key(0, 0));
-        self.prepare_a(device, 0, keys, secret.key(0, 1));
-        let (mut items, mut best) = (1, 0.0_f64);
-        let end = Instant::now() + time;
-        loop {
-            let begun = Instant::now();
-            let flight = self.submit(device, 0, 0, 0..items, &U256::ZERO);
-            self.land(device, flight)?;
-            let took = begun.elapsed();
-            best = best.max(self.hashes(0..items) as f64 / took.as_secs_f64().max(1e-9));
-            if Instant::now() >= end {
-                return Ok(best);
-            }
-            if took < time / 8 {
-                items = (items * 4).min(self.shape.items()).min(CHUNK_MAX);
-            }
+/// What every kernel is told of a chunk, as `shaders/product.wgsl` has it.
+pub(crate) fn chunk(shape: &Shape, items: Range<u32>, slices: u32, bound: &U256) -> [u32; 16] {
+    let config = &shape.config;
+    let mut words = [0; 16];
+    words[..8].copy_from_slice(&[
+        items.start,
+        items.end,
+        shape.blocks().0,
+        shape.m,
+        shape.n,
+        config.dot_product_length() / 4,
+        u32::from(config.rank) / 4,
+        slices,
+    ]);
+    words[8..].copy_from_slice(&crate::shaders::to_words(&bound.to_le_bytes()));
+    words
+}
+
+/// What a hit list says: how many hits there were, and those that it had room for, ten words each.
+pub(crate) fn found(count: u32, listed: &[u32]) -> Found {
+    let hit = |words: &[u32; 10]| Hit {
+        row: words[0],
+        column: words[1],
+        jackpot: to_digest(&std::array::from_fn(|i| words[2 + i])),
+    };
+    Found { hits: listed.as_chunks().0.iter().map(hit).collect(), lost: count.saturating_sub(HITS_MAX) }
+}
+
+/// Hashes per second of a loop on registers alone, measured for about `time`: `run` takes workgroups and passes and says
+/// how long they took, `hashes` how many they are.
+///
+/// # Errors
+///
+/// What `run` says.
+pub(crate) fn limit(
+    time: Duration,
+    mut run: impl FnMut(u32, u32) -> Result<Duration, DeviceError>,
+    hashes: impl Fn(u64, u64) -> u64,
+) -> Result<f64, DeviceError> {
+    const WORKGROUPS: u32 = 2048;
+    // Twice as much until it counts; a device that was idle takes its time to come to its clock.
+    let (mut workgroups, mut passes) = (8, 64);
+    let mut best = 0.0_f64;
+    // Some drivers compile a kernel when it first runs.
+    run(workgroups, passes)?;
+    let end = Instant::now() + time;
+    loop {
+        let took = run(workgroups, passes)?;
+        let rate = hashes(u64::from(workgroups), u64::from(passes)) as f64 / took.as_secs_f64().max(1e-9);
+        best = best.max(rate);
+        if Instant::now() >= end {
+            return Ok(best);
+        }
+        if took < time / 8 {
+            if workgroups < WORKGROUPS { workgroups *= 4 } else { passes *= 2 }
         }
     }
 }

@@ -13,6 +13,13 @@ pub(crate) struct Opened<'a> {
     pub draw: DrawKey,
 }
 
+impl<'a> Opened<'a> {
+    /// A tree, and what its matrix was drawn from.
+    pub(crate) fn new((tree, draw): &'a (Tree, DrawKey)) -> Self {
+        Self { tree, draw: *draw }
+    }
+}
+
 /// The proof of `hit`, verified.
 ///
 /// # Errors

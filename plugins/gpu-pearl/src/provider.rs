@@ -101,9 +101,9 @@ pub(crate) fn begin(settings: &Settings, host: Host, secret: Secret) -> Result<R
             &format!(
                 "{}: kernel {}, shape {}, {} MiB of its memory",
                 adapter.title(),
-                its.bed.kernel(),
-                its.bed.shape,
-                its.bed.bytes().div_ceil(1 << 20)
+                its.engine.kernel(),
+                its.engine.shape(),
+                its.engine.bytes().div_ceil(1 << 20)
             ),
         );
         let mut worker = Worker::new(Arc::clone(&session), index, adapter, wishes);

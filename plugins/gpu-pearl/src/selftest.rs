@@ -7,6 +7,7 @@ use pearl_pow::{Digest, Header, Matrix, SeedRule, U256, job_key};
 
 use crate::device::{Device, DeviceError};
 use crate::draw::{DrawKey, Secret};
+use crate::engine::{Engine, Which};
 use crate::kernel::{Compiled, Tile};
 use crate::operand::Keys;
 use crate::product::{Bed, Found};
@@ -43,7 +44,7 @@ pub(crate) fn compute(
     bed.prepare_a(device, 1, keys, draws.0);
     let flight = bed.submit(device, 1, 1, 0..bed.shape.items(), bound);
     let found = bed.land(device, flight)?;
-    let (a, b) = bed.operands(1);
+    let (a, b) = (bed.operand(Which::A(1)), bed.operand(Which::B));
     Ok(Outcome { seeds: (a.seed(device)?, b.seed(device)?), found })
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn entries(draw: DrawKey, rows: u32, words: u32) -> Vec<i8> {
     (0..rows * words).flat_map(|word| draw.word(word).to_le_bytes().map(|byte| byte as i8)).collect()
 }
 
-/// Compares a kernel with `pow` on some tens of tiles: seeds and every jackpot.
+/// Compares a kernel of wgpu's with `pow` on some tens of tiles: seeds and every jackpot.
 ///
 /// # Errors
 ///
@@ -60,20 +61,57 @@ pub(crate) fn entries(draw: DrawKey, rows: u32, words: u32) -> Vec<i8> {
 pub(crate) fn run(device: &Device, compiled: &Arc<Compiled>) -> Result<(), DeviceError> {
     let shape = shape(&compiled.tile);
     let mut bed = Bed::new(device, Arc::clone(compiled), shape)?;
-    let header = Header::from_bytes([0x5a; 76]);
+    let outcome = compute(device, &mut bed, &HEADER, SeedRule::Salted, draws(), &U256::MAX)?;
+    compare(compiled.kernel.name, &shape, &outcome)
+}
+
+/// The same for an engine whose shape is that of [`shape`].
+///
+/// # Errors
+///
+/// They differ, or the device was lost.
+pub(crate) fn of_engine(engine: &mut dyn Engine) -> Result<(), DeviceError> {
+    let outcome = through(engine, &HEADER, SeedRule::Salted, draws(), &U256::MAX)?;
+    compare(engine.kernel(), &engine.shape().clone(), &outcome)
+}
+
+/// Computes the whole product on an engine.
+///
+/// # Errors
+///
+/// The device was lost or failed.
+pub(crate) fn through(
+    engine: &mut dyn Engine,
+    header: &Header,
+    rule: SeedRule,
+    draws: (DrawKey, DrawKey),
+    bound: &U256,
+) -> Result<Outcome, DeviceError> {
+    let keys = Keys { job_key: job_key(header, &engine.shape().config), rule };
+    engine.prepare(Which::B, keys, draws.1)?;
+    engine.prepare(Which::A(1), keys, draws.0)?;
+    engine.submit(1, 1, 0..engine.items(), bound)?;
+    let found = engine.land(1)?;
+    Ok(Outcome { seeds: (engine.seed(Which::A(1))?, engine.seed(Which::B)?), found })
+}
+
+const HEADER: Header = Header::from_bytes([0x5a; 76]);
+
+fn draws() -> (DrawKey, DrawKey) {
     let secret = Secret::fixed(0x33);
-    let draws = (secret.key(0, 1), secret.key(0, 2));
-    let outcome = compute(device, &mut bed, &header, SeedRule::Salted, draws, &U256::MAX)?;
+    (secret.key(0, 1), secret.key(0, 2))
+}
+
+fn compare(kernel: &str, shape: &Shape, outcome: &Outcome) -> Result<(), DeviceError> {
     let wrong = |what: &str| {
         Err(DeviceError::Failed(format!(
-            "kernel `{}` works out wrong {what} on this device, so it must not mine with it",
-            compiled.kernel.name
+            "kernel `{kernel}` works out wrong {what} on this device, so it must not mine with it"
         )))
     };
-    let words = shape.config.common_dim / 4;
+    let (draws, words) = (draws(), shape.config.common_dim / 4);
     let (a, b) = (entries(draws.0, shape.m, words), entries(draws.1, shape.n, words));
     let matrix = |entries| Matrix::new(entries, shape.config.common_dim as usize).expect("rows are whole");
-    let product = Product::new(&header, &shape.config, SeedRule::Salted, matrix(&a), matrix(&b));
+    let product = Product::new(&HEADER, &shape.config, SeedRule::Salted, matrix(&a), matrix(&b));
     if outcome.seeds != (product.seeds().a, product.seeds().b) {
         return wrong("seeds");
     }

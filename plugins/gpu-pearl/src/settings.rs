@@ -179,6 +179,19 @@ mod tests {
             listed.map(|setting| setting.key.as_str()).collect::<Vec<_>>()
         };
         assert_eq!((of(false), of(true)), (OTHER_KEYS.to_vec(), DEVICE_KEYS.to_vec()));
+        // What it says of numbers is what is taken.
+        for setting in &manifest.settings {
+            let Some((low, high)) =
+                setting.kind.strip_prefix("integer:").and_then(|kind| kind.split_once(".."))
+            else {
+                continue;
+            };
+            let (low, high): (i64, i64) = (low.parse().unwrap(), high.parse().unwrap());
+            for (number, is_taken) in [(low - 1, false), (low, true), (high, true), (high + 1, false)] {
+                let settings = json!({ &setting.key: number });
+                assert_eq!(parse(&settings).is_ok(), is_taken, "{settings}");
+            }
+        }
     }
 
     #[test]

@@ -78,15 +78,41 @@ impl Shape {
         let (rows, columns) = self.blocks();
         rows * columns
     }
+}
 
-    /// Tiles that begin in each block, of A and of B transposed.
-    pub(crate) fn tiles(&self) -> (Vec<u32>, Vec<u32>) {
-        let count = |pattern: &pearl_pow::PeriodicPattern, rows: u32| {
-            let mut tiles = vec![0; rows.div_ceil(BLOCK) as usize];
-            pattern.bases(u64::from(rows)).for_each(|base| tiles[base as usize / BLOCK as usize] += 1);
+/// Tiles that begin in each block, of A and of B transposed: what the hashes of a chunk are counted by.
+pub(crate) struct Tiles {
+    rows: Vec<u32>,
+    columns: Vec<u32>,
+}
+
+impl Tiles {
+    /// The tiles of a shape in blocks of 128 rows by `width` columns.
+    pub(crate) fn new(shape: &Shape, width: u32) -> Self {
+        let count = |pattern: &pearl_pow::PeriodicPattern, rows: u32, block: u32| {
+            let mut tiles = vec![0; rows.div_ceil(block) as usize];
+            pattern.bases(u64::from(rows)).for_each(|base| tiles[(base / u64::from(block)) as usize] += 1);
             tiles
         };
-        (count(&self.config.rows, self.m), count(&self.config.cols, self.n))
+        let config = &shape.config;
+        Self { rows: count(&config.rows, shape.m, BLOCK), columns: count(&config.cols, shape.n, width) }
+    }
+
+    /// Blocks of the product.
+    pub(crate) fn items(&self) -> u32 {
+        (self.rows.len() * self.columns.len()) as u32
+    }
+
+    /// Hashes in the blocks `items`, which are counted down the columns of blocks.
+    pub(crate) fn hashes(&self, shape: &Shape, items: std::ops::Range<u32>) -> u64 {
+        let blocks = self.rows.len() as u32;
+        let tiles: u64 = items
+            .map(|item| {
+                let (row, column) = ((item % blocks) as usize, (item / blocks) as usize);
+                u64::from(self.rows[row]) * u64::from(self.columns[column])
+            })
+            .sum();
+        tiles * shape.config.hashes_per_attempt() as u64
     }
 }
 

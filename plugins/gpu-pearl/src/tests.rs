@@ -3,12 +3,16 @@
 #![allow(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
 
 mod kernels;
+pub(crate) mod ptx;
+#[cfg(target_os = "linux")]
+mod radv;
 mod sessions;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::device::{self, Adapter, Device};
+use crate::device::{self, Adapter};
+use crate::engine::Engine;
 use crate::product::Hit;
 
 /// What the next session is to meet: hits that are changed, and losses. A provider is made behind its table, so there is
@@ -37,9 +41,9 @@ impl Faults {
         if any { Hit { row: hit.row ^ 16, ..hit } } else { hit }
     }
 
-    pub(crate) fn opened(&self, index: usize, device: &Device) {
+    pub(crate) fn opened(&self, index: usize, engine: &mut dyn Engine) {
         if index == 0 && self.losses.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
-            device.lose();
+            engine.lose();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One thread for each device: rounds of one job after the other, hits, and what to do when the device fails.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,14 +9,15 @@ use std::time::{Duration, Instant};
 use pearl_pow::{Tree, job_key};
 use pearlbed_plugin_api::{LogLevel, SubmitError};
 
-use crate::device::{self, Adapter, Device, DeviceError};
+use crate::device::{self, Adapter, DeviceError};
+use crate::draw::DrawKey;
+use crate::engine::{Engine, Which};
 use crate::heat::{Heat, degrees};
 use crate::opening::{Opened, open};
 use crate::operand::Keys;
-use crate::product::{Bed, Flight, Hit, Slot};
+use crate::product::{Hit, Slot};
 use crate::proof;
 use crate::rounds::{Pace, Rounds, Step};
-use crate::selftest;
 use crate::session::{Problem, Session};
 use crate::settings::Wishes;
 
@@ -67,8 +69,8 @@ impl From<DeviceError> for Over {
 struct Mine {
     problem: Arc<Problem>,
     bound: pearl_pow::U256,
-    trees: [Option<Tree>; 2],
-    tree_b: Option<Tree>,
+    trees: [Option<(Tree, DrawKey)>; 2],
+    tree_b: Option<(Tree, DrawKey)>,
 }
 
 impl Worker {
@@ -84,7 +86,7 @@ impl Worker {
         let mut opened = Some(opened);
         loop {
             let over = match opened.take() {
-                Some(Opened { device, mut bed, .. }) => self.serve(&device, &mut bed),
+                Some(Opened { mut engine, .. }) => self.serve(&mut *engine),
                 // What was lost is looked for anew: a driver that was reset may list it elsewhere.
                 None => match self.open_again() {
                     Ok(again) => {
@@ -143,9 +145,9 @@ impl Worker {
         Ok(opened)
     }
 
-    fn serve(&mut self, device: &Device, bed: &mut Bed) -> Over {
+    fn serve(&mut self, engine: &mut dyn Engine) -> Over {
         #[cfg(test)]
-        self.session.faults.opened(self.index, device);
+        self.session.faults.opened(self.index, engine);
         if self.heat.is_limited() && degrees(Path::new("/"), &self.adapter.pci).is_none() {
             self.tell(
                 LogLevel::Warn,
@@ -159,7 +161,7 @@ impl Worker {
             }
             self.cool_down();
             let Some(problem) = self.session.job(LOOK) else { continue };
-            if let Err(over) = self.mine(device, bed, problem, &mut pace) {
+            if let Err(over) = self.mine(engine, problem, &mut pace) {
                 return over;
             }
         }
@@ -190,29 +192,23 @@ impl Worker {
         pauses
     }
 
-    fn draw(&mut self) -> crate::draw::DrawKey {
+    fn draw(&mut self) -> DrawKey {
         self.matrices += 1;
         self.session.secret.key(self.index as u32, self.matrices)
     }
 
     /// Mines one job until it is over, or the card is too hot.
-    fn mine(
-        &mut self,
-        device: &Device,
-        bed: &mut Bed,
-        problem: Arc<Problem>,
-        pace: &mut Pace,
-    ) -> Result<(), Over> {
-        let config = bed.shape.config;
+    fn mine(&mut self, engine: &mut dyn Engine, problem: Arc<Problem>, pace: &mut Pace) -> Result<(), Over> {
+        let config = engine.shape().config;
         let keys = Keys {
             job_key: job_key(&problem.job.header, &config),
             rule: problem.job.certificate.seed_rule(),
         };
         let bound = problem.target.bound(&config, problem.job.rank_penalty);
         let mut mine = Mine { problem, bound, trees: [None, None], tree_b: None };
-        bed.prepare_b(device, keys, self.draw());
-        let mut rounds = Rounds::new(bed.shape.items());
-        let mut flights: std::collections::VecDeque<(Flight, Instant)> = std::collections::VecDeque::new();
+        engine.prepare(Which::B, keys, self.draw())?;
+        let mut rounds = Rounds::new(engine.items());
+        let mut flights: VecDeque<(usize, Instant)> = VecDeque::new();
         let mut last = Instant::now();
         loop {
             let leaving = self.session.is_over(mine.problem.id) || self.too_hot();
@@ -220,23 +216,23 @@ impl Worker {
                 None => return Ok(()),
                 Some(Step::Prepare(slot)) => {
                     mine.trees[slot] = None;
-                    bed.prepare_a(device, slot, keys, self.draw());
+                    engine.prepare(Which::A(slot), keys, self.draw())?;
                 }
                 Some(Step::Submit { place, slot, items }) => {
-                    let flight = bed.submit(device, place, slot, items, &mine.bound);
-                    flights.push_back((flight, Instant::now()));
+                    engine.submit(place, slot, items, &mine.bound)?;
+                    flights.push_back((place, Instant::now()));
                 }
                 Some(Step::Land) => {
-                    let ((flight, submitted), landed) =
+                    let ((place, submitted), landed) =
                         flights.pop_front().zip(rounds.landed()).expect("something flies where one lands");
-                    let found = bed.land(device, flight)?;
+                    let found = engine.land(place)?;
                     let now = Instant::now();
                     pace.took(landed.items.len() as u32, now.duration_since(last.max(submitted)));
                     last = now;
-                    self.counters().hashes.fetch_add(bed.hashes(landed.items), Relaxed);
+                    self.counters().hashes.fetch_add(engine.hashes(landed.items), Relaxed);
                     self.counters().lost.fetch_add(u64::from(found.lost), Relaxed);
                     for hit in found.hits {
-                        self.hand_in(device, bed, &mut mine, landed.slot, hit)?;
+                        self.hand_in(engine, &mut mine, landed.slot, hit)?;
                     }
                 }
             }
@@ -244,33 +240,36 @@ impl Worker {
     }
 
     /// Confirms a hit and submits it.
-    fn hand_in(&self, device: &Device, bed: &Bed, mine: &mut Mine, slot: Slot, hit: Hit) -> Result<(), Over> {
-        let (a, b) = bed.operands(slot);
+    fn hand_in(&self, engine: &mut dyn Engine, mine: &mut Mine, slot: Slot, hit: Hit) -> Result<(), Over> {
         if mine.tree_b.is_none() {
-            mine.tree_b = Some(b.tree(device)?);
+            mine.tree_b = Some(engine.tree(Which::B)?);
         }
         if mine.trees[slot].is_none() {
-            mine.trees[slot] = Some(a.tree(device)?);
+            mine.trees[slot] = Some(engine.tree(Which::A(slot))?);
         }
-        let (Some(tree_a), Some(tree_b)) = (&mine.trees[slot], &mine.tree_b) else { return Ok(()) };
-        let opened = |tree, draw| proof::Opened { tree, draw };
+        let (Some(a), Some(b)) = (&mine.trees[slot], &mine.tree_b) else { return Ok(()) };
         #[cfg(test)]
         let hit = self.session.faults.spoil(hit);
-        let its = (opened(tree_a, a.drawn().1), opened(tree_b, b.drawn().1));
-        match proof::confirm(&bed.shape, &mine.problem.job, &hit, &its.0, &its.1) {
+        match proof::confirm(
+            engine.shape(),
+            &mine.problem.job,
+            &hit,
+            &proof::Opened::new(a),
+            &proof::Opened::new(b),
+        ) {
             Ok(proof) => match self.session.host.submit(mine.problem.id, &proof) {
                 Ok(()) => _ = self.session.totals.proofs.fetch_add(1, Relaxed),
                 // It comes too late, and so does what else was found for this job.
                 Err(SubmitError::Stale | SubmitError::UnknownJob | SubmitError::Stopped) => {}
                 Err(err) => self.tell(LogLevel::Warn, &format!("a proof was not taken: {err}")),
             },
-            Err(why) => self.refuse(device, bed, &why)?,
+            Err(why) => self.refuse(engine, &why)?,
         }
         Ok(())
     }
 
     /// Counts a hit that is none, and judges the device.
-    fn refuse(&self, device: &Device, bed: &Bed, why: &str) -> Result<(), Over> {
+    fn refuse(&self, engine: &dyn Engine, why: &str) -> Result<(), Over> {
         let times = self.counters().refused.fetch_add(1, Relaxed) + 1;
         if times == 1 {
             let what = format!("the processor does not confirm a hit: {why}; is the card overclocked?");
@@ -281,7 +280,7 @@ impl Worker {
                 "the processor did not confirm {times} of its hits, the last because {why}"
             )));
         }
-        selftest::run(device, bed.compiled())?;
+        engine.test()?;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{alone, software};
 use crate::device::{Adapter, Device};
 use crate::draw::{DrawKey, Secret};
+use crate::engine::{Bound, Engine as _, speed};
 use crate::kernel::{Compiled, KERNELS};
 use crate::operand::Layout;
 use crate::product::Bed;
@@ -192,13 +193,14 @@ fn hits_that_have_no_room_in_the_list_are_counted() {
 fn the_limit_and_the_speed_of_every_kernel_are_measured() {
     let _alone = alone();
     let Some(adapter) = software() else { return };
-    let device = adapter.open().unwrap();
+    let device = Arc::new(adapter.open().unwrap());
     for compiled in kernels(&adapter, &device) {
         let kernel = compiled.kernel;
         let shape = Shape::new(&compiled.tile, 128, 256, 2048, 128).unwrap();
-        let mut bed = Bed::new(&device, Arc::clone(&compiled), shape).unwrap();
+        let bed = Bed::new(&device, Arc::clone(&compiled), shape).unwrap();
+        let mut engine = Bound::new(Arc::clone(&device), bed);
         let time = std::time::Duration::from_millis(50);
-        let (limit, speed) = (bed.limit(&device, time).unwrap(), bed.speed(&device, time).unwrap());
+        let (limit, speed) = (engine.limit(time).unwrap(), speed(&mut engine, time).unwrap());
         assert!(limit > 1e6 && speed > 1e6, "{} {limit:e} {speed:e}", kernel.name);
         // Registers alone are at least as fast, but for what a busy machine does to two looks of a moment.
         assert!(limit > speed / 4.0, "{} {limit:e} {speed:e}", kernel.name);
