@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod gpu_check;
 mod image;
+mod machine_code;
 mod macos;
 mod package;
 // The host's own file: the development commands cannot wait for the host to be compiled.
@@ -47,8 +48,10 @@ enum Command {
     CheckMacos(macos::Args),
     /// Measure and check every kernel of this machine's graphics cards, in under three minutes
     GpuCheck(gpu_check::Args),
-    /// Compile the GPU provider's kernels by matrices
+    /// Compile the GPU provider's kernels that are kept compiled: SPIR-V and PTX
     Shaders(shaders::Args),
+    /// Write down what the GPU provider's kernels become on NVIDIA's cards; needs none
+    MachineCode(machine_code::Args),
     /// Write the man pages to target/man
     Man,
 }
@@ -75,6 +78,7 @@ fn run() -> anyhow::Result<()> {
         Command::CheckMacos(args) => macos::run(&args),
         Command::GpuCheck(args) => gpu_check::run(&args),
         Command::Shaders(args) => shaders::run(&args),
+        Command::MachineCode(args) => machine_code::run(&args),
         Command::Man => {
             sh::build::<&str>(sh::Profile::Dev, &[])?;
             let folder = sh::target().join("man");

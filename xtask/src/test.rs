@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     ("test", test),
     ("emulated", emulated),
     ("matrices", matrices),
+    ("machine", crate::machine_code::check),
     ("packages", packages),
     ("readme", readme),
 ];
@@ -84,6 +85,8 @@ const WANTED: &[(&str, &str)] = &[
     ("systemd-nspawn", "systemd-container"),
     ("mmdebstrap", "mmdebstrap"),
     ("dockerd", "docker.io iptables"),
+    // Compiles the kernels for NVIDIA's cards, to compare.
+    ("clang", "clang"),
 ];
 
 fn tools() -> Result<String> {
