@@ -114,7 +114,8 @@ impl TestPool {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         listener.set_nonblocking(true).expect("a listener can be made so");
         let address = listener.local_addr().expect("it is bound");
-        let mut core = Core::new(Settings { interval: Duration::from_secs(60), ..Settings::default() });
+        // The same easiest target for everybody, or a debug build would mine for minutes.
+        let mut core = Core::new(Settings { difficulty: Some(f64::MIN_POSITIVE), ..Settings::default() });
         core.work(task(1), Instant::now());
         let state = Arc::new(Mutex::new(State {
             core,
@@ -168,6 +169,11 @@ impl TestPool {
         sum
     }
 
+    /// How many workers have a row in the ledger.
+    pub fn workers(&self) -> usize {
+        self.lock().core.ledger().len()
+    }
+
     /// The network moves on: a new tip.
     pub fn new_tip(&self) {
         let mut state = self.lock();
@@ -217,6 +223,7 @@ fn flush(state: &mut State) -> Vec<Candidate> {
             }
             Act::Verify(candidate) => candidates.push(*candidate),
             Act::Tell(event) => state.events.push(format!("{event:?}")),
+            Act::Rate(_) => {}
         }
     }
     candidates

@@ -100,6 +100,25 @@ impl Devnet {
         self.job = make_job(&self.chain, &self.pace, self.certificate_version, wall, now);
     }
 
+    /// The miners do `rate` hashes a second together, as far as is known: the job fits that, where what was measured does
+    /// not say otherwise. Answers whether there is another job now.
+    pub fn expect(&mut self, rate: f64, wall: SystemTime, now: Instant) -> bool {
+        let before = self.pace.nbits();
+        self.pace.expect(rate);
+        let changed = self.pace.nbits() != before;
+        if changed {
+            self.reissue(wall, now);
+        }
+        changed
+    }
+
+    /// The same for a guess, which only counts in a network without blocks.
+    pub fn expect_at_first(&mut self, rate: f64, wall: SystemTime, now: Instant) {
+        if self.height() == 0 {
+            self.expect(rate, wall, now);
+        }
+    }
+
     /// The job that `header` stands for, if a block can still be made from it.
     pub fn job_of(&self, header: &[u8; 76]) -> Option<WorkJob> {
         let nbits = u32::from_le_bytes(header[72..].try_into().expect("4 bytes"));

@@ -50,6 +50,9 @@ const LOGIN_MAX: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_secs(1);
 /// When nobody has sent a share for this long, nobody mines.
 const IDLE: Duration = Duration::from_secs(10);
+/// Hashes per second that a new network expects before anybody has shown what he does: shares are then easier than blocks,
+/// and a block does not take the job from under every share.
+const RATE_EXPECTED: f64 = 1e10;
 
 /// A listener on a loopback address.
 ///
@@ -85,6 +88,7 @@ pub fn serve(
         connections: JoinSet::new(),
         verifying: JoinSet::new(),
         share_at: Instant::now(),
+        found_block: false,
     };
     (server.run(listener), receiver)
 }
@@ -110,11 +114,14 @@ struct Server {
     verifying: JoinSet<(Box<Candidate>, String, Checked)>,
     /// When the last share came.
     share_at: Instant,
+    /// Whether blocks say how fast the sessions are: what is expected of them counts no more.
+    found_block: bool,
 }
 
 impl Server {
     async fn run(mut self, listener: TcpListener) {
         let mut ticks = tokio::time::interval(TICK);
+        self.network.expect_at_first(RATE_EXPECTED, SystemTime::now(), Instant::now());
         self.core.work(task(self.network.job()), Instant::now());
         loop {
             if self.act().await.is_err() {
@@ -190,21 +197,35 @@ impl Server {
     }
 
     async fn act(&mut self) -> Result<(), ()> {
-        for act in self.core.acts() {
-            match act {
-                Act::Send { session, line } => self.send(session, line),
-                Act::Tell(event) => self.events.send(event).await.map_err(|_| ())?,
-                Act::Verify(candidate) => {
-                    self.share_at = Instant::now();
-                    let worker = self.core.worker(candidate.session).unwrap_or_default();
-                    self.verifying.spawn_blocking(move || {
-                        let checked = core::check(&candidate.job, &candidate.proof);
-                        (candidate, worker, checked)
-                    });
+        loop {
+            let acts = self.core.acts();
+            if acts.is_empty() {
+                return Ok(());
+            }
+            for act in acts {
+                match act {
+                    Act::Send { session, line } => self.send(session, line),
+                    Act::Tell(event) => self.events.send(event).await.map_err(|_| ())?,
+                    Act::Rate(rate) => self.expect(rate),
+                    Act::Verify(candidate) => {
+                        self.share_at = Instant::now();
+                        let worker = self.core.worker(candidate.session).unwrap_or_default();
+                        self.verifying.spawn_blocking(move || {
+                            let checked = core::check(&candidate.job, &candidate.proof);
+                            (candidate, worker, checked)
+                        });
+                    }
                 }
             }
         }
-        Ok(())
+    }
+
+    /// The sessions are so fast together: the first block shall fit that.
+    fn expect(&mut self, rate: f64) {
+        let now = Instant::now();
+        if !self.found_block && self.network.expect(rate, SystemTime::now(), now) {
+            self.core.work(task(self.network.job()), now);
+        }
     }
 
     fn verified(&mut self, candidate: &Candidate, worker: &str, checked: Checked) {
@@ -216,6 +237,7 @@ impl Server {
         let header = candidate.job.task.header.as_bytes();
         // A block that took its place first makes it a share and no more.
         if let Ok((block, _)) = self.network.extend(header, &candidate.proof, SystemTime::now(), now) {
+            self.found_block = true;
             self.core.block(worker, block.height, block_hash_text(&block.hash()));
             self.core.work(task(self.network.job()), now);
         }

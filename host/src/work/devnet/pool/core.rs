@@ -33,8 +33,21 @@ const SEEN_MAX: usize = 1 << 16;
 const WORKERS_MAX: usize = 1024;
 /// Most that a session's target changes at once.
 const STEP: f64 = 4.0;
+/// The same while its speed is not known yet.
+const LEAP: f64 = 64.0;
 /// Shares after which a session's speed is looked at.
 const SHARES: u32 = 6;
+/// How much of the speed that the first, second, third share of a job show is believed: one share may be luck.
+const BELIEVED: [f64; 3] = [0.25, 0.5, 0.75];
+/// Intervals without a share after which a target is made easier.
+const PATIENCE: f64 = 6.0;
+/// The same while the session's speed is not known yet.
+const PATIENCE_AT_FIRST: f64 = 2.0;
+/// The shortest time that a speed is measured over: the way of a line through both programs.
+const MOMENT: f64 = 0.005;
+
+/// A share's work at first: three seconds of a slow processor. A fast one's ten first shares say how much harder to go.
+const FIRST_WORK: f64 = (1_u64 << 28) as f64;
 
 /// How the pool behaves.
 #[derive(Clone, Debug)]
@@ -43,6 +56,8 @@ pub struct Settings {
     pub interval: Duration,
     /// The same difficulty for everybody, instead.
     pub difficulty: Option<f64>,
+    /// Work of a share of a session whose speed is not known yet, in multiply-accumulates.
+    pub first_work: f64,
     /// Jobs of a session that are good, the newest included.
     pub keeps: usize,
     /// Shares of one session that may be in the verifier.
@@ -58,8 +73,9 @@ impl Default for Settings {
         Self {
             interval: Duration::from_secs(3),
             difficulty: None,
+            first_work: FIRST_WORK,
             keeps: 16,
-            verifying: 8,
+            verifying: 16,
             object: true,
             array: true,
         }
@@ -89,6 +105,8 @@ pub enum Act {
     },
     /// Verify a share and tell [`Core::verified`].
     Verify(Box<Candidate>),
+    /// The sessions do so many multiply-accumulates a second together, as far as is known.
+    Rate(f64),
     /// Something happened.
     Tell(PoolEvent),
 }
@@ -104,6 +122,8 @@ pub struct Candidate {
     pub job: Job,
     /// The proof's bytes.
     pub proof: Vec<u8>,
+    /// When it came.
+    pub at: Instant,
 }
 
 /// A job of a session.
@@ -115,6 +135,10 @@ pub struct Job {
     pub task: Task,
     /// What a share must meet.
     pub target: Target,
+    /// When it was given out.
+    pub issued: Instant,
+    /// Shares of it that were credited.
+    pub credited: u32,
 }
 
 /// What a verifier found.
@@ -216,6 +240,10 @@ struct Session {
     work: f64,
     shares: u32,
     since: Instant,
+    /// Multiply-accumulates a second, as far as is known.
+    rate: Option<f64>,
+    /// Whether the rate is more than a first impression.
+    known: bool,
     verifying: usize,
 }
 
@@ -281,7 +309,8 @@ impl Core {
     pub fn open(&mut self, session: u64, now: Instant) {
         let target = match self.settings.difficulty {
             Some(difficulty) => target_of(difficulty),
-            None => CompactTarget(pace::EASIEST).target(),
+            None => CompactTarget(pace::compact(self.settings.first_work.max(pace::work_of(pace::EASIEST))))
+                .target(),
         };
         self.sessions.insert(
             session,
@@ -294,6 +323,8 @@ impl Core {
                 work: 0.0,
                 shares: 0,
                 since: now,
+                rate: None,
+                known: false,
                 verifying: 0,
             },
         );
@@ -320,7 +351,7 @@ impl Core {
         };
         match what {
             Request::Authorize(login) => self.login(session, &id, login, now),
-            Request::Submit(share) => self.share(session, &id, &share),
+            Request::Submit(share) => self.share(session, &id, &share, now),
             Request::Ping => self.send(session, to_miner::answer(&id, "pong")),
             Request::Subscribe(_) => self.send(session, to_miner::accept(&id)),
             Request::Malformed(why) => {
@@ -385,7 +416,8 @@ impl Core {
         let target = row.target.max(task.header.nbits().target());
         self.serial = self.serial.wrapping_add(1);
         let difficulty = shown_difficulty(target);
-        let job = Job { name: format!("{:08x}-{}", self.serial, session), task: task.clone(), target };
+        let name = format!("{:08x}-{}", self.serial, session);
+        let job = Job { name, task: task.clone(), target, issued: now, credited: 0 };
         let line = to_miner::notify(&to_miner::Job {
             id: &job.name,
             header: &task.header,
@@ -407,7 +439,7 @@ impl Core {
         self.send(session, line);
     }
 
-    fn share(&mut self, session: u64, id: &str, share: &Share) {
+    fn share(&mut self, session: u64, id: &str, share: &Share, now: Instant) {
         let Some(row) = self.sessions.get(&session) else { return };
         if row.worker.is_none() {
             return self.send(session, to_miner::refuse(id, 24, "Not authorized"));
@@ -453,7 +485,7 @@ impl Core {
         if let Some(row) = self.sessions.get_mut(&session) {
             row.verifying += 1;
         }
-        let candidate = Candidate { session, id: id.to_owned(), job, proof };
+        let candidate = Candidate { session, id: id.to_owned(), job, proof, at: now };
         self.acts.push(Act::Verify(Box::new(candidate)));
     }
 
@@ -485,6 +517,9 @@ impl Core {
                 row.shares += 1;
             }
             self.send(*session, line);
+            if fate == Fate::Accepted {
+                self.impression(candidate, now);
+            }
             self.adjust(*session, now);
         }
     }
@@ -508,6 +543,26 @@ impl Core {
         }
     }
 
+    /// What a share says of a session whose speed is not known yet: the first ones come all at once where its target is
+    /// far too easy, and a miner that minds its manners then sends no more than two a second, which say nothing.
+    fn impression(&mut self, candidate: &Candidate, now: Instant) {
+        let interval = self.settings.interval.as_secs_f64();
+        let Some(row) = self.sessions.get_mut(&candidate.session) else { return };
+        let Some(job) = row.jobs.iter_mut().find(|job| job.name == candidate.job.name) else { return };
+        job.credited += 1;
+        let shares = job.credited;
+        let seconds = candidate.at.saturating_duration_since(job.issued).as_secs_f64().max(MOMENT);
+        let shown = f64::from(shares) * work_f64(job.target) / seconds;
+        let believed = BELIEVED.get(shares as usize - 1).copied().unwrap_or(1.0);
+        let Some(present) = row.jobs.back().map(|job| work_f64(job.target)) else { return };
+        let wanted = (shown * believed * interval).min(present * LEAP);
+        if row.fixed || row.known || wanted < 2.0 * present {
+            return;
+        }
+        row.rate = Some(shown * believed);
+        self.retarget(candidate.session, wanted, now);
+    }
+
     /// Follows a session's speed.
     fn adjust(&mut self, session: u64, now: Instant) {
         let interval = self.settings.interval.as_secs_f64();
@@ -518,19 +573,36 @@ impl Core {
         }
         let elapsed = now.saturating_duration_since(row.since).as_secs_f64().max(1e-3);
         let present = work_f64(job.target);
-        let idle = row.shares == 0 && elapsed > 6.0 * interval;
+        let patience = if row.known { PATIENCE } else { PATIENCE_AT_FIRST };
+        let idle = row.shares == 0 && elapsed > patience * interval;
         if row.shares < SHARES && !idle {
             return;
         }
-        let wanted = if idle { present / STEP } else { row.work / elapsed * interval };
-        let wanted = wanted.clamp(present / STEP, present * STEP).max(pace::work_of(pace::EASIEST));
+        let wanted = if idle {
+            row.rate = None;
+            present / STEP
+        } else {
+            row.known = true;
+            row.rate = Some(row.work / elapsed);
+            row.work / elapsed * interval
+        };
+        let wanted = wanted.clamp(present / STEP, present * STEP);
         row.since = now;
         (row.work, row.shares) = (0.0, 0);
         // A change that nobody would notice is none.
-        if (wanted / present - 1.0).abs() < 0.2 {
-            return;
+        if (wanted / present - 1.0).abs() >= 0.2 {
+            self.retarget(session, wanted, now);
         }
-        row.target = CompactTarget(pace::compact(wanted)).target();
+    }
+
+    /// A share of a session shall take `work` from now on.
+    fn retarget(&mut self, session: u64, work: f64, now: Instant) {
+        let Some(row) = self.sessions.get_mut(&session) else { return };
+        row.target = CompactTarget(pace::compact(work.max(pace::work_of(pace::EASIEST)))).target();
+        let rates: f64 = self.sessions.values().filter_map(|row| row.rate).sum();
+        if rates > 0.0 {
+            self.acts.push(Act::Rate(rates));
+        }
         self.notify(session, now);
     }
 
@@ -589,4 +661,159 @@ fn target_of(difficulty: f64) -> Target {
     // One unit is 2^48 / 65535 hashes (section 6.1).
     let work = (difficulty * 2f64.powi(48) / 65535.0).clamp(pace::work_of(pace::EASIEST), 2f64.powi(72));
     CompactTarget(pace::compact(work)).target()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::pool::pace::Limiter;
+    use crate::work::stratum::to_pool::{Login, Signature, Submit, authorize, submit};
+
+    /// A miner of a given speed that minds a pool client's manners, and what became of its shares.
+    struct Miner {
+        rate: f64,
+        limiter: Limiter,
+        /// Hashes until the next share, for one of work 1.
+        ahead: f64,
+        spread: f64,
+        found: u64,
+        dropped: u64,
+    }
+
+    impl Miner {
+        /// Shares that it finds in a time, at a target.
+        fn shares(&mut self, time: Duration, target: Target) -> u64 {
+            self.ahead -= self.rate * time.as_secs_f64() / work_f64(target);
+            let before = self.found;
+            while self.ahead <= 0.0 {
+                // A fixed sequence that covers the exponential distribution evenly.
+                self.spread = (self.spread + 0.618_033_988_75).fract();
+                self.ahead += -(1.0 - self.spread).ln();
+                self.found += 1;
+            }
+            self.found - before
+        }
+    }
+
+    /// When the shares of two minutes were credited, and how many shares its manners made the miner drop until then: in all,
+    /// and of those in the second minute.
+    fn play(rate: f64) -> (Vec<f64>, u64, u64) {
+        const STEP: Duration = Duration::from_millis(1);
+        const LATENCY: Duration = Duration::from_millis(5);
+        const SWITCH: Duration = Duration::from_millis(60);
+        let start = Instant::now();
+        let mut core = Core::new(Settings::default());
+        let header = Header::new(0x2000_0000, [7; 32], [2; 32], 1_790_000_000, 0x1900_ffff);
+        core.work(Task { header, certificate_version: 3, height: None }, start);
+        core.open(1, start);
+        let login = Login {
+            wallet: "solo:me".to_owned(),
+            worker: "rig".to_owned(),
+            agent: "test/1".to_owned(),
+            password: "x".to_owned(),
+        };
+        core.line(1, &authorize(1, Dialect::Object, &login, Encoding::Plain), start);
+        let mut miner =
+            Miner { rate, limiter: Limiter::new(start), ahead: 1.0, spread: 0.37, found: 0, dropped: 0 };
+        let (mut offers, mut verdicts) = (VecDeque::new(), VecDeque::new());
+        let mut work: Option<Job> = None;
+        let (mut credited, mut early, mut number) = (Vec::new(), 0, 0_u64);
+        let mut now = start;
+        while now < start + Duration::from_secs(120) {
+            for act in core.acts() {
+                match act {
+                    Act::Send { line, .. } if line.contains("mining.notify") => {
+                        let job = core.sessions[&1].jobs.back().expect("it was just sent").clone();
+                        offers.push_back((now + SWITCH, job));
+                    }
+                    Act::Verify(candidate) => verdicts.push_back((now + LATENCY, candidate)),
+                    _ => {}
+                }
+            }
+            while offers.front().is_some_and(|(at, _)| *at <= now) {
+                work = offers.pop_front().map(|(_, job)| job);
+            }
+            while verdicts.front().is_some_and(|(at, _)| *at <= now) {
+                let Some((_, candidate)) = verdicts.pop_front() else { break };
+                credited.push(now.duration_since(start).as_secs_f64());
+                core.verified(&candidate, "me.rig", Checked::Valid { block: false }, now);
+            }
+            if let Some(job) = &work {
+                for _ in 0..miner.shares(STEP, job.target) {
+                    if !miner.limiter.pass(now) {
+                        miner.dropped += 1;
+                        continue;
+                    }
+                    number += 1;
+                    let share = Submit {
+                        id: number + 1,
+                        login: &login,
+                        signature: Signature::Both,
+                        job_id: &format!("\"{}\"", job.name),
+                        proof: &number.to_le_bytes(),
+                        encoding: Encoding::Plain,
+                        names_encoding: false,
+                    };
+                    core.line(1, &submit(&share), now);
+                }
+            }
+            if now.duration_since(start) == Duration::from_secs(60) {
+                early = miner.dropped;
+            }
+            now += STEP;
+            if now.duration_since(start).subsec_millis() == 0 {
+                core.tick(now);
+            }
+        }
+        (credited, early, miner.dropped - early)
+    }
+
+    #[test]
+    fn a_miner_of_any_speed_is_credited_within_ten_seconds_and_soon_drops_no_shares() {
+        // From an old processor to a room full of cards.
+        for rate in [2e7, 1e8, 1e9, 2e10, 1e11, 4e11, 1e13] {
+            let (credited, early, later) = play(rate);
+            assert!(credited.first().is_some_and(|first| *first <= 10.0), "{rate}: {credited:?}");
+            assert_eq!(later, 0, "{rate}: {credited:?}");
+            // Of a processor's shares few are dropped even before its speed is known.
+            assert!(rate > 4e11 || early < 150, "{rate}: {early} dropped, {credited:?}");
+            let steady = credited.iter().filter(|at| **at >= 60.0).count();
+            assert!((10..=50).contains(&steady), "{rate}: {steady} in the second minute, {credited:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_share_alone_is_not_believed_whole_and_a_known_speed_moves_in_small_steps() {
+        let start = Instant::now();
+        let mut core = Core::new(Settings::default());
+        let header = Header::new(0x2000_0000, [7; 32], [2; 32], 1_790_000_000, 0x1900_ffff);
+        core.work(Task { header, certificate_version: 3, height: None }, start);
+        core.open(1, start);
+        core.line(1, r#"{"id":1,"method":"mining.authorize","params":{"wallet":"me","worker":"r"}}"#, start);
+        let work = |core: &Core| work_f64(core.sessions[&1].jobs.back().unwrap().target);
+        let share = |core: &mut Core, number: u64, now: Instant| {
+            let job = core.sessions[&1].jobs.back().unwrap().clone();
+            let candidate = Candidate { session: 1, id: number.to_string(), job, proof: vec![], at: now };
+            core.verified(&candidate, "me.r", Checked::Valid { block: false }, now);
+        };
+        let before = work(&core);
+        // A tenth of a second for what should take three: thirty times as hard, of which a quarter is believed.
+        share(&mut core, 1, start + Duration::from_millis(100));
+        let ratio = work(&core) / before;
+        assert!((7.4..7.6).contains(&ratio), "{ratio}");
+        // Six shares in the time they should take: known from now on, and ten times as fast is four times as hard.
+        let mut now = start + Duration::from_millis(100);
+        for number in 2..8 {
+            now += Duration::from_secs(3);
+            share(&mut core, number, now);
+        }
+        assert!(core.sessions[&1].known);
+        let before = work(&core);
+        for number in 8..14 {
+            now += Duration::from_millis(300);
+            share(&mut core, number, now);
+        }
+        let ratio = work(&core) / before;
+        assert!((3.9..4.1).contains(&ratio), "{ratio}");
+    }
 }
