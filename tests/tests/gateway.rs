@@ -157,7 +157,12 @@ impl Session {
     }
 
     fn find(&self, job: &WorkJob, seed: u8) -> ProofId {
-        let found = FoundProof { job: job.clone(), proof: vec![seed; 60_000], found: SystemTime::now() };
+        let found = FoundProof {
+            job: job.clone(),
+            proof: vec![seed; 60_000],
+            found: SystemTime::now(),
+            block: false,
+        };
         let handed_over = self.handle.proofs.hand_over(found).unwrap();
         assert!(handed_over.not_kept.is_none());
         handed_over.id

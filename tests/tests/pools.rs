@@ -11,9 +11,9 @@ use pearl_pow::reference::{Product, test_matrix};
 use pearl_pow::{Matrix, MiningConfiguration, PeriodicPattern};
 use pearlbed::config::PoolUrl;
 use pearlbed::work::devnet::pool::core::Fate;
-use pearlbed::work::pool::connect::Resolver;
 use pearlbed::work::pool::ledger::{Ledger, Outcome};
 use pearlbed::work::pool::rejected::Record;
+use pearlbed::work::pool::resolver::Resolver;
 use pearlbed::work::{
     FoundProof, Pool, PoolConfig, ProofId, ProofState, ProofStore, SourceConfig, WorkEvent, WorkHandle,
     WorkJob, spawn,
@@ -120,7 +120,7 @@ impl Session {
         let proofs = self.handle.proofs.clone();
         let handed = tokio::task::spawn_blocking(move || {
             let proof = mine(&job);
-            proofs.hand_over(FoundProof { job, proof, found: SystemTime::now() })
+            proofs.hand_over(FoundProof { job, proof, found: SystemTime::now(), block: false })
         });
         handed.await.unwrap().unwrap().id
     }
@@ -300,6 +300,33 @@ fn the_clients_ledger_is_the_pools_to_the_last_share() {
         assert!(status.pools[0].latency.is_some() && status.pools[0].in_use);
         assert_eq!(status.pools[0].security, "plain, unauthenticated");
         session.handle.stop().await;
+    });
+}
+
+/// Case 21: two machines that were given one name are one worker to the pool, and nobody's share is anybody else's.
+#[test]
+fn two_rigs_with_one_name_are_credited_together_and_each_counts_its_own() {
+    block_on(async {
+        let honest = TestPool::honest();
+        let mut rigs = [Session::start(vec![pool(&honest)]), Session::start(vec![pool(&honest)])];
+        for _ in 0..2 {
+            for rig in &mut rigs {
+                rig.credit().await;
+            }
+        }
+        let ledgers = rigs.each_ref().map(Session::ledger);
+        let theirs = honest.ledger();
+        for ours in &ledgers {
+            assert_eq!((ours.of(Outcome::Accepted).shares, ours.all_sent().shares), (2, 2), "{ours:?}");
+        }
+        assert_eq!(theirs.shares.get(&Fate::Accepted), Some(&4));
+        assert_eq!(theirs.shares.len(), 1, "no duplicate, nothing stale: {theirs:?}");
+        let both: f64 = ledgers.iter().map(|ours| ours.of(Outcome::Accepted).work).sum();
+        assert!((both / theirs.credited - 1.0).abs() < 1e-9);
+        assert_eq!(honest.workers(), 1, "one row for both");
+        for rig in rigs {
+            rig.handle.stop().await;
+        }
     });
 }
 

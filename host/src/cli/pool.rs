@@ -9,7 +9,7 @@ use super::{Context, Error};
 use crate::config::{Config, PoolUrl, SubmitTarget};
 use crate::exit::Exit;
 use crate::text;
-use crate::work::pool::connect::Resolver;
+use crate::work::pool::resolver::Resolver;
 use crate::work::pool::settings::Pool;
 use crate::work::pool::tls::Roots;
 use crate::work::pool::trial::{Findings, Stage, ask};
@@ -111,7 +111,8 @@ pub fn ask_now(url: &str, wallet: &str, worker: &str, width: usize) -> String {
     };
     let findings = runtime.block_on(ask(&pool, &Resolver::System, &Roots::Platform));
     runtime.shutdown_background();
-    as_text(&pool, &findings, None, width)
+    // The questions of `init` are plain text, and so are their answers.
+    anstream::adapter::strip_str(&as_text(&pool, &findings, None, width.min(80))).to_string()
 }
 
 fn chosen(args: &TestArgs, config: &Config) -> Result<Vec<Pool>, Error> {

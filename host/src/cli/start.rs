@@ -15,6 +15,7 @@ use crate::session::lock::Holder;
 use crate::session::look;
 use crate::session::report::Report;
 use crate::session::supervise::{self, Outcome, SuperviseError};
+use crate::work::SourceConfig;
 
 /// Start mining, and return when the provider has taken its first job
 ///
@@ -81,7 +82,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
     // What is wrong with the configuration is said here, before anything is started.
     let config = options.config().map_err(SuperviseError::config)?;
-    supervise::settings::source(&options.home, &config).map_err(SuperviseError::Settings)?;
+    let source = supervise::settings::source(&options.home, &config).map_err(SuperviseError::Settings)?;
+    if let SourceConfig::Pool(pools) = source {
+        // Who is paid, before anybody is asked to.
+        for pool in &pools.pools {
+            context.note(&pool.pays());
+        }
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

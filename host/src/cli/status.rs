@@ -156,6 +156,9 @@ fn running(page: &mut Page, report: &Report) {
             proofs.refused_by.iter().map(|(stage, count)| format!("{stage} {count}")).collect();
         counts.push_str(&format!(", {} refused here ({})", proofs.refused, stages.join(", ")));
     }
+    if proofs.not_sent > 0 {
+        counts.push_str(&format!(", {} not sent", proofs.not_sent));
+    }
     if proofs.untraced > 0 {
         counts.push_str(&format!(", {} untraced", proofs.untraced));
     }
@@ -240,6 +243,9 @@ fn pools(page: &mut Page, report: &Report) {
             })
             .unwrap_or_default();
         page.row("", &format!("not the first of them: {why}{probe}"));
+    }
+    if let Some(row) = pool.pools.iter().find(|row| row.in_use).or(pool.pools.first()) {
+        page.row("paid", &row.wallet);
     }
     page.row("shares", &pool.shares.sentence());
     if let Some(rate) = &pool.credited {

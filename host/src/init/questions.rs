@@ -283,7 +283,9 @@ impl<'a, A: Ask> Asked<'a, A> {
         if self.ask.confirm("Ask the pool now whether it takes you?", true)? {
             let wallet = self.answer("mining.wallet_address");
             let answer = (self.known.test_pool)(url, &wallet, &worker);
-            self.ask.tell(&answer);
+            for line in answer.lines() {
+                self.ask.tell(line);
+            }
         }
         Ok(())
     }
@@ -508,7 +510,7 @@ mod tests {
             gateway_socket: None,
             node_certificate: Some(Path::new("/home/me/.pearld/rpc.cert")),
             is_set: &|name| name == "SET_ALREADY",
-            test_pool: &|url, wallet, worker| format!("asked {url} for {wallet} as {worker}"),
+            test_pool: &|url, wallet, worker| format!("asked {url}\n  for {wallet} as {worker}"),
         };
         let changes = ask(script, &known)?;
         Ok(edit::apply("", &changes).unwrap())
@@ -532,8 +534,9 @@ mod tests {
         let told = script.told.join("\n");
         assert!(told.contains("write it like this: stratum+ssl://pool.example:3333"), "{told}");
         assert!(told.contains("this is an address"), "{told}");
-        let asked = format!("asked stratum+ssl://pool.example:3333 for {wallet} as rig1");
+        let asked = format!("asked stratum+ssl://pool.example:3333\n  for {wallet} as rig1");
         assert!(told.contains(&asked), "{told}");
+        assert!(script.told.iter().all(|told| !told.contains('\n')), "a line at a time: {told}");
     }
 
     #[test]

@@ -255,6 +255,7 @@ mod tests {
                 job: job.work.job.clone(),
                 proof: vec![seed],
                 found: SystemTime::UNIX_EPOCH,
+                block: false,
             })
         };
         let verdicts = [

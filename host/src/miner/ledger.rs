@@ -4,7 +4,7 @@
 //! handed in -> refused (by the host's verifier)
 //!           -> verified -> late   (its job was over: never sent)
 //!                       -> a share of the host's own (what pays is harder: never sent)
-//!                       -> pays -> kept -> handed over -> accepted | rejected | stale | untraced
+//!                       -> pays -> kept -> handed over -> accepted | rejected | stale | not sent | untraced
 //! ```
 //!
 //! What was "submitted" is never counted as accepted: only a block of the chain is. A block that leaves the chain
@@ -30,6 +30,7 @@ enum Place {
     Accepted,
     Rejected,
     Stale,
+    NotSent,
     Untraced,
 }
 
@@ -52,6 +53,7 @@ pub struct Ledger {
     accepted: u64,
     rejected: u64,
     stale: u64,
+    not_sent: u64,
     untraced: u64,
     refused_in_a_row: u64,
     verified: u64,
@@ -125,6 +127,7 @@ impl Ledger {
                 (Place::Accepted, true)
             }
             ProofState::Stale { .. } => (Place::Stale, false),
+            ProofState::NotSent { .. } => (Place::NotSent, false),
             ProofState::Rejected { .. } => (Place::Rejected, true),
             ProofState::Untraced { .. } => (Place::Untraced, true),
         };
@@ -159,6 +162,7 @@ impl Ledger {
             Place::Accepted => Some(&mut self.accepted),
             Place::Rejected => Some(&mut self.rejected),
             Place::Stale => Some(&mut self.stale),
+            Place::NotSent => Some(&mut self.not_sent),
             Place::Untraced => Some(&mut self.untraced),
         }
     }
@@ -194,6 +198,7 @@ impl Ledger {
             accepted: self.accepted,
             rejected: self.rejected,
             stale: self.stale,
+            not_sent: self.not_sent,
             refused: self.refused_by.values().sum(),
             refused_by: self.refused_by.clone(),
             untraced: self.untraced,
@@ -220,7 +225,7 @@ mod tests {
             origin: None,
             keeps_earlier: false,
         };
-        ProofId::of(&FoundProof { job, proof: vec![], found: SystemTime::UNIX_EPOCH })
+        ProofId::of(&FoundProof { job, proof: vec![], found: SystemTime::UNIX_EPOCH, block: false })
     }
 
     fn in_block() -> ProofState {
@@ -379,6 +384,7 @@ mod tests {
                 },
                 proof: number.to_le_bytes().to_vec(),
                 found: SystemTime::UNIX_EPOCH,
+                block: false,
             };
             found.job.header[..8].copy_from_slice(&(number as u64).to_le_bytes());
             ProofId::of(&found)

@@ -185,6 +185,8 @@ pub struct ProofReport {
     pub rejected: u64,
     /// Paid once, and their job was over when the work source's peer got them.
     pub stale: u64,
+    /// Pay, and the work source kept them back though their job was good: they came faster than its peer wants them.
+    pub not_sent: u64,
     /// Refused by the host's verifier, and never sent.
     pub refused: u64,
     /// The same by the stage that refused them.

@@ -66,6 +66,9 @@ pub struct ShareCounts {
     pub dropped: BTreeMap<String, u64>,
     /// Stale ones, by whose fault: `ours`, `pool`, `network`.
     pub stale_by: BTreeMap<String, u64>,
+    /// Sent ones that meet the network's own target, too: whether they became blocks, only the pools know.
+    #[serde(default)]
+    pub block_candidates: u64,
     /// Hashes that the pools credited: the sum of W.
     pub credited_hashes: f64,
 }
@@ -163,6 +166,7 @@ impl ShareCounts {
                 .iter()
                 .map(|(cause, count)| (word(cause).to_owned(), *count))
                 .collect(),
+            block_candidates: ledger.block_candidates(),
             credited_hashes: ledger.of(Outcome::Accepted).work,
         }
     }
@@ -184,6 +188,11 @@ impl ShareCounts {
                 .map(|(why, count)| format!("{} {count}", why.replace('_', " ")))
                 .collect();
             text.push_str(&format!(", {dropped} not sent ({})", why.join(", ")));
+        }
+        match self.block_candidates {
+            0 => {}
+            1 => text.push_str("; 1 block candidate"),
+            count => text.push_str(&format!("; {count} block candidates")),
         }
         if !self.stale_by.is_empty() {
             let by: Vec<String> = self.stale_by.iter().map(|(by, count)| format!("{by} {count}")).collect();

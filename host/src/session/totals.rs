@@ -74,6 +74,7 @@ fn add_proofs(into: &mut ProofReport, from: &ProofReport) {
     into.accepted += from.accepted;
     into.rejected += from.rejected;
     into.stale += from.stale;
+    into.not_sent += from.not_sent;
     into.refused += from.refused;
     for (stage, count) in &from.refused_by {
         *into.refused_by.entry(stage.clone()).or_default() += count;

@@ -121,7 +121,7 @@ impl fmt::Display for ProofId {
 ///   |         |    \---> Credited (by a pool)
 ///   |         |    \        \----> Stale (its block left the main chain)
 ///   |         |     \--> Untraced (nobody can be asked)
-///   +---------+--------> Stale | Rejected
+///   +---------+--------> Stale | NotSent | Rejected
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProofState {
@@ -155,6 +155,11 @@ pub enum ProofState {
         /// What is known of why.
         reason: String,
     },
+    /// The host kept it back, though its job was good. Final.
+    NotSent {
+        /// Why.
+        reason: String,
+    },
     /// Refused by the peer. Final.
     Rejected {
         /// The peer's words, bounded and free of control characters.
@@ -177,6 +182,7 @@ impl ProofState {
             Self::Credited
             | Self::Confirmed { .. }
             | Self::Stale { .. }
+            | Self::NotSent { .. }
             | Self::Rejected { .. }
             | Self::Untraced { .. } => true,
         }
@@ -191,6 +197,7 @@ impl ProofState {
             Self::Confirmed { .. } => "confirmed",
             Self::Credited => "credited",
             Self::Stale { .. } => "stale",
+            Self::NotSent { .. } => "not-sent",
             Self::Rejected { .. } => "rejected",
             Self::Untraced { .. } => "untraced",
         }
@@ -206,4 +213,7 @@ pub struct FoundProof {
     pub proof: Vec<u8>,
     /// When it was found.
     pub found: SystemTime,
+    /// Whether it meets the target in its header's nbits, too, so that a pool may make a block of it. False where nobody
+    /// looked, as for proofs that an earlier process left.
+    pub block: bool,
 }

@@ -32,23 +32,28 @@ pub mod book;
 pub mod connect;
 pub mod conversation;
 pub mod desk;
+pub mod first_bytes;
 pub mod ledger;
 pub mod life;
+pub mod numbers;
 pub mod offer;
 pub mod pace;
 pub mod profile;
 pub mod rejected;
+pub mod resolver;
 pub mod settings;
 pub mod talk;
 pub mod tls;
 pub mod trial;
 pub mod wallet;
+pub mod wire;
 
 use book::Book;
-use desk::{Action, Closed, Desk};
+use desk::{Action, Desk};
 pub use desk::{PoolRow, PoolStatus, ShareTarget};
 pub use settings::{Pool, PoolConfig};
 use talk::{Outgoing, Signal};
+use wire::Closed;
 
 /// Reports that wait to be looked at. A pool's line may have 256 KiB.
 const SIGNALS_MAX: usize = 64;

@@ -364,6 +364,7 @@ fn decode(text: &[u8], now: Instant) -> Result<(String, FoundProof), String> {
         },
         proof,
         found: UNIX_EPOCH.checked_add(Duration::from_millis(file.found_unix_ms)).unwrap_or(SystemTime::now()),
+        block: false,
     };
     if digest(&file.source, &found).to_hex().as_str() != file.blake3 {
         return Err("its checksum does not fit".to_owned());

@@ -430,7 +430,12 @@ fn proofs_of_others_are_not_its_own() {
     let mut bed = Bed::mining();
     let id = |seed: u8| {
         let job = bed.miner.offers.on_offer().unwrap().work.job.clone();
-        ProofId::of(&FoundProof { job, proof: vec![seed], found: std::time::SystemTime::UNIX_EPOCH })
+        ProofId::of(&FoundProof {
+            job,
+            proof: vec![seed],
+            found: std::time::SystemTime::UNIX_EPOCH,
+            block: false,
+        })
     };
     let (own, other) = (id(1), id(2));
     bed.share(Verdict::Passed { id: own.clone(), not_kept: None });

@@ -173,6 +173,11 @@ fn of_pools(pool: &PoolReport) -> Vec<Family> {
             by("by", &pool.shares.stale_by),
         ),
         Family::count("pearlbed_pool_shares_in_flight", "Shares without a reply yet.", pool.shares.in_flight),
+        Family::count(
+            "pearlbed_pool_block_candidates_total",
+            "Shares sent that meet the network's own target, too.",
+            pool.shares.block_candidates,
+        ),
         Family::single(
             "pearlbed_pool_credited_hashes_total",
             "Hashes that the pools credited.",
@@ -205,6 +210,11 @@ fn by_miner(miners: &[MinerReport]) -> Vec<Family> {
             proofs.refused
         }),
         ("pearlbed_proofs_stale_total", "Proofs that the work source found stale.", |proofs| proofs.stale),
+        (
+            "pearlbed_proofs_not_sent_total",
+            "Proofs that pay and came faster than the pool wants them.",
+            |proofs| proofs.not_sent,
+        ),
         ("pearlbed_proofs_accepted_total", "Proofs that became a block of the chain.", |proofs| {
             proofs.accepted
         }),

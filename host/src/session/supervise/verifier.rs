@@ -216,17 +216,17 @@ fn judge(
 ) -> Verdict {
     let refused = |stage: &str, why: String| Verdict::Refused { stage: stage.into(), why };
     // The verifier is written not to panic on any bytes; a bug there must cost one proof and not the session.
-    let paying = match std::panic::catch_unwind(AssertUnwindSafe(|| verify(&work.job, target, &proof))) {
-        Ok(Ok(paying)) => paying,
+    let met = match std::panic::catch_unwind(AssertUnwindSafe(|| verify(&work.job, target, &proof))) {
+        Ok(Ok(met)) => met,
         Ok(Err((stage, why))) => return refused(stage, why),
         Err(_) => return refused("panic", "the verifier panicked".into()),
     };
-    let found = FoundProof { job: work.job.clone(), proof, found: SystemTime::now() };
+    let found = FoundProof { job: work.job.clone(), proof, found: SystemTime::now(), block: met.block };
     let id = ProofId::of(&found);
     if seen.contains(work.number, &id) {
         return refused("duplicate", format!("it was handed in before, as {id}"));
     }
-    let verdict = match (pays, paying) {
+    let verdict = match (pays, met.pays) {
         (false, _) => Verdict::Late,
         (true, false) => Verdict::Share,
         (true, true) => match proofs.hand_over(found) {
@@ -242,15 +242,30 @@ fn judge(
     verdict
 }
 
-/// Checks `proof` against `job` at `target`, which is easier than the job's own or equal to it; answers whether it meets
-/// the job's own, too. The failing stage and what does not fit otherwise.
-pub fn verify(job: &WorkJob, target: &[u8; 32], proof: &[u8]) -> Result<bool, (&'static str, String)> {
+/// What a proof meets beyond the target that it was asked to meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Met {
+    /// The job's own target.
+    pub pays: bool,
+    /// The target in the header's nbits.
+    pub block: bool,
+}
+
+/// Checks `proof` against `job` at `target`, which is easier than the job's own or equal to it; answers what else it
+/// meets. The failing stage and what does not fit otherwise.
+pub fn verify(job: &WorkJob, target: &[u8; 32], proof: &[u8]) -> Result<Met, (&'static str, String)> {
     let mut rules = job.to_pow().map_err(|err| ("certificate", err.to_string()))?;
     rules.target = Some(Target::from_le_bytes(*target));
     // The network tolerates other spellings of a proof. We send out none: each would pass as a new proof, so a provider
     // could have one counted many times, and a gateway is not tried with what it may never have seen.
     match pearl_pow::verify::verify_canonical(&rules, proof) {
-        Ok(verified) => Ok(verified.meets(Target::from_le_bytes(job.target), job.rank_penalty)),
+        Ok(verified) => {
+            let meets = |target: Target| verified.meets(target, job.rank_penalty);
+            Ok(Met {
+                pays: meets(Target::from_le_bytes(job.target)),
+                block: meets(rules.header.nbits().target()),
+            })
+        }
         Err(err) => Err((err.stage().map_or("form", pearl_pow::Stage::name), err.to_string())),
     }
 }
@@ -291,10 +306,19 @@ mod tests {
         let rule = CertificateVersion::try_from(3).unwrap().seed_rule();
         let product = Product::new(&Header::from_bytes(job.header), &config, rule, a, bt);
         let proof = product.prove(&product.attempt(0, 0)).encode();
-        assert_eq!(verify(&job, &job.target, &proof), Ok(true));
+        assert!(verify(&job, &job.target, &proof).unwrap().pays);
         // What pays may be harder than what was asked for, and no tile meets this.
         let hard = WorkJob { target: [0; 32], ..job.clone() };
-        assert_eq!(verify(&hard, &job.target, &proof), Ok(false));
+        assert!(!verify(&hard, &job.target, &proof).unwrap().pays);
+        // The network's own target stands in the header: an easy one, and one that no tile meets.
+        for (nbits, block) in [(0x1f7f_ffff_u32, true), (0x0300_0001, false)] {
+            let mut job = job.clone();
+            job.header[72..].copy_from_slice(&nbits.to_le_bytes());
+            let header = Header::from_bytes(job.header);
+            let product = Product::new(&header, &config, rule, a, bt);
+            let proof = product.prove(&product.attempt(0, 0)).encode();
+            assert_eq!(verify(&job, &job.target, &proof), Ok(Met { pays: true, block }), "{nbits:#x}");
+        }
         assert_eq!(verify(&job, &[0; 32], &proof).unwrap_err().0, "difficulty");
 
         // The layout of certificate version 1 lacks the last byte; the network takes it.

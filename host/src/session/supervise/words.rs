@@ -15,6 +15,8 @@ pub(super) fn of_proof(id: &ProofId, state: &ProofState, ours: bool) -> Option<S
         }
         ProofState::Credited => "was credited by the pool".to_owned(),
         ProofState::Stale { reason } => format!("is stale: {reason}"),
+        // Shares that come too fast are many: the work source says it once for all of them.
+        ProofState::NotSent { .. } => return None,
         ProofState::Rejected { reason } => format!("was rejected: {reason}"),
         ProofState::Untraced { reason } => format!("cannot be followed further: {reason}"),
     };

@@ -33,7 +33,7 @@ async fn next_state(handle: &mut WorkHandle) -> ProofState {
 }
 
 fn found(job: &WorkJob, seed: u64) -> FoundProof {
-    FoundProof { job: job.clone(), proof: mine(job, seed), found: SystemTime::now() }
+    FoundProof { job: job.clone(), proof: mine(job, seed), found: SystemTime::now(), block: false }
 }
 
 #[test]

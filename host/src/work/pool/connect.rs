@@ -1,6 +1,5 @@
 //! Making a connection: names, races between addresses, TLS (pool protocol section 8.1).
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::desk::{Closed, Times};
+use super::resolver::Resolver;
 use super::settings::Pool;
 use super::tls::{Client, Roots};
+use super::wire::{Closed, Times};
 
 /// Between the starts of two attempts on one name's addresses (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -27,31 +27,6 @@ const ALL_MAX: Duration = Duration::from_secs(20);
 const TLS_MAX: Duration = Duration::from_secs(10);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
-
-/// Who knows the addresses of names.
-#[derive(Clone, Debug, Default)]
-pub enum Resolver {
-    /// The system.
-    #[default]
-    System,
-    /// A table: for tests.
-    Table(Arc<std::sync::Mutex<BTreeMap<String, Vec<SocketAddr>>>>),
-}
-
-impl Resolver {
-    async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        match self {
-            Self::System => Ok(lookup_host((host, port)).await?.collect()),
-            Self::Table(table) => {
-                let table = table.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                table
-                    .get(host)
-                    .cloned()
-                    .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such name"))
-            }
-        }
-    }
-}
 
 /// The two directions of a connection.
 pub struct Line {

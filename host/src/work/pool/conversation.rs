@@ -22,12 +22,16 @@ use pearl_pow::Target;
 
 use super::ledger::{Dropped, Outcome};
 use super::life::Failure;
-use super::offer::{Fitness, Jobs, Offer};
-use crate::text::foreign;
+use super::numbers::Numbers;
+use super::offer::{Jobs, Offer};
 use crate::work::KeptProof;
-use crate::work::stratum::from_pool::{Asked, FromPool, Reply, read};
-use crate::work::stratum::to_pool::{self, Dialect, Login, Signature, Submit};
-use crate::work::stratum::{Class, Encoding, MINER_LINE_BYTES_MAX, Verdict};
+use crate::work::stratum::from_pool::{FromPool, Reply, read};
+use crate::work::stratum::to_pool::{Dialect, Login, Signature};
+use crate::work::stratum::{Encoding, Verdict};
+
+mod end;
+mod login;
+mod shares;
 
 /// Time for a connection to come about, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
@@ -222,22 +226,6 @@ pub struct Conversation {
     draining: bool,
 }
 
-/// The numbers that are unique in this process.
-#[derive(Clone, Debug)]
-pub struct Numbers {
-    /// Ids of requests. Ids go on over connections, so that a late reply never fits a new question.
-    pub request: u64,
-    /// Jobs.
-    pub serial: u64,
-}
-
-impl Numbers {
-    fn request(&mut self) -> u64 {
-        self.request += 1;
-        self.request
-    }
-}
-
 impl Conversation {
     /// A conversation that begins with an attempt to connect, at `now`.
     pub fn new(manner: Manner, now: Instant) -> Self {
@@ -326,14 +314,6 @@ impl Conversation {
         self.authorize(now, numbers, out);
     }
 
-    fn authorize(&mut self, now: Instant, numbers: &mut Numbers, out: &mut Vec<Said>) {
-        let id = numbers.request();
-        self.phase = Phase::Authorizing { id, since: now };
-        self.authorize_sent = Some(now);
-        let line = to_pool::authorize(id, self.manner.dialect, &self.manner.login, self.manner.wants);
-        out.push(Said::Send { line, tag: None });
-    }
-
     /// A line came.
     pub fn line(&mut self, line: &str, now: Instant, numbers: &mut Numbers, out: &mut Vec<Said>) {
         if self.phase == Phase::Over || line.trim().is_empty() {
@@ -408,27 +388,6 @@ impl Conversation {
         }
     }
 
-    fn answer(&mut self, id: &str, what: &Asked, now: Instant, out: &mut Vec<Said>) {
-        if now.saturating_duration_since(self.answers.1) >= Duration::from_secs(1) {
-            self.answers = (0, now);
-        }
-        self.answers.0 += 1;
-        if self.answers.0 > ANSWERS_PER_SECOND {
-            if !std::mem::replace(&mut self.said_flood, true) {
-                out.push(Said::Note(format!(
-                    "the pool asks more than {ANSWERS_PER_SECOND} questions a second; the others stay unanswered"
-                )));
-            }
-            return;
-        }
-        let line = match what {
-            Asked::Ping => to_pool::answer(id, "pong"),
-            Asked::Version => to_pool::answer(id, &self.manner.login.agent),
-            Asked::Other(_) => to_pool::unsupported(id),
-        };
-        out.push(Said::Send { line, tag: None });
-    }
-
     fn reply(&mut self, reply: Reply, now: Instant, numbers: &mut Numbers, out: &mut Vec<Said>) {
         let Reply { id, verdict, kind } = reply;
         let id = id.or_else(|| self.only_open_request());
@@ -452,149 +411,6 @@ impl Conversation {
         self.pump(now, numbers, out);
     }
 
-    /// A reply without an id can only be meant for the one request that is open.
-    fn only_open_request(&self) -> Option<u64> {
-        let authorizing = match self.phase {
-            Phase::Authorizing { id, .. } => Some(id),
-            _ => None,
-        };
-        let mut open = self.flights.keys().copied().chain(authorizing);
-        match (open.next(), open.next()) {
-            (Some(only), None) => Some(only),
-            _ => None,
-        }
-    }
-
-    fn acknowledged(&mut self, verdict: &Verdict, kind: Option<&str>, now: Instant, out: &mut Vec<Said>) {
-        let words = verdict.words();
-        let hopeless = |what: &str| End::Failed(Failure::Hopeless(format!("{what}: {words}")));
-        match verdict.class {
-            Class::Accepted => {
-                match Encoding::from_word(kind.unwrap_or("plain")) {
-                    Some(encoding) => self.encoding = encoding,
-                    None => {
-                        let kind = foreign(kind.unwrap_or_default());
-                        let text = format!("wants proofs encoded as `{kind}`, which pearlbed does not know");
-                        return self.end(End::Failed(Failure::Hopeless(text)), out);
-                    }
-                }
-                self.phase = Phase::Ready { since: now };
-                if !self.reauthorizing {
-                    out.push(Said::Authorized);
-                }
-                self.offer_job(out);
-            }
-            Class::Banned { seconds } => {
-                let time = seconds.map(Duration::from_secs);
-                self.end(End::Failed(Failure::Banned { time, text: words }), out);
-            }
-            Class::AgentRefused => self.end(hopeless("refuses this program"), out),
-            Class::AddressRefused => self.end(hopeless("refuses the wallet address"), out),
-            _ if self.manner.detecting && is_about_form(verdict) => {
-                self.end(End::Form { text: words, silent: false }, out)
-            }
-            Class::Malformed => self.end(hopeless("does not understand the login"), out),
-            _ => self.end(hopeless("refuses the login"), out),
-        }
-    }
-
-    fn verdict(
-        &mut self,
-        id: u64,
-        verdict: Verdict,
-        now: Instant,
-        numbers: &mut Numbers,
-        out: &mut Vec<Said>,
-    ) {
-        let Some(flight) = self.flights.remove(&id) else { return };
-        let latency = flight.written.map(|written| now.saturating_duration_since(written));
-        let outcome = Outcome::of(verdict.class, flight.share.late);
-        self.unanswered = 0;
-        self.remember(id, flight.share.clone(), outcome);
-        let overtaken = self.jobs.tip().is_some_and(|tip| tip != flight.tip);
-        out.push(Said::Settled(Box::new(Settled {
-            share: flight.share.clone(),
-            proof: flight.proof,
-            outcome,
-            verdict: Some(verdict.clone()),
-            latency,
-            overtaken,
-        })));
-        self.consequences(&flight.share, &verdict, outcome, now, numbers, out);
-    }
-
-    fn remember(&mut self, id: u64, share: Share, outcome: Outcome) {
-        if self.answered.len() == ANSWERED_MAX {
-            self.answered.pop_front();
-        }
-        self.answered.push_back((id, share, outcome));
-    }
-
-    /// The pool says something else of a share than before: the last word counts.
-    fn second_word(&mut self, id: u64, verdict: Verdict, out: &mut Vec<Said>) {
-        let Some((_, share, outcome)) = self.answered.iter_mut().find(|(known, ..)| *known == id) else {
-            return;
-        };
-        let is = Outcome::of(verdict.class, share.late);
-        let was = std::mem::replace(outcome, is);
-        if was != is {
-            out.push(Said::Corrected { share: share.clone(), was, is, verdict });
-        }
-    }
-
-    fn consequences(
-        &mut self,
-        share: &Share,
-        verdict: &Verdict,
-        outcome: Outcome,
-        now: Instant,
-        numbers: &mut Numbers,
-        out: &mut Vec<Said>,
-    ) {
-        self.replies += 1;
-        if outcome != Outcome::InvalidLate {
-            let invalid = outcome == Outcome::Invalid;
-            self.invalid = if invalid { self.invalid + 1 } else { 0 };
-            if self.recent.len() == RECENT {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(invalid);
-        }
-        let words = verdict.words();
-        match verdict.class {
-            Class::Banned { seconds } => {
-                let time = seconds.map(Duration::from_secs);
-                return self.end(End::Failed(Failure::Banned { time, text: words }), out);
-            }
-            Class::AgentRefused | Class::AddressRefused => {
-                return self.end(End::Failed(Failure::Hopeless(format!("refuses our shares: {words}"))), out);
-            }
-            Class::Unauthorized => {
-                if std::mem::replace(&mut self.reauthorizing, true) {
-                    let text = format!("does not know us after two logins: {words}");
-                    return self.end(End::Failed(Failure::Passing(text)), out);
-                }
-                out.push(Said::Note(format!(
-                    "the pool does not know us any more ({words}); logging in again"
-                )));
-                self.authorize(now, numbers, out);
-            }
-            Class::Malformed => return self.end(End::Form { text: words, silent: false }, out),
-            Class::Accepted => self.reauthorizing = false,
-            _ => {}
-        }
-        if share.offer.guessed && self.replies == 2 && self.invalid == 2 {
-            let text = "the pool does not say which certificate version its jobs need, and refused the first two \
-                        shares: set `cert_version`";
-            return self.end(End::Failed(Failure::Hopeless(text.to_owned())), out);
-        }
-        let many = self.recent.iter().filter(|invalid| **invalid).count();
-        if self.invalid >= INVALID_MAX || self.recent.len() == RECENT && many > RECENT / 2 {
-            let text = format!("our verifier accepts our shares, and the pool refuses them: {words}");
-            self.end(End::Failed(Failure::Hopeless(text)), out);
-        }
-    }
-
     fn offer_job(&mut self, out: &mut Vec<Said>) {
         if !matches!(self.phase, Phase::Ready { .. }) {
             return;
@@ -604,241 +420,8 @@ impl Conversation {
         }
     }
 
-    /// A proof for a job of this connection. It is sent when there is room, or dropped for a reason that is said.
-    pub fn submit(&mut self, proof: KeptProof, now: Instant, numbers: &mut Numbers, out: &mut Vec<Said>) {
-        self.queue.push_back(proof);
-        self.pump(now, numbers, out);
-    }
-
-    /// Whether a proof of this job would be sent now; else why not.
-    pub fn fitness(&self, serial: u64) -> Result<Arc<Offer>, Dropped> {
-        match self.jobs.fitness(serial) {
-            Fitness::Fresh(offer) | Fitness::Late(offer) => Ok(offer),
-            Fitness::Dropped(why) => Err(why),
-        }
-    }
-
-    /// The job of a serial number, whatever became of it.
-    pub fn offer_of(&self, serial: u64) -> Option<Arc<Offer>> {
-        self.jobs.of(serial)
-    }
-
-    /// Gives the next share to the connection. One line is under way at a time: a slow pool must not have ten of them
-    /// in memory, and what waits can still be dropped when the chain moves on.
-    fn pump(&mut self, now: Instant, numbers: &mut Numbers, out: &mut Vec<Said>) {
-        loop {
-            let writing = self.flights.values().any(|flight| flight.written.is_none());
-            if !matches!(self.phase, Phase::Ready { .. }) || writing || self.flights.len() >= FLYING_MAX {
-                return;
-            }
-            let Some(proof) = self.queue.pop_front() else { return };
-            let serial = proof.found.job.origin.as_ref().map_or(0, |origin| origin.serial);
-            let (offer, late) = match self.jobs.fitness(serial) {
-                Fitness::Fresh(offer) => (offer, false),
-                Fitness::Late(offer) => (offer, true),
-                Fitness::Dropped(why) => {
-                    out.push(Said::Dropped { proof, why });
-                    continue;
-                }
-            };
-            let id = numbers.request();
-            let gzip = self.encoding == Encoding::Plain && self.manner.names_encoding && offer.takes_gzip;
-            let line = to_pool::submit(&Submit {
-                id,
-                login: &self.manner.login,
-                signature: match self.manner.dialect {
-                    Dialect::Object => self.manner.signature,
-                    Dialect::Array => Signature::Joined,
-                },
-                job_id: &offer.job_id,
-                proof: &proof.found.proof,
-                encoding: if gzip { Encoding::Gzip } else { self.encoding },
-                names_encoding: gzip,
-            });
-            if line.len() > MINER_LINE_BYTES_MAX {
-                out.push(Said::Dropped { proof, why: Dropped::TooLarge });
-                continue;
-            }
-            let share = Share { id: proof.id.clone(), offer: Arc::clone(&offer), late };
-            let tip = offer.tip();
-            let bytes = proof.found.proof.clone();
-            self.flights.insert(id, Flight { share, proof: bytes, given: now, written: None, tip });
-            out.push(Said::Sent { proof, offer });
-            out.push(Said::Send { line, tag: Some(id) });
-        }
-    }
-
-    /// The line with this tag is written to its last byte.
-    pub fn written(&mut self, tag: u64, now: Instant, numbers: &mut Numbers, out: &mut Vec<Said>) {
-        if let Some(flight) = self.flights.get_mut(&tag) {
-            flight.written = Some(now);
-        }
-        self.pump(now, numbers, out);
-    }
-
-    /// The time is `now`; `patience` is how long this pool may be silent.
-    pub fn tick(&mut self, now: Instant, patience: Duration, numbers: &mut Numbers, out: &mut Vec<Said>) {
-        let since = |at: Instant| now.saturating_duration_since(at);
-        let passing = |text: String| End::Failed(Failure::Passing(text));
-        match self.phase {
-            Phase::Over => return,
-            Phase::Connecting => {
-                if since(self.began) >= CONNECT_MAX {
-                    return self.end(passing("no connection came about".to_owned()), out);
-                }
-                return;
-            }
-            Phase::Authorizing { since: at, .. } => {
-                let most = if self.manner.detecting { DETECT_MAX } else { AUTHORIZE_MAX };
-                if since(at) >= most {
-                    let text = format!("no answer to the login within {} s", most.as_secs());
-                    let end =
-                        if self.manner.detecting { End::Form { text, silent: true } } else { passing(text) };
-                    return self.end(end, out);
-                }
-            }
-            Phase::Ready { since: at } => {
-                if self.jobs.current().is_none() && since(at) >= FIRST_JOB_MAX {
-                    let text = match self.jobs.trouble() {
-                        Some(trouble) => {
-                            format!("takes us and sends no job that can be worked on: {trouble}")
-                        }
-                        None => "takes us and sends no work".to_owned(),
-                    };
-                    return self.end(passing(text), out);
-                }
-            }
-        }
-        self.give_up_waiting(now, out);
-        if self.phase == Phase::Over {
-            return;
-        }
-        if self.unanswered >= UNANSWERED_MAX {
-            return self.end(passing(format!("answers none of {UNANSWERED_MAX} shares in a row")), out);
-        }
-        if self.manner.pings && matches!(self.phase, Phase::Ready { .. }) && now >= self.next_ping {
-            if self.ping.is_some() && self.pings_open >= PINGS_MAX {
-                return self.end(passing(format!("answers none of {PINGS_MAX} pings in a row")), out);
-            }
-            let id = numbers.request();
-            self.ping = Some(id);
-            self.pings_open += 1;
-            self.next_ping = now + PING_EVERY;
-            out.push(Said::Send { line: to_pool::ping(id), tag: None });
-        }
-        if self.heard.is_some_and(|heard| since(heard) >= patience) {
-            let text = format!("silent for {}", crate::text::duration(patience));
-            self.end(passing(text), out);
-        }
-    }
-
-    /// Shares that were not answered in time, and a line that the pool does not take.
-    fn give_up_waiting(&mut self, now: Instant, out: &mut Vec<Said>) {
-        let late: Vec<u64> = self
-            .flights
-            .iter()
-            .filter(|(_, flight)| {
-                flight.written.is_some_and(|at| now.saturating_duration_since(at) >= REPLY_MAX)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            self.unanswered += 1;
-            self.lose(id, true, out);
-        }
-        let stuck = |flight: &Flight| {
-            flight.written.is_none() && now.saturating_duration_since(flight.given) >= REPLY_MAX
-        };
-        if self.flights.values().any(stuck) {
-            let text = format!("takes no more bytes for {} s", REPLY_MAX.as_secs());
-            self.end(End::Failed(Failure::Passing(text)), out);
-        }
-    }
-
-    fn lose(&mut self, id: u64, remember: bool, out: &mut Vec<Said>) {
-        let Some(flight) = self.flights.remove(&id) else { return };
-        if remember {
-            self.remember(id, flight.share.clone(), Outcome::Unanswered);
-        }
-        out.push(Said::Settled(Box::new(Settled {
-            share: flight.share,
-            proof: flight.proof,
-            outcome: Outcome::Unanswered,
-            verdict: None,
-            latency: None,
-            overtaken: false,
-        })));
-    }
-
-    fn drop_queue(&mut self, out: &mut Vec<Said>) {
-        while let Some(proof) = self.queue.pop_front() {
-            out.push(Said::Dropped { proof, why: Dropped::ConnectionEnded });
-        }
-    }
-
-    /// The stream has ended, or never began.
-    pub fn closed(&mut self, text: String, now: Instant, out: &mut Vec<Said>) {
-        if self.phase == Phase::Over {
-            return;
-        }
-        let quick = self.authorize_sent.is_some_and(|at| now.saturating_duration_since(at) < QUICK);
-        let end = match self.phase {
-            Phase::Authorizing { .. } if self.manner.detecting && self.lines == 0 => {
-                End::Form { text, silent: true }
-            }
-            _ if quick => End::Failed(Failure::QuickClose(text)),
-            _ => End::Failed(Failure::Passing(text)),
-        };
-        self.end(end, out);
-    }
-
-    /// The connection cannot be used, for a reason that no retry cures.
-    pub fn hopeless(&mut self, text: String, out: &mut Vec<Said>) {
-        self.end(End::Failed(Failure::Hopeless(text)), out);
-    }
-
-    /// What came is not the protocol: too long, not text.
-    pub fn garbled(&mut self, text: String, out: &mut Vec<Said>) {
-        self.end(End::Failed(Failure::Passing(format!("does not speak the protocol: {text}"))), out);
-    }
-
-    /// Forgets what waits without a word: it is on disk, and a later process looks after it.
-    pub fn keep_queue(&mut self) {
-        self.queue.clear();
-    }
-
-    /// Ends it from our side, without a failure: what waits is dropped, what is in flight is lost.
-    pub fn leave(&mut self, out: &mut Vec<Said>) {
-        self.finish(out);
-    }
-
-    fn end(&mut self, end: End, out: &mut Vec<Said>) {
-        if self.phase == Phase::Over {
-            return;
-        }
-        self.finish(out);
-        out.push(Said::Over(end));
-    }
-
-    fn finish(&mut self, out: &mut Vec<Said>) {
-        self.phase = Phase::Over;
-        self.drop_queue(out);
-        let flying: Vec<u64> = self.flights.keys().copied().collect();
-        for id in flying {
-            self.lose(id, false, out);
-        }
-    }
-
     /// The target that shares must meet now, for sentences.
     pub fn target(&self) -> Option<Target> {
         self.offer().map(|offer| offer.target)
     }
-}
-
-/// Whether a refusal of authorize is about its form, so that another form is worth a try (section 4.5).
-fn is_about_form(verdict: &Verdict) -> bool {
-    let text = verdict.text.to_lowercase();
-    matches!(verdict.code, Some(20 | 25 | -32602))
-        || verdict.class == Class::Malformed
-        || ["array", "unsupported", "method"].iter().any(|word| text.contains(word))
 }

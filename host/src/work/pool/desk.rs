@@ -17,15 +17,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::book::Book;
-use super::conversation::{Conversation, End, Manner, Numbers, Said, Settled};
-use super::ledger::{Dropped, Latencies, Ledger, Outcome, StaleCause};
-use super::life::{Failure, Life, Step};
+use super::conversation::{Conversation, Said};
+use super::ledger::{Dropped, Latencies, Ledger, Outcome};
+use super::life::{Life, Step};
+use super::numbers::Numbers;
 use super::offer::Offer;
 use super::pace::{Cadence, Limiter};
 use super::settings::Pool;
-use crate::work::stratum::to_pool::{Dialect, Login};
+use super::wire::{Closed, Times};
+use crate::work::stratum::to_pool::Dialect;
 use crate::work::{Condition, KeptProof, Origin, ProofId, ProofState, WorkEvent, WorkJob};
 
+mod lines;
+mod shares;
 mod view;
 
 pub use view::{PoolRow, PoolStatus, ShareTarget};
@@ -105,19 +109,6 @@ struct Connection {
     times: Option<Times>,
 }
 
-/// How long it took to connect, and how it is secured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// From the first attempt to the connection.
-    pub tcp: Duration,
-    /// The TLS handshake, where there is one.
-    pub tls: Option<Duration>,
-    /// How it is secured, in words: "TLS 1.3", "plain, unauthenticated".
-    pub security: String,
-    /// The address that answered.
-    pub peer: String,
-}
-
 /// What is known of one pool.
 #[derive(Debug)]
 struct Seat {
@@ -132,6 +123,8 @@ struct Seat {
     ledger: Ledger,
     latencies: Latencies,
     times: Option<Times>,
+    /// When it was last said why a share is not sent.
+    said_not_sent: Option<Instant>,
 }
 
 /// The state of the client.
@@ -174,6 +167,7 @@ impl Desk {
                 ledger: Ledger::default(),
                 latencies: Latencies::default(),
                 times: None,
+                said_not_sent: None,
                 settings,
             })
             .collect();
@@ -181,7 +175,7 @@ impl Desk {
             seats,
             life,
             connections: BTreeMap::new(),
-            numbers: Numbers { request: 0, serial: 0 },
+            numbers: Numbers::default(),
             next_connection: 1,
             book,
             weights: BTreeMap::new(),
@@ -198,31 +192,10 @@ impl Desk {
             said_barred: BTreeMap::new(),
         };
         for seat in 0..desk.seats.len() {
-            let Pool { address, login, .. } = &desk.seats[seat].settings;
-            let text = format!("pool {}: {address} pays {}", seat + 1, who(login));
+            let text = format!("pool {}: {}", seat + 1, desk.seats[seat].settings.pays());
             desk.note(text);
         }
         desk
-    }
-
-    /// Takes up what an earlier process left.
-    pub fn take_up(&mut self, kept: KeptProof) {
-        let weight = weight_of(&kept);
-        let seat = self.seat_of(kept.found.job.origin.as_ref());
-        if !kept.handed_over {
-            self.earlier.push(kept);
-            return;
-        }
-        let reason = if self.book.is_settled(&kept.id) {
-            "the pool answered it before pearlbed ended".to_owned()
-        } else {
-            self.seats[seat].ledger.lost_with_the_process(weight);
-            let address = Arc::clone(&self.seats[seat].settings.address);
-            self.book.of(&address).lost_with_the_process(weight);
-            self.settle_in_book(&kept.id);
-            "it was sent, and pearlbed ended before the pool answered".to_owned()
-        };
-        self.tell_proof(kept.id, ProofState::Untraced { reason });
     }
 
     /// Everything that is to be done now, oldest first.
@@ -293,38 +266,6 @@ impl Desk {
             Closed::Untrusted(text) => found.conversation.hopeless(text, &mut out),
         }
         self.hear(connection, out, now);
-    }
-
-    /// A verified share.
-    pub fn found(&mut self, kept: KeptProof, now: Instant) {
-        let origin = kept.found.job.origin.clone();
-        let seat = self.seat_of(origin.as_ref());
-        let line = origin.as_ref().and_then(|origin| self.connections.get(&origin.connection));
-        let serial = origin.as_ref().map_or(0, |origin| origin.serial);
-        let work = line
-            .and_then(|line| line.conversation.offer_of(serial))
-            .map_or_else(|| weight_of(&kept), |offer| offer.work());
-        let verdict = match (&origin, line) {
-            (None, _) => Err(Dropped::UnknownJob),
-            (Some(_), None) => Err(Dropped::ConnectionEnded),
-            (Some(_), Some(line)) if line.conversation.is_draining() => Err(Dropped::ConnectionEnded),
-            (Some(_), Some(line)) => line.conversation.fitness(serial).map(|_| ()),
-        };
-        self.weights.insert(kept.id.clone(), work);
-        self.count(seat, |ledger| ledger.found(work));
-        let verdict = verdict
-            .and_then(|()| if self.seats[seat].limiter.pass(now) { Ok(()) } else { Err(Dropped::TooMany) });
-        match (verdict, origin) {
-            (Ok(()), Some(origin)) => {
-                let mut out = Vec::new();
-                if let Some(line) = self.connections.get_mut(&origin.connection) {
-                    line.conversation.submit(kept, now, &mut self.numbers, &mut out);
-                }
-                self.hear(origin.connection, out, now);
-            }
-            (Err(why), _) => self.dropped(seat, kept.id, why),
-            (Ok(()), None) => self.dropped(seat, kept.id, Dropped::UnknownJob),
-        }
     }
 
     /// The session ends. What waits stays on disk as long as its job may come back; what is in flight is unanswered.
@@ -398,72 +339,6 @@ impl Desk {
         }
     }
 
-    fn connect(&mut self, pool: usize, role: Role, now: Instant) {
-        let connection = self.next_connection;
-        self.next_connection += 1;
-        self.reconnects += u64::from(connection > 1);
-        let seat = &self.seats[pool];
-        let settings = &seat.settings;
-        let manner = Manner {
-            login: settings.login.clone(),
-            dialect: seat.locked.unwrap_or(seat.next),
-            detecting: seat.locked.is_none(),
-            signature: settings.profile.signature,
-            wants: settings.wants,
-            names_encoding: settings.profile.names_encoding,
-            pings: settings.pings,
-            certificate_version: settings.certificate_version,
-        };
-        let conversation = Conversation::new(manner, now);
-        self.connections.insert(connection, Connection { pool, role, conversation, times: None });
-        self.actions.push_back(Action::Connect { connection, pool });
-    }
-
-    /// The probe becomes the main connection; the old one may still hear its last replies.
-    fn switch(&mut self, now: Instant) {
-        let old = self.with_role(Role::Main);
-        let Some(new) = self.with_role(Role::Probe) else { return };
-        if let Some(line) = self.connections.get_mut(&new) {
-            line.role = Role::Main;
-            let text = format!("back on pool {}: {}", line.pool + 1, self.seats[line.pool].settings.address);
-            // The new job first: every moment on the old one is lost.
-            self.offer_of(new);
-            self.note(text);
-        }
-        if let Some(old) = old {
-            let mut out = Vec::new();
-            if let Some(line) = self.connections.get_mut(&old) {
-                line.role = Role::Draining { until: now + DRAIN_MAX };
-                line.conversation.drain(&mut out);
-            }
-            self.hear(old, out, now);
-        }
-    }
-
-    /// Offers the job that a connection has already.
-    fn offer_of(&mut self, connection: u64) {
-        let offer = self.connections.get(&connection).and_then(|line| line.conversation.offer().cloned());
-        if let Some(offer) = offer {
-            self.pending = None;
-            self.offer(connection, &offer, false);
-        }
-    }
-
-    fn with_role(&self, role: Role) -> Option<u64> {
-        self.connections.iter().find(|(_, line)| line.role == role).map(|(connection, _)| *connection)
-    }
-
-    fn leave(&mut self, connection: u64, now: Instant) {
-        let mut out = Vec::new();
-        if let Some(line) = self.connections.get_mut(&connection) {
-            line.conversation.leave(&mut out);
-        }
-        self.hear(connection, out, now);
-        if self.connections.remove(&connection).is_some() {
-            self.actions.push_back(Action::Close { connection });
-        }
-    }
-
     /// What a conversation said.
     fn hear(&mut self, connection: u64, out: Vec<Said>, now: Instant) {
         let Some((pool, role)) = self.connections.get(&connection).map(|line| (line.pool, line.role)) else {
@@ -482,9 +357,21 @@ impl Desk {
                 Said::Sent { proof, offer: _ } => {
                     let work = self.weight(&proof.id);
                     self.count(pool, |ledger| ledger.sent(work));
+                    if proof.found.block {
+                        self.count(pool, Ledger::block_candidate);
+                        self.note(format!(
+                            "share {} meets the network's own target, too: a block candidate, which the pool sees by itself",
+                            proof.id
+                        ));
+                    }
                     self.tell_proof(proof.id, ProofState::HandedOver { attempt: 1 });
                 }
-                Said::Dropped { proof, why } => self.dropped(pool, proof.id, why),
+                Said::Dropped { proof, why } => {
+                    if why == Dropped::TooLarge {
+                        self.note(shares::too_large(&proof));
+                    }
+                    self.dropped(pool, proof.id, why, now);
+                }
                 Said::Settled(settled) => self.settled(pool, *settled),
                 Said::Corrected { share, was, is, verdict } => {
                     let work = share.offer.work();
@@ -493,7 +380,7 @@ impl Desk {
                     let text =
                         format!("the pool changed its mind on share {}: {}", share.id, verdict.words());
                     self.note(text);
-                    self.tell_proof(share.id, state_of(is, &verdict.words()));
+                    self.tell_proof(share.id, shares::state_of(is, &verdict.words()));
                 }
                 Said::Note(text) => self.note(format!("{}: {text}", self.seats[pool].settings.address)),
                 Said::Over(end) => {
@@ -503,13 +390,6 @@ impl Desk {
                 }
             }
         }
-    }
-
-    fn authorized(&mut self, connection: u64, pool: usize) {
-        let Some(line) = self.connections.get(&connection) else { return };
-        let seat = &mut self.seats[pool];
-        seat.locked = Some(line.conversation.dialect());
-        seat.tried.clear();
     }
 
     fn job(
@@ -559,191 +439,6 @@ impl Desk {
         });
     }
 
-    /// Proofs of an earlier process whose very job this is: the pool issued it on this connection, too.
-    fn adopt(&mut self, connection: u64, pool: usize, offer: &Arc<Offer>, now: Instant) {
-        let address = Arc::clone(&self.seats[pool].settings.address);
-        let fits = |kept: &KeptProof| {
-            let job = &kept.found.job;
-            job.header == *offer.header.as_bytes()
-                && job.target == offer.target.to_le_bytes()
-                && job.certificate_version == offer.certificate_version
-                && job.origin.as_ref().is_some_and(|o| o.job_id == offer.job_id && o.pool == address)
-        };
-        let (mine, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.earlier).into_iter().partition(fits);
-        self.earlier = others;
-        for mut kept in mine {
-            kept.found.job.origin = Some(Origin {
-                pool: Arc::clone(&address),
-                connection,
-                serial: offer.serial,
-                job_id: Arc::clone(&offer.job_id),
-            });
-            self.found(kept, now);
-        }
-    }
-
-    fn tick_earlier(&mut self, now: Instant) {
-        if now < self.earlier_until {
-            return;
-        }
-        for kept in std::mem::take(&mut self.earlier) {
-            let seat = self.seat_of(kept.found.job.origin.as_ref());
-            let work = weight_of(&kept);
-            self.weights.insert(kept.id.clone(), work);
-            self.count(seat, |ledger| ledger.found(work));
-            self.dropped(seat, kept.id, Dropped::EarlierProcess);
-        }
-    }
-
-    fn ended(&mut self, connection: u64, pool: usize, role: Role, end: End, now: Instant) {
-        self.seats[pool].cadence.interrupted();
-        let failure = match end {
-            End::Failed(failure) => Some(failure),
-            End::Form { text, silent } => self.another_form(pool, text, silent),
-        };
-        match (role, failure) {
-            (Role::Draining { .. }, _) => {}
-            (Role::Probe, failure) => {
-                let failure =
-                    failure.unwrap_or_else(|| Failure::Passing("wants another form of login".to_owned()));
-                self.life.probe_failed(&failure, now);
-            }
-            (Role::Main, None) => self.life.try_again_at_once(now),
-            (Role::Main, Some(failure)) => self.main_failed(connection, pool, &failure, now),
-        }
-    }
-
-    fn main_failed(&mut self, connection: u64, pool: usize, failure: &Failure, now: Instant) {
-        let worked = self.life.working_since().is_some();
-        let text = format!("pool {}: {}: {}", pool + 1, self.seats[pool].settings.address, failure.text());
-        // The same failure again and again is no news.
-        if self.said_barred.get(&pool).is_none_or(|said| *said != text) {
-            self.said_barred.insert(pool, text.clone());
-            self.note(text);
-        }
-        self.pending = self
-            .pending
-            .take()
-            .filter(|job| job.origin.as_ref().is_none_or(|origin| origin.connection != connection));
-        if worked && self.life.promote_probe() {
-            if let Some(probe) = self.with_role(Role::Probe)
-                && let Some(line) = self.connections.get_mut(&probe)
-            {
-                line.role = Role::Main;
-                self.offer_of(probe);
-            }
-            return;
-        }
-        if worked && let Some(probe) = self.with_role(Role::Probe) {
-            self.leave(probe, now);
-            self.life.probe_failed(&Failure::Passing("the backup failed first".to_owned()), now);
-        }
-        self.life.failed(failure, now);
-        if worked || self.idle_since.is_none() {
-            self.idle_since = Some(now);
-        }
-    }
-
-    /// A form of login was refused: the other one next, at once; or nothing is left to try.
-    fn another_form(&mut self, pool: usize, text: String, silent: bool) -> Option<Failure> {
-        let seat = &mut self.seats[pool];
-        if let Some(locked) = seat.locked {
-            // It understood the login and does not understand a share.
-            if seat.settings.dialect.is_some() || std::mem::replace(&mut seat.redetected, true) {
-                return Some(Failure::Hopeless(format!("does not understand our shares: {text}")));
-            }
-            seat.locked = None;
-            seat.next = other(locked);
-            return None;
-        }
-        seat.tried.insert(seat.next.word(), (text, silent));
-        seat.next = other(seat.next);
-        if seat.tried.len() < 2 {
-            return None;
-        }
-        let tried = std::mem::take(&mut seat.tried);
-        let words: Vec<String> = tried.iter().map(|(form, (text, _))| format!("as {form}: {text}")).collect();
-        let words = words.join("; ");
-        Some(if tried.values().all(|(_, silent)| *silent) {
-            Failure::QuickClose(format!("does not answer a login ({words})"))
-        } else {
-            Failure::Hopeless(format!("understands neither form of login ({words})"))
-        })
-    }
-
-    fn settled(&mut self, pool: usize, settled: Settled) {
-        let Settled { share, proof, outcome, verdict, latency, overtaken } = settled;
-        let work = self.weights.remove(&share.id).unwrap_or_else(|| share.offer.work());
-        self.count(pool, |ledger| {
-            ledger.settled(outcome, work);
-            if outcome == Outcome::Stale {
-                ledger.stale(if overtaken { StaleCause::Network } else { StaleCause::Pool });
-            }
-        });
-        if let Some(latency) = latency {
-            self.seats[pool].latencies.add(latency);
-        }
-        let words = verdict.as_ref().map_or_else(
-            || "no reply within 30 s, or before the connection ended".to_owned(),
-            crate::work::stratum::Verdict::words,
-        );
-        if matches!(
-            outcome,
-            Outcome::Invalid
-                | Outcome::InvalidLate
-                | Outcome::LowDifficulty
-                | Outcome::Malformed
-                | Outcome::Unexplained
-        ) {
-            self.actions.push_back(Action::Record(Box::new(Rejected {
-                pool: Arc::clone(&self.seats[pool].settings.address),
-                id: share.id.clone(),
-                offer: Arc::clone(&share.offer),
-                outcome,
-                reply: words.clone(),
-                proof,
-            })));
-        }
-        self.settle_in_book(&share.id);
-        self.tell_proof(share.id, state_of(outcome, &words));
-    }
-
-    fn dropped(&mut self, pool: usize, id: ProofId, why: Dropped) {
-        let work = self.weight(&id);
-        self.weights.remove(&id);
-        self.count(pool, |ledger| ledger.dropped(why, work));
-        self.settle_in_book(&id);
-        self.tell_proof(id, ProofState::Stale { reason: why.reason().to_owned() });
-    }
-
-    fn settle_in_book(&mut self, id: &ProofId) {
-        self.book.settled(id);
-        self.actions.push_back(Action::Save);
-    }
-
-    /// Counts in the session's ledger and in the book, which outlives it.
-    fn count(&mut self, pool: usize, change: impl Fn(&mut Ledger)) {
-        let seat = &mut self.seats[pool];
-        change(&mut seat.ledger);
-        change(self.book.of(&seat.settings.address));
-        debug_assert!(seat.ledger.adds_up(), "{:?}", seat.ledger);
-    }
-
-    fn weight(&self, id: &ProofId) -> f64 {
-        self.weights.get(id).copied().unwrap_or_default()
-    }
-
-    /// The pool that an origin names, or the current one.
-    fn seat_of(&self, origin: Option<&Origin>) -> usize {
-        origin
-            .and_then(|origin| self.seats.iter().position(|seat| seat.settings.address == origin.pool))
-            .unwrap_or(self.life.current())
-    }
-
-    fn tell_proof(&mut self, id: ProofId, state: ProofState) {
-        self.actions.push_back(Action::Tell(WorkEvent::Proof { id, state }));
-    }
-
     /// A line for the log.
     pub fn note(&mut self, text: String) {
         self.actions.push_back(Action::Tell(WorkEvent::Note(text)));
@@ -763,49 +458,6 @@ impl Desk {
             .last_failure(current)
             .map(|(text, _)| format!("{}: {text}", self.seats[current].settings.address));
         Condition::NoPool { since, error, paused: self.withdrawn }
-    }
-}
-
-/// Why a connection ended, as its shell saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// It could not be made, or broke.
-    Lost(String),
-    /// What came is not the protocol.
-    Garbled(String),
-    /// The certificate is not trusted.
-    Untrusted(String),
-}
-
-fn other(dialect: Dialect) -> Dialect {
-    match dialect {
-        Dialect::Object => Dialect::Array,
-        Dialect::Array => Dialect::Object,
-    }
-}
-
-fn who(login: &Login) -> String {
-    if login.worker.is_empty() {
-        login.wallet.clone()
-    } else {
-        format!("{} (worker {})", login.wallet, login.worker)
-    }
-}
-
-/// The work of a share whose job is not known any more.
-fn weight_of(kept: &KeptProof) -> f64 {
-    crate::work::stratum::target::work_f64(pearl_pow::Target::from_le_bytes(kept.found.job.target))
-}
-
-/// What the session is told of an outcome.
-fn state_of(outcome: Outcome, words: &str) -> ProofState {
-    let reason = words.to_owned();
-    match outcome {
-        Outcome::Accepted => ProofState::Credited,
-        Outcome::Stale => ProofState::Stale { reason },
-        Outcome::Unanswered | Outcome::Unclear => ProofState::Untraced { reason },
-        Outcome::InvalidLate => ProofState::Rejected { reason: format!("invalid (late): {words}") },
-        _ => ProofState::Rejected { reason },
     }
 }
 

@@ -118,6 +118,11 @@ pub enum Dropped {
 }
 
 impl Dropped {
+    /// Whether the share's job was good: it was kept back for another reason than its age.
+    pub const fn in_time(self) -> bool {
+        matches!(self, Self::TooMany | Self::TooLarge | Self::TargetHarder)
+    }
+
     /// Why, in a phrase without full stop.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -195,6 +200,8 @@ pub struct Ledger {
     dropped: BTreeMap<Dropped, Sum>,
     outcomes: BTreeMap<Outcome, Sum>,
     stale_by: BTreeMap<StaleCause, u64>,
+    #[serde(default)]
+    block_candidates: u64,
     /// Found and neither sent nor dropped.
     #[serde(skip)]
     waiting: Sum,
@@ -223,6 +230,16 @@ impl Ledger {
     pub fn sent(&mut self, work: f64) {
         self.waiting.take(work);
         self.flying.add(work);
+    }
+
+    /// A share that was sent meets the network's own target, too. Whether it became a block, only the pool knows.
+    pub fn block_candidate(&mut self) {
+        self.block_candidates += 1;
+    }
+
+    /// Shares sent that meet the network's own target, too.
+    pub fn block_candidates(&self) -> u64 {
+        self.block_candidates
     }
 
     /// A share in flight has its outcome.
@@ -310,6 +327,7 @@ impl Ledger {
         sum.found = add(sum.found, other.found);
         sum.waiting = add(sum.waiting, other.waiting);
         sum.flying = add(sum.flying, other.flying);
+        sum.block_candidates += other.block_candidates;
         for (key, value) in &other.dropped {
             let entry = sum.dropped.entry(*key).or_default();
             *entry = add(*entry, *value);

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use pearl_pow::{Header, Target};
 
-use super::conversation::Numbers;
 use super::ledger::Dropped;
+use super::numbers::Numbers;
 use crate::work::stratum::target::{is_too_easy, rounded};
 use crate::work::stratum::{JobError, JobLine};
 
@@ -154,10 +154,9 @@ impl Jobs {
         if same {
             return None;
         }
-        numbers.serial += 1;
         let block = job.header.nbits().target();
         self.push(Offer {
-            serial: numbers.serial,
+            serial: numbers.serial(),
             job_id: job.id.into(),
             header: job.header,
             sent,
@@ -191,9 +190,8 @@ impl Jobs {
         if is_too_easy(target) || rounded(target).0.is_zero() {
             return self.refuse("a target that no tile can express".to_owned());
         }
-        numbers.serial += 1;
         self.push(Offer {
-            serial: numbers.serial,
+            serial: numbers.serial(),
             sent: target,
             target: rounded(target),
             received: now,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::connect::Resolver;
 use super::profile::{self, Profile};
+use super::resolver::Resolver;
 use super::tls::Roots;
 use crate::config::{Pin, PoolUrl};
 use crate::work::stratum::Encoding;
@@ -84,6 +84,13 @@ impl Pool {
             profile,
             url,
         }
+    }
+
+    /// Who is paid where, in a phrase.
+    pub fn pays(&self) -> String {
+        let Login { wallet, worker, .. } = &self.login;
+        let worker = if worker.is_empty() { String::new() } else { format!(" (worker {worker})") };
+        format!("{} pays {wallet}{worker}", self.address)
     }
 }
 

@@ -3,19 +3,18 @@
 //! Reading and writing are two futures of one task: a pool that takes our 370 KB slowly does not keep us from hearing of
 //! a new job.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 
-use super::connect::{Line, Resolver, dial, phrase};
-use super::desk::{Closed, Times};
+use super::connect::{Line, dial, phrase};
+use super::first_bytes::Watched;
+use super::resolver::Resolver;
 use super::settings::Pool;
 use super::tls::Roots;
+use super::wire::{Closed, Times};
 use crate::work::lines::{LineError, LineReader, write_line};
 use crate::work::stratum::POOL_LINE_BYTES_MAX;
-use crate::work::stratum::from_pool::looks_like;
 
 /// What a connection reports.
 #[derive(Debug)]
@@ -85,8 +84,8 @@ async fn carry(
     mut outgoing: mpsc::Receiver<Outgoing>,
     signals: &mpsc::Sender<Signal>,
 ) -> Closed {
-    let first = FirstBytes::default();
-    let mut lines = LineReader::new(Watched { read: line.read, first: first.clone() }, POOL_LINE_BYTES_MAX);
+    let (read, first) = Watched::new(line.read);
+    let mut lines = LineReader::new(read, POOL_LINE_BYTES_MAX);
     let mut write = line.write;
     let ending = || Closed::Lost("the session ends".to_owned());
     let reading = async {
@@ -127,48 +126,5 @@ async fn carry(
     tokio::select! {
         why = reading => why,
         why = writing => why,
-    }
-}
-
-/// The first bytes that came, to say what they look like where they never became a line.
-#[derive(Clone, Debug, Default)]
-struct FirstBytes(Arc<Mutex<Vec<u8>>>);
-
-/// How many are looked at.
-const FIRST_BYTES: usize = 48;
-
-impl FirstBytes {
-    fn judge(&self, heard: bool, otherwise: String) -> Closed {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match bytes.first() {
-            Some(first) if !heard && !matches!(first, b'{' | b'\r' | b'\n' | b' ') => {
-                Closed::Garbled(looks_like(&bytes))
-            }
-            _ => Closed::Lost(otherwise),
-        }
-    }
-}
-
-/// A reader that keeps the first bytes it reads.
-struct Watched<R> {
-    read: R,
-    first: FirstBytes,
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = std::pin::Pin::new(&mut self.read).poll_read(context, buffer);
-        let mut first = self.first.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.len() < FIRST_BYTES {
-            let room = FIRST_BYTES - first.len();
-            first.extend(buffer.filled()[before..].iter().take(room));
-        }
-        drop(first);
-        polled
     }
 }

@@ -7,16 +7,22 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::connect::{Line, Resolver, dial};
-use super::conversation::{Conversation, End, Manner, Numbers, Said};
-use super::desk::{Closed, Times};
+use super::connect::{Line, dial, phrase};
+use super::conversation::{Conversation, End, Manner, Said};
+use super::first_bytes::Watched;
 use super::life::Failure;
+use super::numbers::Numbers;
+use super::resolver::Resolver;
 use super::settings::Pool;
 use super::tls::Roots;
-use crate::work::lines::{LineReader, write_line};
+use super::wire::{Closed, Times};
+use crate::work::lines::{LineError, LineReader, write_line};
 use crate::work::stratum::POOL_LINE_BYTES_MAX;
 use crate::work::stratum::target::{shown_difficulty, work_f64};
 use crate::work::stratum::to_pool::Dialect;
+
+/// How long a pool that has said something may be silent: longer than any of the waits that end a trial.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How far it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,10 +160,12 @@ async fn converse(pool: &Pool, dialect: Dialect, line: Line, findings: &mut Find
         pings: false,
         certificate_version: pool.certificate_version,
     };
-    let mut numbers = Numbers { request: 0, serial: 0 };
+    let mut numbers = Numbers::default();
     let began = Instant::now();
     let mut conversation = Conversation::new(manner, began);
-    let mut lines = LineReader::new(line.read, POOL_LINE_BYTES_MAX);
+    let (read, first) = Watched::new(line.read);
+    let mut lines = LineReader::new(read, POOL_LINE_BYTES_MAX);
+    let mut heard = false;
     let mut write = line.write;
     let mut out = Vec::new();
     conversation.connected(began, &mut numbers, &mut out);
@@ -193,11 +201,31 @@ async fn converse(pool: &Pool, dialect: Dialect, line: Line, findings: &mut Find
         }
         let read = timeout(Duration::from_secs(1), lines.next()).await;
         let now = Instant::now();
-        match read {
-            Ok(Ok(Some(line))) => conversation.line(&line, now, &mut numbers, &mut out),
-            Ok(Ok(None)) => conversation.closed("the pool closed the connection".to_owned(), now, &mut out),
-            Ok(Err(err)) => conversation.garbled(err.to_string(), &mut out),
-            Err(_) => conversation.tick(now, Duration::from_secs(600), &mut numbers, &mut out),
+        let why = match read {
+            Ok(Ok(Some(line))) => {
+                heard = true;
+                conversation.line(&line, now, &mut numbers, &mut out);
+                conversation.tick(now, PATIENCE, &mut numbers, &mut out);
+                continue;
+            }
+            Ok(Ok(None)) => first.judge(heard, "the pool closed the connection".to_owned()),
+            Ok(Err(LineError::Io(err))) => first.judge(heard, phrase(&err)),
+            Ok(Err(LineError::NotText)) if !heard => first.judge(false, "not text".to_owned()),
+            // A line that is no message: some are survived, as in earnest.
+            Ok(Err(LineError::NotText)) => {
+                conversation.line("\u{fffd}", now, &mut numbers, &mut out);
+                conversation.tick(now, PATIENCE, &mut numbers, &mut out);
+                continue;
+            }
+            Ok(Err(err)) => Closed::Garbled(err.to_string()),
+            Err(_) => {
+                conversation.tick(now, PATIENCE, &mut numbers, &mut out);
+                continue;
+            }
+        };
+        match why {
+            Closed::Lost(text) | Closed::Untrusted(text) => conversation.closed(text, now, &mut out),
+            Closed::Garbled(text) => conversation.garbled(text, &mut out),
         }
     }
 }

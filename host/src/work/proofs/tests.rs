@@ -16,6 +16,7 @@ fn found(seed: u8) -> FoundProof {
         },
         proof: vec![seed; 3000],
         found: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+        block: false,
     }
 }
 

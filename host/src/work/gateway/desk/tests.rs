@@ -48,6 +48,7 @@ fn proof(prev: u8, time: u8, seed: u8) -> KeptProof {
         },
         proof: vec![seed; 10],
         found: SystemTime::now(),
+        block: false,
     })
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::PoolUrl;
 use crate::work::FoundProof;
+use crate::work::pool::ledger::StaleCause;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HEADER: &str = "00004020190ba09a3acba294d8fd990d10c759e036053716a8ae1c4ac80d53795d01ceeaeb51b7e7955bf2f89093b3fe5fbc39f2fba06993a6d4c428ba57c2a21327c9293fc01a6ab2d10118";
@@ -185,6 +186,7 @@ impl Play {
             job: job.clone(),
             proof: self.next_proof.to_le_bytes().to_vec(),
             found: SystemTime::UNIX_EPOCH,
+            block: false,
         };
         let kept = KeptProof { id: ProofId::of(&found), found, handed_over: false };
         let id = kept.id.clone();
@@ -497,7 +499,7 @@ fn cases_11_and_12_labels_change_nothing_a_new_target_does_and_drops_what_no_lon
     assert_eq!(hard.header, easy.header);
     assert_eq!(Target::from_le_bytes(hard.target), crate::work::stratum::target::rounded(harder));
     let share = play.share(&easy);
-    assert!(matches!(play.state(&share), ProofState::Stale { reason } if reason.contains("harder")));
+    assert!(matches!(play.state(&share), ProofState::NotSent { reason } if reason.contains("harder")));
     let share = play.share(&hard);
     play.accept(connection);
     assert_eq!(play.state(&share), &ProofState::Credited);
@@ -1006,11 +1008,47 @@ fn more_shares_than_a_pool_wants_are_dropped_and_counted_with_advice() {
         .collect();
     assert_eq!(play.outcome(Outcome::Accepted), 10);
     assert_eq!(play.ledger().drops()[&Dropped::TooMany].shares, 20);
+    // Their job is good: "stale" would send the user looking for a slow network.
     let reason = match play.state(&shares[29]) {
-        ProofState::Stale { reason } => reason.clone(),
+        ProofState::NotSent { reason } => reason.clone(),
         other => panic!("{other:?}"),
     };
     assert!(reason.contains("higher difficulty"), "{reason}");
+    assert_eq!(play.ledger().stale_causes().len(), 0);
+    let said = |play: &Play| play.notes.iter().filter(|note| note.contains("a share is not sent")).count();
+    assert_eq!(said(&play), 1, "once for many: {:#?}", play.notes);
+    play.now += SECOND * 61;
+    for _ in 0..12 {
+        play.share_now();
+    }
+    assert_eq!(said(&play), 2, "and again after a minute");
+}
+
+#[test]
+fn a_share_too_large_for_a_line_is_not_sent_and_its_shape_is_named() {
+    use pearl_pow::reference::{Product, test_matrix};
+    use pearl_pow::{Matrix, MiningConfiguration, PeriodicPattern, SeedRule};
+    let mut play = Play::new(1);
+    play.work();
+    // 16 rows of 64 KiB on either side.
+    let k = 1 << 15;
+    let tile = PeriodicPattern::contiguous(16).unwrap();
+    let config = MiningConfiguration::dense(k as u32, 128, tile, tile);
+    let [a, bt] = [1, 2].map(|seed| test_matrix(seed, 16 * k));
+    let [a, bt] = [&a, &bt].map(|entries| Matrix::new(entries, k).unwrap());
+    let job = play.jobs[0].clone();
+    let product = Product::new(&pearl_pow::Header::from_bytes(job.header), &config, SeedRule::Salted, a, bt);
+    let proof = product.prove(&product.attempt(0, 0)).encode();
+    assert!(proof.len() > 800_000, "{}", proof.len());
+    let found = FoundProof { job, proof, found: SystemTime::UNIX_EPOCH, block: false };
+    let kept = KeptProof { id: ProofId::of(&found), found, handed_over: false };
+    let id = kept.id.clone();
+    play.desk.found(kept, play.now);
+    play.turn();
+    assert!(matches!(play.state(&id), ProofState::NotSent { reason } if reason.contains("1 MiB")));
+    assert_eq!(play.submits(), 0);
+    let said: Vec<_> = play.notes.iter().filter(|note| note.contains("is not sent")).collect();
+    assert!(said.len() == 1 && said[0].contains("16×16 with k = 32768 (m = 16, n = 16)"), "{said:?}");
 }
 
 #[test]
@@ -1044,7 +1082,7 @@ fn what_an_earlier_process_left_is_sent_only_where_its_very_job_is_offered_again
         let mut job = job.clone();
         let origin = job.origin.as_mut().unwrap();
         (origin.connection, origin.serial) = (0, 0);
-        let found = FoundProof { job, proof: vec![proof], found: SystemTime::UNIX_EPOCH };
+        let found = FoundProof { job, proof: vec![proof], found: SystemTime::UNIX_EPOCH, block: false };
         KeptProof { id: ProofId::of(&found), found, handed_over }
     };
     let mut other = job.clone();
@@ -1073,6 +1111,71 @@ fn what_an_earlier_process_left_is_sent_only_where_its_very_job_is_offered_again
     let ledger = play.ledger();
     assert!(ledger.adds_up());
     assert_eq!((ledger.all_found().shares, ledger.of(Outcome::Unanswered).shares), (3, 1));
+}
+
+#[test]
+fn what_an_earlier_process_dropped_does_not_wait_for_its_job_again() {
+    let mut play = Play::new(1);
+    play.work();
+    let shares: Vec<_> = (0..11).map(|_| play.share_now()).collect();
+    let dropped = shares.last().unwrap();
+    assert!(matches!(play.state(dropped), ProofState::NotSent { .. }));
+    let job = play.jobs[0].clone();
+    let found = FoundProof {
+        job,
+        proof: play.next_proof.to_le_bytes().to_vec(),
+        found: SystemTime::UNIX_EPOCH,
+        block: false,
+    };
+    // The book was written, and the process ended before the share's file went.
+    let kept = KeptProof { id: dropped.clone(), found, handed_over: false };
+    let book = play.desk.book().clone();
+    let mut play = Play::new(1);
+    play.desk = Desk::new(pools(1), book, 7, play.now);
+    play.desk.take_up(kept);
+    play.turn();
+    assert!(matches!(play.state(dropped), ProofState::NotSent { .. }));
+    assert_eq!(play.ledger().all_found().shares, 0, "it is counted by the process that found it");
+}
+
+#[test]
+fn a_share_that_may_be_a_block_is_said_and_counted_and_called_no_more_than_a_candidate() {
+    let mut play = Play::new(1);
+    let connection = play.work();
+    let job = play.jobs[0].clone();
+    let found = FoundProof { job, proof: vec![1], found: SystemTime::UNIX_EPOCH, block: true };
+    let kept = KeptProof { id: ProofId::of(&found), found, handed_over: false };
+    play.desk.found(kept, play.now);
+    play.turn();
+    play.accept(connection);
+    assert_eq!(play.ledger().block_candidates(), 1);
+    let said: Vec<_> = play.notes.iter().filter(|note| note.contains("block")).collect();
+    assert!(said.len() == 1 && said[0].contains("a block candidate"), "{said:?}");
+    play.share_now();
+    assert_eq!(play.ledger().block_candidates(), 1, "the next share is a share");
+}
+
+/// Case 23: times are monotonic. What a found share's own time says is for people, and decides nothing.
+#[test]
+fn case_23_a_system_clock_that_runs_backwards_decides_nothing() {
+    let mut play = Play::new(1);
+    let connection = play.work();
+    let hour = SECOND * 3600;
+    let noon = SystemTime::UNIX_EPOCH + hour * 500_000;
+    for (number, found) in
+        [noon, noon - hour, noon - hour * 24 * 365, noon + hour * 2].into_iter().enumerate()
+    {
+        let job = play.jobs.last().unwrap().clone();
+        let found = FoundProof { job, proof: vec![number as u8], found, block: false };
+        let kept = KeptProof { id: ProofId::of(&found), found, handed_over: false };
+        let id = kept.id.clone();
+        play.desk.found(kept, play.now);
+        play.turn();
+        play.accept(connection);
+        assert_eq!(play.state(&id), &ProofState::Credited);
+        play.wait(SECOND * 5);
+    }
+    assert_eq!((play.outcome(Outcome::Accepted), play.wanted.len()), (4, 1));
 }
 
 #[test]
