@@ -10,5 +10,7 @@ pub mod network;
 pub mod node;
 pub mod pearlbed;
 pub mod pool;
+pub mod pool_world;
 pub mod session;
 pub mod surgery;
+pub mod terminal;
