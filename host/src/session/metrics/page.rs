@@ -199,7 +199,7 @@ fn of_pools(pool: &PoolReport) -> Vec<Family> {
 
 fn by_miner(miners: &[MinerReport]) -> Vec<Family> {
     type Count = fn(&ProofReport) -> u64;
-    let counts: [(&'static str, &'static str, Count); 7] = [
+    let counts: [(&'static str, &'static str, Count); 8] = [
         ("pearlbed_proofs_found_total", "Proofs handed in and not refused.", |proofs| proofs.found),
         ("pearlbed_proofs_verified_total", "Proofs that passed the host's verifier.", |proofs| {
             proofs.verified
