@@ -592,6 +592,15 @@ impl Core {
         // A change that nobody would notice is none.
         if (wanted / present - 1.0).abs() >= 0.2 {
             self.retarget(session, wanted, now);
+        } else {
+            self.tell_rate();
+        }
+    }
+
+    fn tell_rate(&mut self) {
+        let rates: f64 = self.sessions.values().filter_map(|row| row.rate).sum();
+        if rates > 0.0 {
+            self.acts.push(Act::Rate(rates));
         }
     }
 
@@ -599,10 +608,7 @@ impl Core {
     fn retarget(&mut self, session: u64, work: f64, now: Instant) {
         let Some(row) = self.sessions.get_mut(&session) else { return };
         row.target = CompactTarget(pace::compact(work.max(pace::work_of(pace::EASIEST)))).target();
-        let rates: f64 = self.sessions.values().filter_map(|row| row.rate).sum();
-        if rates > 0.0 {
-            self.acts.push(Act::Rate(rates));
-        }
+        self.tell_rate();
         self.notify(session, now);
     }
 
