@@ -4,6 +4,7 @@
 //! The inputs are the targets' seeds, mutated by dice that fall the same way each time. Hours of it, with coverage, are
 //! `fuzz/run`.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![allow(clippy::duplicate_mod, reason = "each target is a program of its own, and some share a file")]
 
 extern crate self as libfuzzer_sys;
 
