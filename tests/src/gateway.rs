@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -65,6 +65,12 @@ pub struct Behaviour {
     pub closes_at_once: bool,
     /// Done one after the other.
     pub mishaps: VecDeque<Mishap>,
+    /// It proves in worker processes: it answers meanwhile.
+    pub in_workers: bool,
+    /// It is killed while it proves: every connection is closed, and the proof is gone. [`Gateway::restart`] brings it back.
+    pub dies_proving: bool,
+    /// Answers that it gives with its old template after it was deaf, before it looks at the network again.
+    pub old_answers: u32,
     /// It answers hand-overs with an error that has no id, this often.
     pub nameless_errors: u32,
 }
@@ -95,6 +101,8 @@ pub struct Seen {
     pub headers: Vec<(Instant, [u8; 76])>,
     /// Proofs handed over, those of full queues included.
     pub submissions: Vec<Submission>,
+    /// Proofs that it set out to prove: for the header on offer, and not solved.
+    pub proved: u64,
     /// Requests that break a rule of the protocol.
     pub wrong: Vec<String>,
 }
@@ -122,6 +130,8 @@ struct Shared {
     /// Whoever has it runs on the event loop.
     turn: Mutex<()>,
     stopping: AtomicBool,
+    /// Answers that still come from the template that it had before it proved.
+    old_answers: AtomicU32,
     connections: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -156,6 +166,7 @@ impl Gateway {
             template: Mutex::new(template),
             turn: Mutex::default(),
             stopping: AtomicBool::new(false),
+            old_answers: AtomicU32::new(0),
             connections: Mutex::default(),
         });
         let mut gateway = Self { shared, address, listener: None };
@@ -226,8 +237,15 @@ impl Gateway {
         if let Some(listener) = self.listener.take() {
             listener.join().unwrap();
         }
-        for connection in std::mem::take(&mut *self.shared.connections.lock().unwrap()) {
-            connection.join().unwrap();
+        loop {
+            // One that ends may have started another.
+            let threads = std::mem::take(&mut *self.shared.connections.lock().unwrap());
+            if threads.is_empty() {
+                return;
+            }
+            for thread in threads {
+                thread.join().unwrap();
+            }
         }
     }
 
@@ -311,13 +329,13 @@ impl Write for Stream {
 /// What to do with a request.
 enum Act {
     Reply(String),
-    ReplyThenProve(String, [u8; 76]),
+    ReplyThenProve(String, Submission),
     HalfThenClose(String),
     Close,
 }
 
 impl Shared {
-    fn converse(&self, mut stream: Stream) {
+    fn converse(self: &Arc<Self>, mut stream: Stream) {
         stream.set_timeout();
         if self.behaviour.lock().unwrap().closes_at_once {
             return;
@@ -332,10 +350,20 @@ impl Shared {
             }
             let written = match self.answer(&line) {
                 Act::Reply(reply) => write_line(&mut stream, &reply),
-                Act::ReplyThenProve(reply, header) => {
+                Act::ReplyThenProve(reply, submission) => {
                     let written = write_line(&mut stream, &reply);
-                    // It is carried through even if the client leaves; an interrupt loses the block.
-                    self.prove(header);
+                    if self.behaviour.lock().unwrap().in_workers {
+                        let gateway = Arc::clone(self);
+                        let worker = thread::spawn(move || gateway.prove(&submission));
+                        self.connections.lock().unwrap().push(worker);
+                    } else {
+                        // It is carried through even if the client leaves; an interrupt loses the block.
+                        self.prove(&submission);
+                        let mut behaviour = self.behaviour.lock().unwrap();
+                        let old = behaviour.old_answers;
+                        behaviour.old_answers = 0;
+                        self.old_answers.store(old, Ordering::SeqCst);
+                    }
                     written
                 }
                 Act::HalfThenClose(reply) => {
@@ -398,6 +426,10 @@ impl Shared {
     /// Sees a new tip, as the real one does once a second: the header changes only with the block before it.
     fn refresh(&self) {
         let behaviour = self.behaviour.lock().unwrap();
+        let old = &self.old_answers;
+        if old.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return;
+        }
         let mut template = self.template.lock().unwrap();
         if !behaviour.frozen && template.header[4..36] != self.network.tip().hash {
             template.header = self.network.template();
@@ -406,7 +438,8 @@ impl Shared {
         }
     }
 
-    fn prove(&self, header: [u8; 76]) {
+    fn prove(&self, submission: &Submission) {
+        let header = submission.header;
         let proving = self.behaviour.lock().unwrap().proving;
         let mut template = self.template.lock().unwrap();
         if template.header != header || template.solved {
@@ -414,6 +447,11 @@ impl Shared {
             return;
         }
         drop(template);
+        self.seen.lock().unwrap().proved += 1;
+        if self.behaviour.lock().unwrap().dies_proving {
+            self.stopping.store(true, Ordering::SeqCst);
+            return;
+        }
         if self.behaviour.lock().unwrap().poisoned || !self.sleep(proving) {
             return;
         }
@@ -424,7 +462,9 @@ impl Shared {
         }
         drop(behaviour);
         template = self.template.lock().unwrap();
-        template.solved = self.network.submit(&header);
+        // In a worker it may have moved on meanwhile; it hands the block in all the same.
+        let solved = self.network.submit_proved(&header, commitment(submission));
+        template.solved |= solved && template.header == header;
     }
 
     fn answer(&self, line: &str) -> Act {
@@ -524,7 +564,7 @@ impl Shared {
         if submission.certificate_version.is_none() {
             return wrong("no cert_version");
         }
-        self.seen.lock().unwrap().submissions.push(submission);
+        self.seen.lock().unwrap().submissions.push(submission.clone());
         let mut behaviour = self.behaviour.lock().unwrap();
         if behaviour.queue_full {
             return Act::Reply(error(id, -32000, "proof submission queue full"));
@@ -540,9 +580,35 @@ impl Shared {
         drop(behaviour);
         Act::ReplyThenProve(
             format!("{{\"jsonrpc\": \"2.0\", \"result\": \"submitted\", \"id\": {id}}}"),
-            header,
+            submission,
         )
     }
+}
+
+/// What the header of a proof's block commits to, worked out from the text of the protocol (section 12.1); nothing for
+/// bytes that are no proof.
+fn commitment(submission: &Submission) -> Option<[u8; 32]> {
+    use ring::digest::{SHA256, digest};
+
+    let version = u32::try_from(submission.certificate_version?).ok()?;
+    let job = pearl_pow::Job {
+        header: pearl_pow::Header::from_bytes(submission.header),
+        target: Some(pearl_pow::Target::from_le_bytes([0xff; 32])),
+        certificate: version.try_into().ok()?,
+        rank_penalty: false,
+    };
+    let (proof, _) = pearl_pow::PlainProof::decode(&submission.proof).ok()?;
+    let verified = pearl_pow::verify(&job, &proof).ok()?;
+    let mut text = version.to_le_bytes().to_vec();
+    text.extend(verified.config.to_bytes());
+    text.extend(proof.a.root);
+    text.extend(proof.bt.root);
+    text.extend(verified.jackpot);
+    for number in [proof.m, proof.n, verified.row_base, verified.col_base] {
+        text.extend(u32::try_from(number).ok()?.to_le_bytes());
+    }
+    assert_eq!(text.len(), 4 + 164);
+    digest(&SHA256, digest(&SHA256, &text).as_ref()).as_ref().try_into().ok()
 }
 
 fn error(id: &Value, code: i64, message: &str) -> String {

@@ -19,6 +19,8 @@ pub struct Block {
     pub height: u64,
     /// Whether it is on the main chain.
     pub main: bool,
+    /// What its header commits to, in the order of a hash, where its proof was one.
+    pub commitment: Option<[u8; 32]>,
 }
 
 /// A network that does nothing by itself.
@@ -46,6 +48,7 @@ impl Network {
             time: 1_700_000_000,
             height: 0,
             main: true,
+            commitment: None,
         };
         let state = State { blocks: vec![genesis], nbits, certificate_version, serial: 0 };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -93,6 +96,11 @@ impl Network {
 
     /// Makes a block of a header. False if it does not build on the tip.
     pub fn submit(&self, header: &[u8; 76]) -> bool {
+        self.submit_proved(header, None)
+    }
+
+    /// The same by a proof with this commitment (protocol section 12.1).
+    pub fn submit_proved(&self, header: &[u8; 76], commitment: Option<[u8; 32]>) -> bool {
         let tip = self.tip();
         if header[4..36] != tip.hash {
             return false;
@@ -108,6 +116,7 @@ impl Network {
             time: u32::from_le_bytes(header[68..72].try_into().unwrap()),
             height: tip.height + 1,
             main: true,
+            commitment,
         });
         true
     }

@@ -357,6 +357,9 @@ impl Shared {
             "previousblockhash": text(&block.prev),
             "tx": [],
         });
+        if let Some(commitment) = block.commitment {
+            answer["proofcommitment"] = json!(text(&commitment));
+        }
         if let Some(next) = next {
             answer["nextblockhash"] = json!(text(&next.hash));
         }

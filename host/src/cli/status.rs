@@ -151,6 +151,9 @@ fn running(page: &mut Page, report: &Report) {
         proofs.rejected,
         proofs.stale
     );
+    if proofs.spare > 0 {
+        counts.push_str(&format!("; {} more than blocks can be made of", proofs.spare));
+    }
     if proofs.refused > 0 {
         let stages: Vec<String> =
             proofs.refused_by.iter().map(|(stage, count)| format!("{stage} {count}")).collect();

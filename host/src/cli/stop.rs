@@ -6,7 +6,8 @@ use crate::session::end::{self, Ended};
 
 /// Stop mining, in order
 ///
-/// Asks the session to stop and waits until it has ended. Found proofs are kept. A provider that does not stop within
+/// Asks the session to stop and waits until it has ended. Found proofs are kept. Where the
+/// session's own gateway makes a block of one, it waits for that, four minutes at most; stopping again does not. A provider that does not stop within
 /// its grace period is ended. Stopping what does not run is no error.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -21,7 +22,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let home = context.home()?;
-    let ended = end::end(&home, context.env(), args.forget)?;
+    let mut tell = |line: &str| context.note(&crate::text::printable(line));
+    let ended = end::end(&home, context.env(), args.forget, &mut tell)?;
     for note in &ended.notes {
         context.note(&crate::text::printable(note));
     }

@@ -126,7 +126,14 @@ pub(super) fn build(
             model: text("mining.extra.model"),
             extra,
             grants,
-            gateway: GatewaySection { endpoint, command: list("mining.gateway.command") },
+            gateway: GatewaySection {
+                endpoint,
+                command: list("mining.gateway.command"),
+                rest_while_proving: !matches!(
+                    get("mining.gateway.rest_while_proving"),
+                    Some(Value::Flag(false))
+                ),
+            },
             node,
             pool: PoolSection {
                 manner: manner("mining.pool"),

@@ -349,6 +349,13 @@ pub const KEYS: &[Key] = &[
         help: "Program and arguments that start pearl-gateway. With it, the session starts and stops the gateway.",
     },
     Key {
+        path: "mining.gateway.rest_while_proving",
+        kind: Kind::Flag,
+        default: Some("true"),
+        example: "false",
+        help: "Whether miners on the processor of a gateway on this machine rest while it makes a block of a proof of theirs.",
+    },
+    Key {
         path: "mining.node.certificate",
         kind: Kind::Path,
         default: None,

@@ -123,6 +123,8 @@ pub struct GatewaySection {
     pub endpoint: GatewayEndpoint,
     /// Program and arguments that start it; never empty.
     pub command: Option<Vec<String>>,
+    /// Whether miners on the gateway's own processor rest while it makes a block of a proof.
+    pub rest_while_proving: bool,
 }
 
 /// The user's pearld.

@@ -100,6 +100,7 @@ impl Account {
         match verdict {
             Verdict::Passed { id, .. } => self.ledger.pays(id.clone(), paid),
             Verdict::Share => self.ledger.verified(),
+            Verdict::Spare => self.ledger.spare(),
             Verdict::Late => self.ledger.late(),
             Verdict::Refused { stage, .. } => {
                 self.luck.refused(each);
@@ -261,6 +262,7 @@ mod tests {
         let verdicts = [
             Verdict::Passed { id: id(1), not_kept: None },
             Verdict::Share,
+            Verdict::Spare,
             Verdict::Late,
             Verdict::Refused { stage: "shape".into(), why: String::new() },
             Verdict::NotTaken(String::new()),
@@ -273,7 +275,8 @@ mod tests {
         account.handed_in(&job);
         account.invented("job");
         let (judgement, proofs) = (account.judgement(start + Duration::from_secs(2)), account.proof_report());
-        assert_eq!((judgement.found, proofs.found), (6, 6), "one of them waits");
-        assert_eq!((proofs.verified, proofs.late, proofs.paying, proofs.refused), (4, 1, 1, 2));
+        assert_eq!((judgement.found, proofs.found), (7, 7), "one of them waits");
+        assert_eq!((proofs.verified, proofs.late, proofs.paying, proofs.refused), (5, 1, 1, 2));
+        assert_eq!(proofs.spare, 1);
     }
 }

@@ -61,6 +61,8 @@ pub enum Verdict {
     },
     /// It passed at the target of this host's own; what pays is harder.
     Share,
+    /// It passed and would pay, and enough proofs are kept for the same block: at most one can become it.
+    Spare,
     /// It passed, and its job is over.
     Late,
     /// The verifier refused it.

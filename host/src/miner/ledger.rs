@@ -48,6 +48,7 @@ pub struct Ledger {
     unjudged: u64,
     refused_by: BTreeMap<String, u64>,
     late: u64,
+    spare: u64,
     paying: u64,
     submitted: u64,
     accepted: u64,
@@ -86,6 +87,12 @@ impl Ledger {
         self.waiting = self.waiting.saturating_sub(1);
         self.refused_in_a_row = 0;
         self.verified += 1;
+    }
+
+    /// It passed and would pay, and enough are kept for the same block.
+    pub fn spare(&mut self) {
+        self.verified();
+        self.spare += 1;
     }
 
     /// It passed, and its job was over.
@@ -193,6 +200,7 @@ impl Ledger {
             found: self.verified + self.waiting + self.unjudged,
             verified: self.verified,
             late: self.late,
+            spare: self.spare,
             paying: self.paying,
             submitted: self.submitted,
             accepted: self.accepted,

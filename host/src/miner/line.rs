@@ -44,6 +44,11 @@ impl Line {
         Self { miner, launch, events, link: None, generation: 0, open: false, leaving: None }
     }
 
+    /// Whose it is.
+    pub fn id(&self) -> MinerId {
+        self.miner
+    }
+
     /// Makes a new link; answers whether there is something that makes any.
     ///
     /// # Errors

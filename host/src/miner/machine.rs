@@ -44,6 +44,8 @@ pub struct Miner {
     account: Account,
     voice: Voice,
     stats: Stats,
+    /// Whether it was said that it finds more than can be used.
+    spares_told: bool,
 }
 
 /// The provider's own numbers, as it gives them.
@@ -72,6 +74,7 @@ impl Miner {
             unfit: None,
             voice: Voice::new(now),
             stats: Stats { json: None, devices: Devices::default(), asked_at: now },
+            spares_told: false,
         }
     }
 
@@ -106,6 +109,16 @@ impl Miner {
     /// Whether something may still come from it.
     pub fn is_open(&self) -> bool {
         self.line.is_open()
+    }
+
+    /// What its session calls it.
+    pub fn id(&self) -> MinerId {
+        self.line.id()
+    }
+
+    /// Whether a job is on offer to it.
+    pub fn has_job(&self) -> bool {
+        self.offers.current().is_some()
     }
 
     /// Whether it has no link.
@@ -355,7 +368,8 @@ impl Miner {
         let Judged { generation, sequence, work, target, verdict } = judged;
         let [each, paid] = [&target, &work.job.target].map(|target| work_of(target).unwrap_or_default());
         self.account.judged(&verdict, each, paid, now);
-        if matches!(verdict, Verdict::Passed { .. } | Verdict::Share | Verdict::Late) {
+        // What passed was found, whoever takes it.
+        if !matches!(verdict, Verdict::Refused { .. } | Verdict::NotJudged(_)) {
             self.life.pulse.share_at = Some(now);
         }
         match verdict {
@@ -370,6 +384,14 @@ impl Miner {
                 self.receipt(generation, sequence, Receipt::Kept, "");
             }
             Verdict::Share => self.receipt(generation, sequence, Receipt::Kept, ""),
+            Verdict::Spare => {
+                if !std::mem::replace(&mut self.spares_told, true) {
+                    let text = "more proofs are found than blocks can be made of: a few are kept for each block, the \
+                                others are counted";
+                    out.push(info(text.into()));
+                }
+                self.receipt(generation, sequence, Receipt::Kept, "");
+            }
             Verdict::Late => self.receipt(generation, sequence, Receipt::Stale, "the job is over"),
             Verdict::Refused { stage, why } => {
                 self.refused(generation, sequence, &stage, &why, now, &mut out);

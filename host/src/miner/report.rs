@@ -175,6 +175,8 @@ pub struct ProofReport {
     pub verified: u64,
     /// Of these, came when their job was over. They count for the rate and are never sent.
     pub late: u64,
+    /// Verified, in time, hard enough to pay, and more than a block needs: counted and not kept.
+    pub spare: u64,
     /// Verified, in time, and hard enough to pay: what goes on to the work source.
     pub paying: u64,
     /// Taken by the work source's peer.

@@ -28,6 +28,13 @@ pub(super) const MAGIC: &[u8] = b"pearlbed-sandbox 1\n";
 /// What the parent sends once it has read the report, and only then the child goes on.
 pub(super) const GO: [u8; 1] = *b"\n";
 
+/// How a child's listener is received: whatever this process starts afterwards must not have it.
+#[cfg(target_os = "linux")]
+const CLOSED_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+/// As on Linux, where descriptors are never passed.
+#[cfg(not(target_os = "linux"))]
+const CLOSED_ON_EXEC: RecvFlags = RecvFlags::empty();
+
 /// What the channel between parent and child carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
@@ -283,7 +290,7 @@ impl Confined {
             &self.channel,
             &mut [IoSliceMut::new(&mut bytes)],
             &mut ancillary,
-            RecvFlags::empty(),
+            CLOSED_ON_EXEC,
         );
         let count = match received {
             Ok(received) if received.bytes > 0 => received.bytes,

@@ -4,7 +4,7 @@
 //! that does not help in time, SIGKILL to it. Each signal goes to a process identity, never to a mere pid, and a
 //! process that is not a supervisor of this home is never signalled.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
@@ -21,6 +21,8 @@ use crate::sidecar::{Life, Sidecar, SidecarError, unix_seconds};
 
 /// What a supervisor may take beyond the provider's grace period.
 const TIDYING_TIME: Duration = Duration::from_secs(20);
+/// Between two looks at a session that is being stopped.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the kernel may take to end a process that was killed.
 const KILL_TIME: Duration = Duration::from_secs(10);
 
@@ -100,24 +102,32 @@ impl Explain for EndError {
     }
 }
 
-/// Ends the session of `home`, and with `forget` also the record of one of somebody else's that may still run. Bounded by the configured grace period and half a minute more.
+/// Ends the session of `home`, and with `forget` also the record of one of somebody else's that may still run. Bounded by the
+/// configured grace period and half a minute more, unless the session says that it waits for a block of its own: then by
+/// that, and `tell` hears of it.
 ///
 /// # Errors
 ///
 /// [`EndError`]; then nothing of somebody else's was touched.
-pub fn end(home: &Home, env: &Env, forget: bool) -> Result<End, EndError> {
+pub fn end(home: &Home, env: &Env, forget: bool, tell: &mut dyn FnMut(&str)) -> Result<End, EndError> {
     if let Some(owner) = super::look::kept_from(home) {
         return Err(EndError::NotYours { owner });
     }
     let mut notes = Vec::new();
     if let Some(holder) = live_holder(home) {
-        let what = end_live(home, env, &holder, &mut notes)?;
+        let what = end_live(home, env, &holder, &mut notes, tell)?;
         return Ok(End { what, notes });
     }
     clear(home, notes, forget)
 }
 
-fn end_live(home: &Home, env: &Env, holder: &Holder, notes: &mut Vec<String>) -> Result<Ended, EndError> {
+fn end_live(
+    home: &Home,
+    env: &Env,
+    holder: &Holder,
+    notes: &mut Vec<String>,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Ended, EndError> {
     let report: Option<Report> = control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME)
         .ok()
         .and_then(|value| serde_json::from_value(value).ok());
@@ -133,8 +143,19 @@ fn end_live(home: &Home, env: &Env, holder: &Holder, notes: &mut Vec<String>) ->
     let file = home.config_file();
     let config = Config::load(&Sources { file: &file, text: None, env, flags: &[] });
     let grace = config.map_or(Duration::from_secs(10), |config| config.mining.session.stop_grace);
-    if wait(&holder.supervisor, grace + TIDYING_TIME) {
-        return Ok(Ended::Stopped { provider, pid });
+    let mut told = false;
+    let mut deadline = Instant::now() + grace + TIDYING_TIME;
+    while Instant::now() < deadline {
+        if wait(&holder.supervisor, LOOK_EVERY) {
+            return Ok(Ended::Stopped { provider, pid });
+        }
+        if let Some(why) = waits_for_block(home) {
+            if !std::mem::replace(&mut told, true) {
+                tell(&why);
+            }
+            // It ends that by itself, in its own time.
+            deadline = Instant::now() + grace + TIDYING_TIME;
+        }
     }
     // Its provider process goes with it.
     holder.supervisor.signal(Signal::KILL);
@@ -146,6 +167,14 @@ fn end_live(home: &Home, env: &Env, holder: &Holder, notes: &mut Vec<String>) ->
         Err(err) => notes.push(err.to_string()),
     }
     Ok(Ended::Killed { provider, pid })
+}
+
+/// Why a session that is being stopped waits, if it does and says so.
+fn waits_for_block(home: &Home) -> Option<String> {
+    let value = control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME).ok()?;
+    let report: Report = serde_json::from_value(value).ok()?;
+    let (reason, hint) = (report.reason?, report.hint?);
+    (report.condition == "stopping").then(|| format!("{reason}; {hint}"))
 }
 
 /// A session in one line: how long, how fast on average, what it found.
@@ -261,7 +290,7 @@ mod tests {
     }
 
     fn ended(home: &Home) -> Ended {
-        end(home, &Env::default(), false).unwrap().what
+        end(home, &Env::default(), false, &mut |_| {}).unwrap().what
     }
 
     #[test]
@@ -285,7 +314,7 @@ mod tests {
         assert!(!home.sidecar_file().exists());
         // Recorded by another program, which knows no start times: it may be its miner.
         std::fs::write(home.sidecar_file(), format!(r#"{{"gateway_pid":{}}}"#, stranger.id())).unwrap();
-        assert!(matches!(end(&home, &Env::default(), false), Err(EndError::Foreign { .. })));
+        assert!(matches!(end(&home, &Env::default(), false, &mut |_| {}), Err(EndError::Foreign { .. })));
         assert!(home.sidecar_file().exists());
         assert!(stranger.try_wait().unwrap().is_none(), "it still runs");
         stranger.kill().unwrap();

@@ -69,6 +69,7 @@ fn add_proofs(into: &mut ProofReport, from: &ProofReport) {
     into.found += from.found;
     into.verified += from.verified;
     into.late += from.late;
+    into.spare += from.spare;
     into.paying += from.paying;
     into.submitted += from.submitted;
     into.accepted += from.accepted;

@@ -31,6 +31,20 @@ pub enum Condition {
         /// When the unanswered request was sent.
         since: Instant,
     },
+    /// The network wants another certificate than the job on offer is for: nothing found for it is worth anything.
+    NeedsUpdate {
+        /// The version that the network wants.
+        wanted: u32,
+        /// The job's.
+        found: u32,
+    },
+    /// The node has a block where the job's would go: nothing found for it is worth anything any more.
+    DeadJob {
+        /// When that was found out.
+        since: Instant,
+        /// What is there instead.
+        reason: String,
+    },
     /// The job on offer is out of date, or so old that it very likely is.
     FrozenJob {
         /// When the job was first seen.
@@ -68,6 +82,8 @@ impl Condition {
             Self::Paused { .. } => "paused",
             Self::Proving { .. } => "proving",
             Self::Silent { .. } => "silent",
+            Self::NeedsUpdate { .. } => "needs-update",
+            Self::DeadJob { .. } => "dead-job",
             Self::FrozenJob { .. } => "frozen-job",
             Self::RefusingEveryProof { .. } => "refusing-every-proof",
             Self::NoPool { .. } => "no-pool",
@@ -102,6 +118,12 @@ impl Condition {
             Self::Silent { since } => {
                 format!("no answer for {}; it may be proving for another miner", ago(since))
             }
+            Self::NeedsUpdate { wanted, found } => {
+                format!("the network wants certificate {wanted}, and the gateway's job is for {found}")
+            }
+            Self::DeadJob { reason, .. } => {
+                format!("the gateway's job is over, and it has no other yet: {reason}")
+            }
             Self::FrozenJob { since, reason } => {
                 format!("the job has not changed for {}: {reason}", ago(since))
             }
@@ -124,6 +146,10 @@ impl Condition {
             Self::Connecting { error: Some(error), .. } => Some(format!("cannot be reached: {error}")),
             Self::Paused { reason } => Some(format!("has no work on offer: {reason}")),
             Self::Silent { .. } => Some("takes requests and answers none".to_owned()),
+            Self::NeedsUpdate { wanted, found } => {
+                Some(format!("its job is for certificate {found}, and the network wants {wanted}"))
+            }
+            Self::DeadJob { reason, .. } => Some(format!("its job is over: {reason}")),
             Self::FrozenJob { reason, .. } => Some(format!("its job is out of date: {reason}")),
             Self::RefusingEveryProof { .. } => {
                 Some("takes one proof after the other and none becomes a block".to_owned())
@@ -137,9 +163,17 @@ impl Condition {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Healthy | Self::Proving { .. } => None,
-            Self::Connecting { .. } => Some("is the gateway running, and is its address right?"),
+            Self::Connecting { .. } => Some(
+                "is the gateway running, and is its address right? `[mining.gateway] command` lets a session start it",
+            ),
             Self::Paused { .. } => Some("the gateway waits for its node: see the node's log"),
             Self::Silent { .. } => Some("wait for it; after ten minutes restart the gateway"),
+            Self::NeedsUpdate { .. } => {
+                Some("update pearl-gateway: it does not know the network's new rules")
+            }
+            Self::DeadJob { .. } => Some(
+                "it answers when it is through with the proof that it has, or its node is slow: see its log",
+            ),
             Self::FrozenJob { .. } => Some("see whether the gateway's node is up, synced and current"),
             Self::RefusingEveryProof { .. } => Some("restart the gateway; its log says why it refuses"),
             Self::NoPool { error: None, .. } => None,

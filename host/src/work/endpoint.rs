@@ -30,7 +30,7 @@ pub struct Trouble {
 }
 
 /// Trouble as it is found at one moment: the text and the hint.
-pub(super) type Found = (String, Option<String>);
+pub(in crate::work) type Found = (String, Option<String>);
 
 impl Trouble {
     /// The trouble to show, given what was shown before and what is found now. It lasts until nothing is found, also

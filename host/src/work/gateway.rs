@@ -25,7 +25,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::endpoint::Found;
 use super::node::{Fate, Node, NodeError};
-use super::{Condition, Context, Endpoint, GatewayConfig, Stopped, Trouble};
+use super::{Condition, Context, Endpoint, GatewayConfig, Proving, Stopped, Trouble, block_hash};
 use crate::config::GatewayEndpoint;
 use crate::explain::Explain as _;
 
@@ -36,6 +36,7 @@ pub mod link;
 pub mod protocol;
 
 use backoff::Backoff;
+use command::Told;
 use desk::Desk;
 use link::Signal;
 
@@ -85,8 +86,12 @@ struct Client {
     signals_in: mpsc::Sender<Signal>,
     signals: mpsc::Receiver<Signal>,
     /// Kept so that the channel never closes.
-    _notes_in: mpsc::Sender<String>,
-    notes: mpsc::Receiver<String>,
+    _notes_in: mpsc::Sender<Told>,
+    notes: mpsc::Receiver<Told>,
+    /// What keeps the gateway that the session starts from running.
+    command_trouble: Option<Found>,
+    /// Whether the node has said what its next block needs since this began.
+    asked_template: bool,
     /// Everything that runs beside; ends with the client.
     tasks: JoinSet<()>,
     asking: JoinSet<Answers>,
@@ -96,8 +101,8 @@ impl Client {
     fn new(
         config: GatewayConfig,
         context: Context,
-        notes_in: mpsc::Sender<String>,
-        notes: mpsc::Receiver<String>,
+        notes_in: mpsc::Sender<Told>,
+        notes: mpsc::Receiver<Told>,
     ) -> Self {
         let (signals_in, signals) = mpsc::channel(SIGNALS_MAX);
         let (node, trouble) = match config.node.as_ref().map(Node::new) {
@@ -124,6 +129,8 @@ impl Client {
             signals,
             _notes_in: notes_in,
             notes,
+            command_trouble: None,
+            asked_template: false,
             tasks: JoinSet::new(),
             asking: JoinSet::new(),
         }
@@ -151,7 +158,10 @@ impl Client {
                 () = self.context.events.closed() => return Err(Stopped),
                 kept = self.context.proofs.recv() => self.desk.found(kept.ok_or(Stopped)?, Instant::now()),
                 Some(signal) = self.signals.recv() => self.heed(signal),
-                Some(note) = self.notes.recv() => self.desk.note(note),
+                Some(told) = self.notes.recv() => match told {
+                    Told::Note(note) => self.desk.note(note),
+                    Told::Trouble(trouble) => self.command_trouble = trouble,
+                },
                 Some(answers) = self.asking.join_next() => {
                     // A round that panicked has said nothing.
                     if let Ok(answers) = answers {
@@ -174,21 +184,30 @@ impl Client {
             self.tasks.spawn(link::submit(endpoint, timing, id, info, proof, self.signals_in.clone()));
             self.count(1, 0);
         }
+        let condition = self.desk.condition(now);
+        self.follow_gateway(&condition, now);
+        let endpoints = self.endpoints();
+        let proving = self.desk.proving().map(|(since, deaf)| Proving {
+            since,
+            deaf,
+            here: is_here(&self.config.endpoint),
+            ours: self.config.command.is_some(),
+        });
+        // Before the events: whoever hears one looks here.
+        self.context.status.send_if_modified(|status| {
+            let news =
+                status.condition != condition || status.endpoints != endpoints || status.proving != proving;
+            status.condition = condition;
+            status.endpoints = endpoints;
+            status.proving = proving;
+            news
+        });
         for event in self.desk.take_events() {
             self.context.emit(event).await?;
         }
         if self.desk.is_curious() {
             self.ask_node();
         }
-        let condition = self.desk.condition(now);
-        self.follow_gateway(&condition, now);
-        let endpoints = self.endpoints();
-        self.context.status.send_if_modified(|status| {
-            let news = status.condition != condition || status.endpoints != endpoints;
-            status.condition = condition;
-            status.endpoints = endpoints;
-            news
-        });
         Ok(())
     }
 
@@ -204,6 +223,11 @@ impl Client {
     fn follow_gateway(&mut self, condition: &Condition, now: Instant) {
         let hint = condition.hint().map(str::to_owned);
         let found = condition.trouble().map(|text| (text, hint));
+        // Why nothing listens says more than that nothing does.
+        let found = match (condition, self.command_trouble.clone()) {
+            (Condition::Connecting { .. }, Some(trouble)) => Some(trouble),
+            _ => found,
+        };
         let began = match condition {
             Condition::Silent { since } => *since,
             _ => now,
@@ -278,8 +302,10 @@ impl Client {
         }
         let node = node.clone();
         self.desk.node_asked();
-        let headers = self.desk.questions();
-        let wants_template = self.desk.wants_template(Instant::now());
+        let mut headers = self.desk.questions();
+        // A network that wants something else is known before it has a block that says so.
+        let wants_template = self.desk.wants_template(Instant::now()) || !self.asked_template;
+        let job = self.desk.job().map(|job| job.header);
         self.count(1, 0);
         self.asking.spawn(async move {
             let tip = node.best_block_hash().await;
@@ -287,7 +313,13 @@ impl Client {
             if answers.tip.is_err() {
                 return answers;
             }
-            if wants_template {
+            // With another newest block than the job builds on, it matters what came in its place, and what is wanted now.
+            let tip = answers.tip.as_ref().ok().and_then(|tip| block_hash(tip));
+            let left = job.filter(|header| tip.is_some_and(|tip| header[4..36] != tip));
+            if let Some(header) = left.filter(|header| !headers.contains(header)) {
+                headers.push(header);
+            }
+            if wants_template || left.is_some() {
                 let template = node.template().await;
                 answers.certificate = Some(template.map(|template| template.required_certificate));
             }
@@ -306,8 +338,10 @@ impl Client {
 
     fn heed_node(&mut self, answers: Answers) {
         let now = Instant::now();
-        // The answers that came before a failure count.
-        for (header, fate) in &answers.fates {
+        // The answers that came before a failure count. Blocks first: what lost to one of ours is told so.
+        let is_block = |(_, fate): &&([u8; 76], Fate)| matches!(fate, Fate::InBlock { .. });
+        let (blocks, others): (Vec<_>, Vec<_>) = answers.fates.iter().partition(is_block);
+        for (header, fate) in blocks.into_iter().chain(others) {
             self.desk.fate(header, fate, now);
         }
         let reachable = answers.tip.is_ok();
@@ -318,8 +352,9 @@ impl Client {
             }
             (Ok(tip), certificate) => {
                 self.desk.node_tip(block_hash(&tip), now);
+                self.asked_template |= matches!(certificate, Some(Ok(_)));
                 if let Some(Ok(Some(version))) = &certificate {
-                    self.desk.node_certificate(*version);
+                    self.desk.node_certificate(*version, now);
                 }
                 match certificate {
                     Some(Err(err)) => {
@@ -369,9 +404,10 @@ fn line((text, hint): &Found) -> String {
     }
 }
 
-/// A block hash as nodes write it, in the header's byte order.
-fn block_hash(text: &str) -> Option<[u8; 32]> {
-    let mut hash: [u8; 32] = super::proofs::unhex(text)?.try_into().ok()?;
-    hash.reverse();
-    Some(hash)
+/// Whether the gateway shares this machine, as far as its address tells.
+fn is_here(endpoint: &GatewayEndpoint) -> bool {
+    match endpoint {
+        GatewayEndpoint::Unix(_) => true,
+        GatewayEndpoint::Tcp { host, .. } => super::node::is_loopback(host),
+    }
 }

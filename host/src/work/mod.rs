@@ -22,6 +22,7 @@
 //! What pools need beyond that travels along: a job's [`Origin`], and whether earlier jobs of it live on.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
@@ -48,6 +49,9 @@ pub use settings::{DevnetConfig, GatewayConfig, GatewayTiming, SourceConfig, poo
 
 /// Events that may wait for a reader before the source itself waits.
 const EVENTS_MAX: usize = 256;
+
+/// Proofs that are kept for one header of a gateway: the first, and a few in case that it comes to nothing.
+const SPARES_MAX: usize = 4;
 
 /// What a source tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,12 +89,27 @@ pub struct WorkStatus {
     pub endpoints: Vec<Endpoint>,
     /// Found proofs that are not settled yet.
     pub proofs_pending: usize,
+    /// A proof of ours that the gateway took, while nobody knows yet what it makes of it.
+    pub proving: Option<Proving>,
     /// The pools, where the source is a pool.
     pub pool: Option<Box<PoolStatus>>,
     /// Requests sent to peers since the start.
     pub requests: u64,
     /// Connections made anew since the start.
     pub reconnects: u64,
+}
+
+/// A gateway that makes a block of a proof of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proving {
+    /// Since when it has the proof.
+    pub since: Instant,
+    /// Whether it has answered nothing since, so that it certainly computes.
+    pub deaf: bool,
+    /// Whether it runs on this machine, as far as its address tells.
+    pub here: bool,
+    /// Whether this session started it, and would take the proof with it.
+    pub ours: bool,
 }
 
 impl WorkStatus {
@@ -122,8 +141,13 @@ impl ProofSender {
     ///
     /// - [`HandOverError::Known`]: this very proof is being settled already.
     /// - [`HandOverError::Full`]: the source has too many unsettled proofs; this one was dropped.
+    /// - [`HandOverError::Spare`]: enough proofs for the same header are kept already, and only one can become its block.
     /// - [`HandOverError::Stopped`]: the source has ended. The proof is on disk if the disk took it.
     pub fn hand_over(&self, found: FoundProof) -> Result<HandedOver, HandOverError> {
+        // A pool pays for each of them, and the devnet settles each at once.
+        if self.source == "gateway" && self.store.of_header(&found.job.header) >= SPARES_MAX {
+            return Err(HandOverError::Spare { max: SPARES_MAX });
+        }
         let (kept, not_kept) = match self.store.keep(self.source, &found) {
             Ok(kept) => (kept, None),
             Err(StoreError::Known { id }) => return Err(HandOverError::Known { id }),
@@ -158,6 +182,8 @@ pub enum HandOverError {
     Known { id: ProofId },
     #[error("{max} proofs wait to be settled already; this one was dropped")]
     Full { max: usize },
+    #[error("{max} proofs are kept for the same block, and only one can become it")]
+    Spare { max: usize },
     #[error("the work source has ended (proof {id})")]
     Stopped {
         id: ProofId,
@@ -275,6 +301,7 @@ pub fn spawn(config: SourceConfig, store: Arc<ProofStore>) -> Result<WorkHandle,
         job: None,
         endpoints: Vec::new(),
         proofs_pending: 0,
+        proving: None,
         pool: None,
         requests: 0,
         reconnects: 0,
@@ -302,6 +329,13 @@ pub fn block_hash_text(hash: &[u8; 32]) -> String {
     let mut reversed = *hash;
     reversed.reverse();
     proofs::hex(&reversed)
+}
+
+/// The same read back: what nodes print, in the header's byte order.
+pub fn block_hash(text: &str) -> Option<[u8; 32]> {
+    let mut hash: [u8; 32] = proofs::unhex(text)?.try_into().ok()?;
+    hash.reverse();
+    Some(hash)
 }
 
 #[cfg(test)]

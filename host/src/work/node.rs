@@ -83,8 +83,8 @@ pub enum NodeError {
         #[source]
         err: io::Error,
     },
-    #[error("the node at {url} did not answer within {} s", EXCHANGE_MAX.as_secs())]
-    TimedOut { url: String },
+    #[error("the node at {url} did not answer within {:.1} s", after.as_secs_f64())]
+    TimedOut { url: String, after: Duration },
     #[error("the node at {url} refused the user name or the password")]
     Unauthorised { url: String },
     #[error("the node answered `{method}` with HTTP status {status}")]
@@ -114,6 +114,9 @@ impl Explain for NodeError {
             }
             Self::Exchange { .. } => "see the node's log; http and https may be mixed up".to_owned(),
             Self::Unauthorised { .. } => "compare with `rpcuser` and `rpcpass` of the node".to_owned(),
+            Self::Status { status: 429 | 502..=504, .. } => {
+                "it is busy or just starting: try again in a moment, and see its log".to_owned()
+            }
             Self::Status { .. } | Self::Unreadable { .. } => "is this really a pearld's RPC?".to_owned(),
             Self::Refused { .. } => return None,
         })
@@ -249,7 +252,8 @@ impl Examination {
 /// Inside a tokio runtime.
 pub fn examine(section: &NodeSection, limit: Duration) -> Result<Examination, NodeError> {
     let node = Node::new(section)?;
-    let timed_out = || NodeError::TimedOut { url: node.url.clone() };
+    let began = std::time::Instant::now();
+    let timed_out = || NodeError::TimedOut { url: node.url.clone(), after: began.elapsed() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|err| NodeError::Connect { url: node.url.clone(), err })?;
     let examination = runtime.block_on(async {
@@ -373,7 +377,7 @@ impl Node {
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T, NodeError> {
-        let timed_out = |_| NodeError::TimedOut { url: self.url.clone() };
+        let timed_out = |_| NodeError::TimedOut { url: self.url.clone(), after: EXCHANGE_MAX };
         tokio::time::timeout(EXCHANGE_MAX, self.exchange(method, params)).await.map_err(timed_out)?
     }
 
@@ -453,7 +457,8 @@ fn read_answer<T: DeserializeOwned>(method: &'static str, status: u16, body: &[u
         .map_err(|err| NodeError::Unreadable { method, why: bounded(&err.to_string()) })
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether `host` is this machine, by its name or number.
+pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

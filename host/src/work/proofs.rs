@@ -89,6 +89,8 @@ pub struct ProofStore {
 struct State {
     /// Unsettled proofs and where they lie.
     paths: BTreeMap<ProofId, PathBuf>,
+    /// The headers that they are for.
+    headers: BTreeMap<ProofId, [u8; 76]>,
     settled: VecDeque<ProofId>,
     /// Those that lay there when it was opened.
     left: std::collections::BTreeSet<ProofId>,
@@ -186,9 +188,13 @@ impl ProofStore {
             }
             // Taken before the slow part, so that two threads with one proof cannot both write it.
             state.paths.insert(id.clone(), path.clone());
+            state.headers.insert(id.clone(), found.job.header);
         }
         if let Err(err) = write_whole(&self.dir, &path, encode(source, found).as_bytes()) {
-            self.lock().paths.remove(&id);
+            let mut state = self.lock();
+            state.paths.remove(&id);
+            state.headers.remove(&id);
+            drop(state);
             return Err(StoreError::Write { path, err });
         }
         Ok(KeptProof { id, found: found.clone(), handed_over: false })
@@ -214,6 +220,7 @@ impl ProofStore {
     /// Forgets a proof that the network has taken or refused. Unknown ids are left alone.
     pub fn settle(&self, id: &ProofId) {
         let mut state = self.lock();
+        state.headers.remove(id);
         if let Some(path) = state.paths.remove(id) {
             // If this fails, a later process settles it again.
             let _ = fs::remove_file(path);
@@ -235,6 +242,11 @@ impl ProofStore {
             earlier.notes.extend(any.notes);
         }
         earlier
+    }
+
+    /// Unsettled proofs on disk for one header.
+    pub fn of_header(&self, header: &[u8; 76]) -> usize {
+        self.lock().headers.values().filter(|known| *known == header).count()
     }
 
     /// Unsettled proofs on disk, for whatever source.
@@ -399,6 +411,7 @@ fn read_earlier(dir: &Path, state: &mut State) -> Result<(), StoreError> {
                         let id = name(&found);
                         let handed_over = extension == Some("sent");
                         state.left.insert(id.clone());
+                        state.headers.insert(id.clone(), found.job.header);
                         if state.paths.insert(id.clone(), path).is_none() {
                             let earlier = state.earlier.entry(source).or_default();
                             earlier.proofs.push(KeptProof { id, found, handed_over });

@@ -36,6 +36,9 @@ pub(crate) use self::opened::Opened;
 pub use self::rejection::{Deviation, Rejection};
 pub use self::stage::{Passed, Stage};
 
+/// Bytes that a dense certificate shows of its proof (section 12.1).
+pub const PUBLIC_DATA_LEN: usize = 164;
+
 /// What a proof is checked against (sections 6 and 12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Job {
@@ -87,6 +90,23 @@ impl Verified {
     /// The jackpot as the number that is compared (section 5).
     pub fn jackpot_number(&self) -> U256 {
         jackpot_number(&self.jackpot)
+    }
+
+    /// The 164 bytes that a dense certificate for `proof` shows of it, and that the block's header commits to
+    /// (section 12.1). `proof` is the one that was checked.
+    pub fn public_data(&self, proof: &PlainProof) -> [u8; PUBLIC_DATA_LEN] {
+        let mut bytes = [0; PUBLIC_DATA_LEN];
+        // Both bases are rows of matrices whose heights fit 32 bits: the verifier has bounded them.
+        let low = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
+        let numbers = [self.m, self.n, low(self.row_base), low(self.col_base)].map(u32::to_le_bytes);
+        let parts: [&[u8]; 5] =
+            [&self.config.to_bytes(), &proof.a.root, &proof.bt.root, &self.jackpot, numbers.as_flattened()];
+        let mut at = 0;
+        for part in parts {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        bytes
     }
 
     /// Whether the proof also meets `target`, such as the block's when a share was checked (section 6.3).

@@ -109,6 +109,11 @@ pub fn wallet(facts: &Facts) -> Vec<Verdict> {
     let mining = &config.mining;
     vec![match (&mining.wallet_address, &mining.submit_target) {
         _ if !config.configured => Verdict::skip("nothing is configured yet", "run `pearlbed init`").quiet(),
+        // Who is paid was said to it when it was started, by somebody else.
+        (Some(address), SubmitTarget::Solo) if mining.gateway.command.is_none() => Verdict::ok(format!(
+            "paid is whom your pearl-gateway was started for, which should be {}",
+            printable(address)
+        )),
         (Some(address), _) => Verdict::ok(format!("{} is paid", printable(address))),
         (None, SubmitTarget::Devnet) => Verdict::ok("the built-in test network pays nobody"),
         (None, _) => match mining.require_wallet() {

@@ -3,12 +3,17 @@
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use pearl_pow::Address;
+use pearl_pow::address::AddressNetwork;
 
 use super::super::{Facts, Verdict};
 use super::unreadable_configuration;
 use crate::config::{GatewayEndpoint, SubmitTarget};
 use crate::explain::Explain;
+use crate::home::Env;
 use crate::plugins::Entry;
 use crate::text::{duration, printable};
 use crate::work::node::{Examination, NodeError, Sync};
@@ -29,12 +34,55 @@ pub fn gateway(facts: &Facts) -> Vec<Verdict> {
     let endpoint = printable(&mining.gateway.endpoint.to_string()).into_owned();
     vec![match (connect(&mining.gateway.endpoint), &mining.gateway.command) {
         (Ok(()), _) => Verdict::ok(format!("pearl-gateway listens at {endpoint}")),
-        (Err(_), Some(_)) => Verdict::ok(format!("not at {endpoint} yet; `pearlbed start` starts it")),
+        (Err(_), Some(command)) => match cannot_start(command, &facts.scope().env) {
+            None => Verdict::ok(format!("not at {endpoint} yet; `pearlbed start` starts it")),
+            Some(why) => Verdict::fail(
+                format!(
+                    "nothing listens at {endpoint}, and `{}` cannot be started: {why}",
+                    printable(&command[0])
+                ),
+                "correct `[mining.gateway] command`, or install the gateway",
+            ),
+        },
         (Err(err), None) => Verdict::fail(
             format!("nothing listens at {endpoint}: {err}"),
             "start pearl-gateway, or correct `[mining.gateway]`",
         ),
     }]
+}
+
+/// Why the gateway's command could not be started, as far as that shows without trying.
+fn cannot_start(command: &[String], env: &Env) -> Option<String> {
+    let program = Path::new(command.first()?);
+    let may_run = |path: &Path| {
+        if path.is_dir() {
+            return Err(io::Error::from_raw_os_error(libc::EISDIR));
+        }
+        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
+    };
+    if program.components().count() > 1 || program.is_absolute() {
+        return may_run(program).err().map(|err| err.to_string());
+    }
+    let path = env.var_os("PATH").map(ToOwned::to_owned).unwrap_or_else(|| "/usr/bin:/bin".into());
+    let found = std::env::split_paths(&path).any(|folder| may_run(&folder.join(program)).is_ok());
+    (!found).then(|| "no such program in $PATH".to_owned())
+}
+
+/// What a node that is on another kind of network than the wallet earns: nothing. The names are the node's.
+fn other_network(chain: &str, wallet: &str) -> Option<String> {
+    let of_node = match chain {
+        "mainnet" | "main" => AddressNetwork::Mainnet,
+        "testnet" | "test" | "testnet2" | "signet" => AddressNetwork::Testnet,
+        "regtest" | "simnet" => AddressNetwork::Regtest,
+        _ => return None,
+    };
+    let of_wallet = wallet.parse::<Address>().ok()?.network;
+    (of_wallet != of_node).then(|| {
+        let [begins, wants] = [of_wallet, of_node].map(AddressNetwork::prefix);
+        format!(
+            "the node is on {chain}, whose addresses begin `{wants}1`, and the wallet's begins `{begins}1`"
+        )
+    })
 }
 
 fn connect(endpoint: &GatewayEndpoint) -> io::Result<()> {
@@ -83,6 +131,12 @@ pub fn reachable(facts: &Facts) -> Vec<Verdict> {
         Some(Err(err)) | Some(Ok(Examination { chain: Err(err), .. })) => refused(err),
         Some(Ok(Examination { chain: Ok(chain), .. })) => {
             let url = config.mining.node.as_ref().map(|node| printable(&node.url)).unwrap_or_default();
+            let wallet = config.mining.wallet_address.as_deref().unwrap_or_default();
+            if let Some(what) = other_network(&chain.chain, wallet) {
+                let fix =
+                    "an address of that network in `wallet_address`, or another node in `pearld_rpc_url`";
+                return vec![Verdict::fail(what, fix)];
+            }
             Verdict::ok(format!("pearld at {url} lets us in ({})", printable(&chain.chain)))
         }
     }]
@@ -224,6 +278,30 @@ mod tests {
         assert_eq!(state, State::Warn);
         let without = Examination { template: None, ..examination(9, 9, NOW) };
         assert_eq!(row(judge_sync(&without, now())).0, State::Warn);
+    }
+
+    #[test]
+    fn a_wallet_of_another_network_than_the_nodes_is_named() {
+        let wallet = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+        for chain in ["regtest", "simnet", "testnet2"] {
+            let what = other_network(chain, wallet).unwrap();
+            assert!(what.contains(chain) && what.contains("`prl1`"), "{what}");
+        }
+        for (chain, wallet) in [("mainnet", wallet), ("a network of tomorrow", wallet), ("regtest", "")] {
+            assert_eq!(other_network(chain, wallet), None);
+        }
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_started_is_known_before_it_is_tried() {
+        let env = Env::default();
+        let why = |program: &str| cannot_start(&[program.to_owned()], &env);
+        assert_eq!(why("sh"), None);
+        assert_eq!(why("/bin/sh"), None);
+        assert!(why("pearl-gateway-that-is-not-there").unwrap().contains("$PATH"));
+        assert!(why("/nowhere/pearl-gateway").unwrap().contains("No such file"));
+        assert!(why("/usr").unwrap().contains("directory"));
+        assert!(why("/proc/self/status").unwrap().contains("denied"));
     }
 
     #[test]

@@ -199,12 +199,15 @@ fn of_pools(pool: &PoolReport) -> Vec<Family> {
 
 fn by_miner(miners: &[MinerReport]) -> Vec<Family> {
     type Count = fn(&ProofReport) -> u64;
-    let counts: [(&'static str, &'static str, Count); 8] = [
+    let counts: [(&'static str, &'static str, Count); 9] = [
         ("pearlbed_proofs_found_total", "Proofs handed in and not refused.", |proofs| proofs.found),
         ("pearlbed_proofs_verified_total", "Proofs that passed the host's verifier.", |proofs| {
             proofs.verified
         }),
         ("pearlbed_proofs_late_total", "Verified proofs whose job was over.", |proofs| proofs.late),
+        ("pearlbed_proofs_spare_total", "Verified proofs beyond what one block needs.", |proofs| {
+            proofs.spare
+        }),
         ("pearlbed_proofs_paying_total", "Verified proofs hard enough to pay.", |proofs| proofs.paying),
         ("pearlbed_proofs_refused_total", "Proofs that the host's verifier refused.", |proofs| {
             proofs.refused

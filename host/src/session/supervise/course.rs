@@ -62,6 +62,11 @@ impl Course {
         self.stopping.is_some()
     }
 
+    /// Since when it is to end.
+    pub fn ending_since(&self) -> Option<Instant> {
+        self.stopping.as_ref().map(|(since, _)| since.at)
+    }
+
     /// Why it is to end.
     pub fn reason(&self) -> Option<&str> {
         self.stopping.as_ref().map(|(_, reason)| reason.as_str())

@@ -20,6 +20,10 @@ pub(super) struct View<'a> {
     pub work: &'a WorkStatus,
     pub jobs: &'a Jobs,
     pub course: &'a Course,
+    /// Miners that rest while the gateway proves.
+    pub resting: usize,
+    /// A stop waits for what the gateway proves.
+    pub stop_waits: bool,
     pub record: &'a Record,
     pub last_error: Option<String>,
     pub log: Vec<String>,
@@ -48,6 +52,13 @@ fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
         reason: Some(reason.into()),
         hint: None,
     };
+    if let Some(proving) = view.work.proving.filter(|_| view.course.is_ending() && view.stop_waits) {
+        let time = now.saturating_duration_since(proving.since).as_secs();
+        let text =
+            format!("the gateway has been making a block of our proof for {time} s, which a stop waits for");
+        let hint = Some("`pearlbed stop` again ends it at once, and the block is lost".to_owned());
+        return Earning { hint, ..not("stopping", &text) };
+    }
     if view.course.is_ending() {
         return not("stopping", "the provider is being stopped");
     }
@@ -65,6 +76,16 @@ fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
         return not("waiting-for-job", &format!("no job from the {} yet", view.work.source));
     }
     let mines = |miner: &MinerReport| miner.condition == "mining";
+    let resting = view.resting;
+    if let Some(proving) = view.work.proving.filter(|_| resting > 0) {
+        let time = now.saturating_duration_since(proving.since).as_secs();
+        let text = format!(
+            "the gateway has been making a block of our proof for {time} s; {} on its processor {} meanwhile",
+            if resting == 1 { "the miner".to_owned() } else { format!("{resting} miners") },
+            if resting == 1 { "rests" } else { "rest" },
+        );
+        return Earning { earning: true, condition: "earning".into(), reason: Some(text), hint: None };
+    }
     if !miners.iter().any(mines) {
         // The first of those that could: the others are told of in their rows.
         let Some(first) = miners.iter().find(|miner| !miner.is_down()).or(miners.first()) else {

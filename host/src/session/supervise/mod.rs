@@ -15,6 +15,7 @@ mod errors;
 mod herald;
 mod inbox;
 mod jobs;
+mod proving;
 mod record;
 mod reload;
 mod requests;

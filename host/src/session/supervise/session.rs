@@ -24,6 +24,7 @@ use super::errors::SuperviseError;
 use super::herald::Herald;
 use super::inbox::{Inbox, Planned, Turn};
 use super::jobs::Jobs;
+use super::proving::{self, Rest};
 use super::record::Record;
 use super::reload;
 use super::requests::{self, Order};
@@ -46,7 +47,7 @@ use crate::session::report::Report;
 use crate::work::{Condition, ProofState, WorkEvent, WorkHandle, WorkStatus};
 
 /// How long the work source may take to end.
-const WORK_STOP_TIME: Duration = Duration::from_secs(5);
+const WORK_STOP_TIME: Duration = Duration::from_secs(10);
 /// How long found proofs may take to be judged once the miners have ended.
 const JUDGING_TIME: Duration = Duration::from_secs(10);
 
@@ -73,6 +74,9 @@ pub(super) struct Session {
     record: Record,
     readings: Readings,
     paused: Paused,
+    rest: Rest,
+    /// Whether it was said that the stop waits for a block, and whether it was asked for again since.
+    stop_waits: (bool, bool),
     inbox: Inbox,
     outlets: Outlets,
 }
@@ -197,6 +201,8 @@ impl Session {
             record,
             readings: Readings::default(),
             paused,
+            rest: Rest::default(),
+            stop_waits: (false, false),
             inbox,
             outlets,
         })
@@ -272,8 +278,44 @@ impl Session {
                 }
             };
             self.follow(told, now)?;
-            if self.course.is_ending() && self.crew.iter().all(|miner| miner.is_down()) {
+            let told = self.rest_while_proving(now);
+            self.follow(told, now)?;
+            if self.course.is_ending()
+                && self.crew.iter().all(|miner| miner.is_down())
+                && !self.waits_for_block(now)
+            {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Whoever shares the gateway's processor rests while it makes a block of a proof.
+    fn rest_while_proving(&mut self, now: Instant) -> Vec<Told> {
+        let proving = self.source.status.borrow().proving;
+        let wanted = self.settings.config.mining.gateway.rest_while_proving && !self.course.is_ending();
+        self.rest.follow(proving, wanted, &mut self.crew, self.jobs.current(), now)
+    }
+
+    /// Whether a stop waits for what the session's own gateway works on. Says so once.
+    fn waits_for_block(&mut self, now: Instant) -> bool {
+        let Some(since) = self.course.ending_since() else { return false };
+        let proving = self.source.status.borrow().proving;
+        let (told, insisted) = self.stop_waits;
+        match proving::waits_for(proving, since, insisted, now) {
+            Some(why) => {
+                if !told {
+                    self.stop_waits.0 = true;
+                    self.herald.line(Level::Warn, &why);
+                    self.herald.notify(&format!("EXTEND_TIMEOUT_USEC={}", proving::STOP_WAIT.as_micros()));
+                }
+                true
+            }
+            None => {
+                if proving.is_some_and(|proving| proving.ours) {
+                    self.herald
+                        .line(Level::Warn, "the gateway is ended with a proof of ours: its block is lost");
+                }
+                false
             }
         }
     }
@@ -484,12 +526,14 @@ impl Session {
         match event {
             WorkEvent::Job(job) => {
                 let work = self.jobs.replace(job);
+                self.rest.over();
                 let told = self.crew.each(|miner| miner.offer(&work, now));
                 self.look_for_unfit();
                 return told;
             }
             WorkEvent::NoJob { reason } => {
                 self.jobs.clear();
+                self.rest.over();
                 for miner in self.crew.iter_mut() {
                     miner.withdraw(now);
                 }
@@ -548,11 +592,19 @@ impl Session {
         let source = self.source.status.borrow().source;
         self.herald.line(level, &format!("{source}: {sentence}"));
         if !condition.is_earning() && self.course.running_since().is_none() {
-            self.herald.announce(&Announcement::Waiting {
-                reason: sentence,
-                hint: condition.hint().map(str::to_owned),
-                exit: crate::exit::Exit::NotEarning.code(),
-            });
+            let needs_update = matches!(condition, Condition::NeedsUpdate { .. });
+            let exit =
+                if needs_update { crate::exit::Exit::NeedsUpdate } else { crate::exit::Exit::NotEarning };
+            // Why the gateway does not run says more than that it does not answer.
+            let work = self.source.status.borrow();
+            let trouble = work.endpoints.iter().find(|one| one.purpose == work.source && !needs_update);
+            let trouble = trouble.and_then(|one| one.trouble.clone());
+            drop(work);
+            let (reason, hint) = match trouble.filter(|trouble| trouble.text.contains("command")) {
+                Some(trouble) => (trouble.text, trouble.hint),
+                None => (sentence, condition.hint().map(str::to_owned)),
+            };
+            self.herald.announce(&Announcement::Waiting { reason, hint, exit: exit.code() });
         }
     }
 
@@ -614,6 +666,7 @@ impl Session {
 
     fn stop(&mut self, reason: &str, now: Instant) -> Vec<Told> {
         if self.course.is_ending() {
+            self.stop_waits.1 = true;
             // Asked twice by a signal: the second time is meant.
             let meant = reason.contains("SIG");
             return if meant { self.crew.each(|miner| miner.insist(now)) } else { Vec::new() };
@@ -697,6 +750,8 @@ impl Session {
             work: &work,
             jobs: &self.jobs,
             course: &self.course,
+            resting: self.rest.len(),
+            stop_waits: self.stop_waits.0,
             record: &self.record,
             last_error: self.herald.last_error().map(str::to_owned),
             log: self.herald.log().recent().map(str::to_owned).collect(),

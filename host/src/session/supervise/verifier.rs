@@ -234,6 +234,7 @@ fn judge(
             Err(HandOverError::Known { id }) => {
                 return refused("duplicate", format!("it was handed in before, as {id}"));
             }
+            Err(HandOverError::Spare { .. }) => Verdict::Spare,
             // It may be handed in again.
             Err(err) => return Verdict::NotTaken(chain(&err)),
         },

@@ -3,72 +3,101 @@
 //! The gateway takes its settings from the environment; the node's password goes from our variable to its own and is
 //! never on a command line. Its log names the password, so of its output only the lines that tell of a proof or an
 //! error are passed on, with the password taken out, and few of them.
+//!
+//! It runs in a process group of its own, and whoever is left in the group when it has ended is ended as well: a
+//! gateway proves in worker processes, and a command may be a script around the gateway.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::AsyncRead;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
-use super::protocol::bounded;
 use crate::config::{GatewayEndpoint, NodeSection};
+use crate::text::printable;
 use crate::work::GatewayConfig;
+use crate::work::endpoint::Found;
 use crate::work::lines::{LineError, LineReader};
 
-/// Time between asking the gateway to end and ending it. A proof under way may be lost either way.
+/// Time between asking the gateway to end and telling its whole group to. A proof under way is lost either way.
 const GRACE: Duration = Duration::from_secs(3);
+/// Time that the group has then before it is ended.
+const GROUP_GRACE: Duration = Duration::from_secs(2);
 /// A gateway that ran this long was healthy: its end is the first failure, not the next.
 const HEALTHY: Duration = Duration::from_secs(600);
 /// Lines of its log that are passed on in [`LINES_WINDOW`].
 const LINES_MAX: u32 = 10;
 /// See [`LINES_MAX`].
 const LINES_WINDOW: Duration = Duration::from_secs(60);
-/// A longer line of its log is skipped.
-const LINE_BYTES_MAX: usize = 64 * 1024;
+/// A longer line of its log is skipped. An error may quote a whole request.
+const LINE_BYTES_MAX: usize = 2 << 20;
+/// What is kept of a line, in characters: its end, where an error says what it is.
+const LINE_CHARS_MAX: usize = 200;
+
+/// What there is to say of the gateway's process.
+#[derive(Debug)]
+pub enum Told {
+    /// A line for the log.
+    Note(String),
+    /// Why it does not run, with what to do; nothing while it does.
+    Trouble(Option<Found>),
+}
 
 /// Starts the gateway and starts it again whenever it ends, with back-off, until `stop` resolves. What there is to say
-/// goes to `notes`.
+/// goes to `out`.
 pub async fn supervise(
     config: GatewayConfig,
     argv: Vec<String>,
     mut stop: tokio::sync::watch::Receiver<bool>,
-    notes: mpsc::Sender<String>,
+    out: mpsc::Sender<Told>,
 ) {
     let password = config.node.as_ref().and_then(|node| std::env::var(&node.password_env).ok());
     let mut backoff = Backoff::new(Duration::from_secs(1));
     loop {
         let started = Instant::now();
-        let ended = match spawn(&config, &argv, password.as_deref()) {
-            Err(err) => format!("failed to start the gateway `{}`: {err}", bounded(&argv[0])),
+        let (ended, hint) = match spawn(&config, &argv, password.as_deref()) {
+            Err(err) => (
+                format!("the gateway's command `{}` cannot be started: {err}", printable(&argv[0])),
+                "correct `[mining.gateway] command`, or install the gateway".to_owned(),
+            ),
             Ok(mut child) => {
+                let group = Group::of(&child);
                 let pid = child.id().unwrap_or_default();
-                let _ = notes.send(format!("started the gateway (pid {pid})")).await;
-                let log = tokio::spawn(pass_on(child.stderr.take(), password.clone(), notes.clone()));
-                let out = tokio::spawn(pass_on(child.stdout.take(), password.clone(), notes.clone()));
+                let _ = out.send(Told::Trouble(None)).await;
+                let _ = out.send(Told::Note(format!("started the gateway (pid {pid})"))).await;
+                let errors = tokio::spawn(pass_on(child.stderr.take(), password.clone(), out.clone()));
+                let output = tokio::spawn(pass_on(child.stdout.take(), password.clone(), out.clone()));
                 let ended = tokio::select! {
-                    status = child.wait() => Some(status),
+                    status = group.wait(&mut child) => Some(status),
                     _ = stop.wait_for(|stop| *stop) => None,
                 };
                 let Some(status) = ended else {
-                    end(&mut child).await;
+                    group.end(&mut child).await;
                     return;
                 };
-                // Its children may hold its output open for long; what they say is not awaited.
-                log.abort();
-                out.abort();
-                match status {
+                // What it said last, it has said by now.
+                let rest = async { (errors.await, output.await) };
+                let _ = tokio::time::timeout(Duration::from_millis(200), rest).await;
+                let what = match status {
                     Ok(status) => format!("the gateway ended: {status}"),
                     Err(err) => format!("the gateway was lost: {err}"),
-                }
+                };
+                let hint =
+                    "`pearlbed logs` has what it said; `[mining.gateway] command` starts it".to_owned();
+                (what, hint)
             }
         };
+        let _ = out.send(Told::Trouble(Some((ended.clone(), Some(hint))))).await;
         if started.elapsed() >= HEALTHY {
             backoff.worked();
         }
         let wait = backoff.failed();
-        let _ = notes.send(format!("{ended}; it is started again in {:.0} s", wait.as_secs_f64())).await;
+        let note = format!("{ended}; it is started again in {:.0} s", wait.as_secs_f64());
+        let _ = out.send(Told::Note(note)).await;
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = stop.wait_for(|stop| *stop) => return,
@@ -84,13 +113,14 @@ fn spawn(config: &GatewayConfig, argv: &[String], password: Option<&str>) -> std
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true);
     if let Some(password) = password {
         command.env("PEARLD_RPC_PASSWORD", password);
     }
     #[cfg(target_os = "linux")]
     {
-        use rustix::process::{Signal, set_parent_process_death_signal};
+        use rustix::process::set_parent_process_death_signal;
         // SAFETY: between fork and exec only async-signal-safe calls are allowed; this is the single system call prctl,
         // and the closure allocates nothing.
         unsafe {
@@ -98,6 +128,80 @@ fn spawn(config: &GatewayConfig, argv: &[String], password: Option<&str>) -> std
         }
     }
     command.spawn()
+}
+
+/// The gateway and everybody that it started. Whoever is left is ended when this is dropped.
+struct Group {
+    /// The group's number, which is its leader's.
+    leader: Option<Pid>,
+    over: AtomicBool,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let leader = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Self { leader, over: AtomicBool::new(false) }
+    }
+
+    /// Waits for the leader's end, and ends whoever it left behind.
+    async fn wait(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
+        if let Some(leader) = self.leader
+            && has_ended(leader).await
+        {
+            // Its leader has not been waited for, so that the group's number is nobody else's.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+        let status = child.wait().await;
+        self.over.store(true, Ordering::Relaxed);
+        status
+    }
+
+    /// Asks the gateway to end, then its group, and ends them if they do not.
+    async fn end(&self, child: &mut Child) {
+        let Some(leader) = self.leader else { return };
+        // An interrupt is what a gateway ends its workers at.
+        let _ = kill_process(leader, Signal::INT);
+        if tokio::time::timeout(GRACE, self.wait(child)).await.is_ok() {
+            return;
+        }
+        let _ = kill_process_group(leader, Signal::TERM);
+        if tokio::time::timeout(GROUP_GRACE, self.wait(child)).await.is_ok() {
+            return;
+        }
+        let _ = kill_process_group(leader, Signal::KILL);
+        let _ = self.wait(child).await;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Not waited for yet, so that the number is still its own.
+        if let Some(leader) = self.leader.filter(|_| !self.over.load(Ordering::Relaxed)) {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Waits until a child of ours has ended, without taking its status; `false` at once where that cannot be seen.
+#[cfg(target_os = "linux")]
+async fn has_ended(pid: Pid) -> bool {
+    use rustix::process::{PidfdFlags, pidfd_open};
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    let Ok(descriptor) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return false };
+    // SAFETY: the descriptor is open and owned by the `AsyncFd`, which alone closes it, and it answers the same number each
+    // time.
+    let Ok(descriptor) = (unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }) else {
+        return false;
+    };
+    descriptor.readable().await.is_ok()
+}
+
+/// As on Linux, where it can be seen.
+#[cfg(not(target_os = "linux"))]
+async fn has_ended(_: Pid) -> bool {
+    false
 }
 
 /// The gateway's settings, without the password.
@@ -118,6 +222,11 @@ fn environment(
     if let Some(node) = node {
         variables.push(("PEARLD_RPC_URL", node.url.clone()));
         variables.push(("PEARLD_RPC_USER", node.user.clone()));
+        // It knows the system's authorities only, and a node signs its certificate itself.
+        if let Some(certificate) = &node.certificate {
+            let path = std::path::absolute(certificate).unwrap_or_else(|_| certificate.clone());
+            variables.push(("SSL_CERT_FILE", path.to_string_lossy().into_owned()));
+        }
     }
     if let Some(wallet) = wallet {
         variables.push(("PEARLD_MINING_ADDRESS", wallet.to_owned()));
@@ -125,24 +234,8 @@ fn environment(
     variables
 }
 
-/// Asks the gateway to end, and ends it if it does not.
-async fn end(child: &mut Child) {
-    let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-    if let Some(pid) = pid {
-        // Not reaped yet, so the pid is still its own.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
-    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-        let _ = child.kill().await;
-    }
-}
-
 /// Reads the gateway's output to its end and passes on what matters.
-async fn pass_on(
-    output: Option<impl AsyncRead + Unpin>,
-    password: Option<String>,
-    notes: mpsc::Sender<String>,
-) {
+async fn pass_on(output: Option<impl AsyncRead + Unpin>, password: Option<String>, out: mpsc::Sender<Told>) {
     let Some(output) = output else { return };
     let mut lines = LineReader::new(output, LINE_BYTES_MAX);
     let mut window = (Instant::now(), 0);
@@ -152,6 +245,7 @@ async fn pass_on(
             Ok(None) | Err(LineError::Io(_)) => return,
             Err(LineError::TooLong { .. } | LineError::NotText) => continue,
         };
+        let line = plain(&line);
         if !matters(&line) {
             continue;
         }
@@ -160,7 +254,8 @@ async fn pass_on(
         }
         window.1 += 1;
         if window.1 <= LINES_MAX {
-            let _ = notes.send(format!("gateway: {}", bounded(&without(&line, password.as_deref())))).await;
+            let line = end_of(&without(&line, password.as_deref()));
+            let _ = out.send(Told::Note(format!("gateway: {line}"))).await;
         }
     }
 }
@@ -168,6 +263,45 @@ async fn pass_on(
 /// Whether a line of the gateway's log tells of a proof or of trouble (protocol sections 10.2 and 10.6).
 fn matters(line: &str) -> bool {
     ["'status'", "Skipping submission", "rror", "panic", "Traceback"].iter().any(|mark| line.contains(mark))
+}
+
+/// A line of a log without what colours it, and without the date and time that it begins with: ours has its own.
+fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\u{1b}' {
+            text.push(c);
+        } else if chars.next_if_eq(&'[').is_some() {
+            // Parameters, then one letter that says what they are for.
+            while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+        } else {
+            chars.next();
+        }
+    }
+    let mut rest = text.trim();
+    while let Some(word) = rest.split_whitespace().next().filter(|word| is_moment(word)) {
+        rest = rest[word.len()..].trim_start();
+    }
+    rest.trim_start_matches(['-', '|', ' ']).to_owned()
+}
+
+/// Whether a word is a date, a time or both, however it is bracketed.
+fn is_moment(word: &str) -> bool {
+    let word = word.trim_matches(['[', ']', '(', ')', ',', '|']);
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    let marks = word.bytes().filter(|byte| b"-:/".contains(byte)).count();
+    digits >= 6 && marks >= 2 && word.bytes().all(|byte| byte.is_ascii_digit() || b"-:/.,+TZ".contains(&byte))
+}
+
+/// The end of a line, harmless.
+fn end_of(line: &str) -> String {
+    let chars = line.chars().count();
+    let Some(surplus) = chars.checked_sub(LINE_CHARS_MAX).filter(|surplus| *surplus > 0) else {
+        return printable(line).into_owned();
+    };
+    let end: String = line.chars().skip(surplus).collect();
+    format!("…{}", printable(&end))
 }
 
 /// `line` without the password.
@@ -202,8 +336,30 @@ mod tests {
                 "PEARLD_MINING_ADDRESS"
             ]
         );
+        let pinned = NodeSection { certificate: Some("/etc/pearld/rpc.cert".into()), ..node };
+        let trusted = environment(&GatewayEndpoint::Unix("/run/gw.sock".into()), Some(&pinned), None);
+        assert!(trusted.contains(&("SSL_CERT_FILE", "/etc/pearld/rpc.cert".to_owned())), "{trusted:?}");
         let tcp = environment(&GatewayEndpoint::Tcp { host: "localhost".to_owned(), port: 7 }, None, None);
         assert_eq!(tcp, [("MINER_RPC_TRANSPORT", "tcp".to_owned()), ("MINER_RPC_PORT", "7".to_owned())]);
+    }
+
+    #[test]
+    fn a_line_of_the_gateways_log_is_told_without_its_colours_and_dates_and_keeps_its_end() {
+        let dated = "\u{1b}[31m2026-08-22 10:11:12,123\u{1b}[0m - ERROR - [10:11:12] rejected";
+        assert_eq!(plain(dated), "ERROR - [10:11:12] rejected");
+        for (line, kept) in [
+            ("[2026-08-22T10:11:12.5Z] Error: no", "Error: no"),
+            ("08/22/26 10:11:12 error", "error"),
+            ("127.0.0.1:8337 error", "127.0.0.1:8337 error"),
+            ("\u{1b}", ""),
+            ("\u{1b}[1", ""),
+        ] {
+            assert_eq!(plain(line), kept, "{line:?}");
+        }
+        let long = format!("Error in {} because: bad-header", "x".repeat(5000));
+        let end = end_of(&long);
+        assert!(end.starts_with('…') && end.ends_with("because: bad-header"), "{end}");
+        assert_eq!(end.chars().count(), LINE_CHARS_MAX + 1);
     }
 
     #[test]

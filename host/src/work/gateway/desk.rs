@@ -18,14 +18,18 @@
 //!   offer: the hand-over came to nothing. A gateway that never went deaf may be proving beside its event loop, so it
 //!   gets `BESIDE` times as long. The wait doubles with each failure.
 //! - Silence is never death. It only changes the condition.
+//! - A header in whose place the node has a block is dead: its job is taken back, and nothing more is handed over for it,
+//!   whatever the gateway still offers. The same where the network wants another certificate than the job is for.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+mod commitment;
 mod condition;
 mod questions;
 
 use super::protocol::{MiningInfo, RpcError};
-use crate::work::{Condition, GatewayTiming, KeptProof, ProofId, ProofState, WorkEvent, WorkJob};
+use crate::work::{Condition, GatewayTiming, JobKey, KeptProof, ProofId, ProofState, WorkEvent, WorkJob};
 
 /// Blocks, itself included, after which a block counts as confirmed.
 pub const CONFIRMED_DEPTH: u64 = 6;
@@ -41,6 +45,9 @@ const DOUBLINGS_MAX: u32 = 4;
 
 /// How much longer a gateway gets that answers while it may be proving.
 const BESIDE: u32 = 6;
+
+/// Blocks of ours that are remembered, so that an earlier proof of ours is not told to have lost to a stranger.
+const OWN_BLOCKS_MAX: usize = 64;
 
 /// How a proof stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +65,13 @@ enum Phase {
 #[derive(Clone, Debug)]
 struct Tracked {
     kept: KeptProof,
+    /// What the header of its block would commit to.
+    commitment: Option<[u8; 32]>,
     phase: Phase,
+    /// The gateway went away while it had the proof, before it answered anything else.
+    lost: bool,
+    /// The node has another block in its place.
+    replaced: bool,
     /// Hand-overs that the gateway took, and when the last one was.
     taken: u32,
     taken_at: Option<Instant>,
@@ -78,7 +91,17 @@ struct NodeView {
     tip_since: Instant,
     /// Since when the node's tip and the job have disagreed.
     behind_since: Option<Instant>,
-    certificate_version: Option<u32>,
+    /// The certificate version that its next block needs, and since when it says so.
+    certificate: Option<(u32, Instant)>,
+    /// The same as it was said at the block before.
+    certificate_before: Option<(u32, Instant)>,
+}
+
+/// Why the header on offer can no longer become a block of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dead {
+    since: Instant,
+    reason: String,
 }
 
 /// The state of the gateway client.
@@ -90,6 +113,10 @@ pub struct Desk {
     /// Whether there is a connection, answered on or not.
     connected: bool,
     job: Option<WorkJob>,
+    /// The job that was told last, unless it was taken back since.
+    told_job: Option<JobKey>,
+    dead: Option<Dead>,
+    own_blocks: VecDeque<String>,
     paused: Option<String>,
     garbled: Option<String>,
     /// When the request was sent that has no answer yet.
@@ -137,6 +164,9 @@ impl Desk {
             link: Link::Down { attempt: 1, next_try: None, error: None },
             connected: false,
             job: None,
+            told_job: None,
+            dead: None,
+            own_blocks: VecDeque::new(),
             paused: None,
             garbled: None,
             asked: None,
@@ -186,6 +216,9 @@ impl Desk {
         self.fruitless = 0;
         self.connected = false;
         self.asked = None;
+        for tracked in &mut self.proofs {
+            tracked.lost |= matches!(tracked.phase, Phase::Taken(_)) && tracked.heard.is_none();
+        }
     }
 
     /// The connection stands. Until the first answer on it nothing is known of who is at its other end: a gateway that
@@ -246,9 +279,9 @@ impl Desk {
             self.note("the gateway's target is not the one in its header; the header's is used");
         }
         let same_header = self.job.as_ref().is_some_and(|old| old.header == job.header);
-        self.job = Some(job.clone());
-        self.events.push(WorkEvent::Job(job));
+        self.job = Some(job);
         if !same_header {
+            self.dead = None;
             self.header_changed();
         }
     }
@@ -295,7 +328,19 @@ impl Desk {
         let phase = if kept.handed_over { Phase::Taken(now) } else { Phase::Waiting(now) };
         let taken = u32::from(kept.handed_over);
         let taken_at = kept.handed_over.then_some(now);
-        self.proofs.push(Tracked { kept, phase, taken, taken_at, heard: None, refusals: 0, told: None });
+        let commitment = commitment::of(&kept.found);
+        self.proofs.push(Tracked {
+            kept,
+            commitment,
+            phase,
+            lost: false,
+            replaced: false,
+            taken,
+            taken_at,
+            heard: None,
+            refusals: 0,
+            told: None,
+        });
         self.retire();
     }
 
@@ -303,6 +348,10 @@ impl Desk {
     pub fn next_submission(&mut self, now: Instant) -> Option<(ProofId, MiningInfo, Vec<u8>)> {
         let job = self.job.as_ref()?;
         if self.link != Link::Up || self.paused.is_some() || self.garbled.is_some() {
+            return None;
+        }
+        // A gateway proves it for minutes all the same, and is deaf to what is worth something.
+        if self.worthless(now).is_some() {
             return None;
         }
         let current = |tracked: &Tracked| tracked.kept.found.job.header == job.header;
@@ -347,6 +396,7 @@ impl Desk {
                 tracked.taken += 1;
                 tracked.taken_at = Some(now);
                 tracked.heard = None;
+                tracked.lost = false;
                 let state = ProofState::HandedOver { attempt: tracked.taken };
                 self.tell(index, state);
             }
@@ -376,9 +426,16 @@ impl Desk {
     /// and at least once per [`GatewayTiming::poll`].
     pub fn tick(&mut self, now: Instant) {
         self.find_fruitless(now);
+        self.offer(now);
         let condition = self.condition(now);
         let news = match (&self.told_condition, &condition) {
             (None, _) => true,
+            // A gateway that follows a second later needs no line at each block.
+            (_, Condition::DeadJob { since, .. })
+                if now.saturating_duration_since(*since) < self.timing.poll * 2 =>
+            {
+                false
+            }
             // Another error is news, another try is not.
             (Some(Condition::Connecting { error: a, .. }), Condition::Connecting { error: b, .. }) => {
                 b.is_some() && a != b
@@ -391,10 +448,41 @@ impl Desk {
         }
     }
 
+    /// Tells the job that there is to mine for, or takes the one that was told back.
+    fn offer(&mut self, now: Instant) {
+        let Some(job) = &self.job else { return };
+        match self.worthless(now) {
+            None if self.told_job != Some(job.key()) => {
+                self.told_job = Some(job.key());
+                self.events.push(WorkEvent::Job(job.clone()));
+            }
+            Some(reason) if self.told_job.is_some() => {
+                self.told_job = None;
+                self.events.push(WorkEvent::NoJob { reason });
+            }
+            _ => {}
+        }
+    }
+
+    /// The proof that the gateway took for the header on offer and has said nothing of, since when it has it, and whether
+    /// it has answered nothing since.
+    pub fn proving(&self) -> Option<(Instant, bool)> {
+        let job = self.job.as_ref().filter(|_| self.dead.is_none())?;
+        self.proofs.iter().find_map(|tracked| match tracked.phase {
+            Phase::Taken(at) if tracked.kept.found.job.header == job.header && !tracked.lost => {
+                Some((at, tracked.heard.is_none()))
+            }
+            _ => None,
+        })
+    }
+
     fn find_fruitless(&mut self, now: Instant) {
+        if self.dead.is_some() {
+            return;
+        }
         let Some(job) = &self.job else { return };
         let header = job.header;
-        let mut notes = Vec::new();
+        let mut came_to_nothing = Vec::new();
         for tracked in &mut self.proofs {
             let (Phase::Taken(at), Some(heard)) = (&tracked.phase, tracked.heard) else { continue };
             let went_deaf = heard.saturating_duration_since(*at) >= self.timing.quiet;
@@ -403,15 +491,25 @@ impl Desk {
             if tracked.kept.found.job.header == header && now.saturating_duration_since(heard) >= wait {
                 tracked.phase = Phase::Waiting(now);
                 self.fruitless = self.fruitless.saturating_add(1);
-                notes.push(format!(
-                    "proof {} was taken but no block came; it is handed over again",
-                    tracked.kept.id
-                ));
+                came_to_nothing.push(tracked.kept.id.clone());
             }
         }
         // The first few tell the story; a gateway that refuses for days needs no line for each.
-        if self.fruitless <= FRUITLESS_MAX {
-            self.events.extend(notes.into_iter().map(WorkEvent::Note));
+        if self.fruitless > FRUITLESS_MAX {
+            return;
+        }
+        let waits = |tracked: &&Tracked| {
+            tracked.kept.found.job.header == header && matches!(tracked.phase, Phase::Waiting(_))
+        };
+        // Each goes once before any goes twice.
+        let next = self.proofs.iter().filter(waits).min_by_key(|tracked| tracked.taken + tracked.refusals);
+        let next = next.map(|tracked| tracked.kept.id.clone());
+        for id in came_to_nothing {
+            let then = match &next {
+                Some(next) if *next != id => format!("proof {next} of the same block goes next"),
+                _ => "it is handed over again".to_owned(),
+            };
+            self.note(format!("proof {id} was taken but no block came; {then}"));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::work::block_hash_text;
+use crate::work::{block_hash, block_hash_text};
 
 /// What the node knows of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +17,16 @@ pub enum Fate {
         height: u64,
         /// Blocks of the main chain from this one on, itself included.
         confirmations: u64,
+        /// What its header commits to (protocol section 12.1); the oldest nodes do not say.
+        commitment: Option<[u8; 32]>,
     },
     /// It can no longer become a block.
     Replaced {
         /// Why not.
         reason: String,
+        /// The block of the main chain in its place, as explorers print it, and its height; none where the block that it
+        /// builds on left the main chain.
+        by: Option<(String, u64)>,
     },
     /// The node does not know the block that it builds on.
     Unknown,
@@ -47,6 +52,9 @@ pub struct BlockInfo {
     /// The block after it on the main chain.
     #[serde(rename = "nextblockhash")]
     pub next: Option<String>,
+    /// What its header commits to beside the 76 bytes that miners know.
+    #[serde(rename = "proofcommitment")]
+    pub commitment: Option<String>,
 }
 
 /// The hash of the block that `header` builds on, as the node writes it.
@@ -61,7 +69,7 @@ pub fn fate(header: &[u8; 76], parent: Option<&BlockInfo>, child: Option<&BlockI
     let Some(parent) = parent else { return Fate::Unknown };
     if parent.confirmations < 0 {
         let reason = format!("the block at height {} that it builds on left the main chain", parent.height);
-        return Fate::Replaced { reason };
+        return Fate::Replaced { reason, by: None };
     }
     let Some(child) = child else { return Fate::Open };
     let merkle_root = block_hash_text(header[36..68].try_into().expect("32 bytes"));
@@ -70,9 +78,11 @@ pub fn fate(header: &[u8; 76], parent: Option<&BlockInfo>, child: Option<&BlockI
     let time = u32::from_le_bytes(header[68..72].try_into().expect("4 bytes"));
     if child.merkle_root == merkle_root && child.time.is_none_or(|child| child == u64::from(time)) {
         let confirmations = u64::try_from(child.confirmations).unwrap_or(0);
-        return Fate::InBlock { hash: child.hash.clone(), height: child.height, confirmations };
+        let commitment = child.commitment.as_deref().and_then(block_hash);
+        return Fate::InBlock { hash: child.hash.clone(), height: child.height, confirmations, commitment };
     }
-    Fate::Replaced { reason: format!("another block came first at height {}", child.height) }
+    let reason = format!("another block came first at height {}", child.height);
+    Fate::Replaced { reason, by: Some((child.hash.clone(), child.height)) }
 }
 
 #[cfg(test)]
@@ -97,6 +107,7 @@ mod tests {
             time: Some(0),
             previous: String::new(),
             next: None,
+            commitment: Some(block_hash_text(&[root; 32])),
         }
     }
 
@@ -113,17 +124,18 @@ mod tests {
     #[test]
     fn a_child_with_its_merkle_root_is_its_block() {
         let found = fate(&header(), Some(&block("p", 4, 1)), Some(&block("c", 3, 0xbb)));
-        assert_eq!(found, Fate::InBlock { hash: "c".to_owned(), height: 7, confirmations: 3 });
+        let commitment = Some([0xbb; 32]);
+        assert_eq!(found, Fate::InBlock { hash: "c".to_owned(), height: 7, confirmations: 3, commitment });
     }
 
     #[test]
     fn another_child_or_a_parent_on_a_side_chain_replaces_it() {
         let other = fate(&header(), Some(&block("p", 4, 1)), Some(&block("c", 3, 0xbc)));
-        assert!(matches!(other, Fate::Replaced { reason } if reason.contains("height 7")));
+        assert!(matches!(other, Fate::Replaced { reason, by: Some(_) } if reason.contains("height 7")));
         let twin = BlockInfo { time: Some(1), ..block("c", 3, 0xbb) };
         assert!(matches!(fate(&header(), Some(&block("p", 4, 1)), Some(&twin)), Fate::Replaced { .. }));
         let side = fate(&header(), Some(&block("p", -1, 1)), None);
-        assert!(matches!(side, Fate::Replaced { reason } if reason.contains("main chain")));
+        assert!(matches!(side, Fate::Replaced { reason, by: None } if reason.contains("main chain")));
     }
 
     #[test]

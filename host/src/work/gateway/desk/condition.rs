@@ -8,10 +8,17 @@ use crate::work::Condition;
 impl Desk {
     /// How the gateway is doing, worst news first.
     pub fn condition(&self, now: Instant) -> Condition {
+        // What nobody can help by waiting comes first, also while the gateway is deaf or away.
+        if let Some(outdated) = self.outdated(now) {
+            return outdated;
+        }
         if let Some(reason) = &self.garbled {
             return Condition::Garbled { reason: reason.clone() };
         }
         let overdue = |asked: &Instant| now.saturating_duration_since(*asked) >= self.timing.quiet;
+        if let Some(dead) = self.dead.as_ref().filter(|_| self.connected || self.link == Link::Up) {
+            return Condition::DeadJob { since: dead.since, reason: dead.reason.clone() };
+        }
         if let Some(silent) = self.asked.filter(|asked| self.connected && overdue(asked)) {
             let with_it = self.proofs.iter().filter_map(|tracked| match tracked.phase {
                 Phase::Submitting(at) | Phase::Taken(at) => Some(at),
@@ -40,22 +47,29 @@ impl Desk {
         }
     }
 
+    /// The network has moved on to a certificate that the gateway's job is not for, and the gateway had time to follow.
+    fn outdated(&self, now: Instant) -> Option<Condition> {
+        let found = self.job.as_ref()?.certificate_version;
+        let (wanted, since) = self.node.as_ref()?.certificate?;
+        let lasts = now.saturating_duration_since(since) >= self.timing.quiet;
+        (wanted > found && lasts).then_some(Condition::NeedsUpdate { wanted, found })
+    }
+
+    /// Why nothing that is found for the job on offer is worth anything, if that is so: a phrase.
+    pub(super) fn worthless(&self, now: Instant) -> Option<String> {
+        let what = self.outdated(now).map(|condition| condition.sentence(now));
+        what.or_else(|| self.dead.as_ref().map(|dead| format!("the job is over: {}", dead.reason)))
+            .map(|reason| format!("{reason}; miners wait for another job"))
+    }
+
     fn frozen(&self, now: Instant) -> Option<Condition> {
         let job = self.job.as_ref()?;
         let frozen = |reason: String| Some(Condition::FrozenJob { since: job.received, reason });
         if let Some(node) = &self.node {
-            if node
-                .behind_since
-                .is_some_and(|since| now.saturating_duration_since(since) >= self.timing.behind)
-            {
+            // The job may have followed since the node was asked.
+            let behind = node.behind_since.filter(|_| node.tip != job.prev_block());
+            if behind.is_some_and(|since| now.saturating_duration_since(since) >= self.timing.behind) {
                 return frozen("the node's newest block is another one than the job builds on".to_owned());
-            }
-            if let Some(wanted) = node.certificate_version
-                && wanted != job.certificate_version
-                && job.age(now) >= self.timing.behind
-            {
-                let found = job.certificate_version;
-                return frozen(format!("the network wants certificate {wanted}, the job is for {found}"));
             }
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CONFIRMED_DEPTH, Desk, NodeView, Phase};
+use super::{CONFIRMED_DEPTH, Dead, Desk, NodeView, OWN_BLOCKS_MAX, Phase, Tracked, commitment};
 use crate::work::node::Fate;
 use crate::work::{ProofId, ProofState};
 
@@ -12,6 +12,15 @@ const QUESTIONS_MAX: usize = 16;
 /// How long the node may not know the block that a proof builds on before the proof is given up. It may be loading the
 /// chain; or it is the node of another network.
 const UNKNOWN_MAX: Duration = Duration::from_secs(24 * 3600);
+
+impl Tracked {
+    /// Whether this may be what became the block in the place of `header`, as far as is known yet.
+    fn may_be_instead_of(&self, header: &[u8; 76]) -> bool {
+        let own = &self.kept.found.job.header;
+        let on_its_way = self.taken > 0 || matches!(self.phase, Phase::Submitting(_));
+        own != header && own[4..36] == header[4..36] && on_its_way && !self.replaced
+    }
+}
 
 impl Desk {
     /// Whether the node should be asked what its next block needs: only an old job makes one curious.
@@ -29,14 +38,14 @@ impl Desk {
         let known = self.node.take();
         let since = known.as_ref().and_then(|node| node.behind_since);
         let same = known.as_ref().filter(|node| node.tip == tip);
-        self.node = Some(NodeView {
-            tip,
-            tip_since: same.map_or(now, |node| node.tip_since),
-            behind_since: behind.then(|| since.unwrap_or(now)),
-            certificate_version: known
-                .filter(|node| node.tip == tip)
-                .and_then(|node| node.certificate_version),
-        });
+        let tip_since = same.map_or(now, |node| node.tip_since);
+        let (certificate, certificate_before) = match (known.as_ref(), same) {
+            (Some(node), Some(_)) => (node.certificate, node.certificate_before),
+            (Some(node), None) => (None, node.certificate.or(node.certificate_before)),
+            (None, _) => (None, None),
+        };
+        let behind_since = behind.then(|| since.unwrap_or(now));
+        self.node = Some(NodeView { tip, tip_since, behind_since, certificate, certificate_before });
     }
 
     /// Whether the node's newest block has been the same for so long that it very likely follows the network no longer.
@@ -47,9 +56,11 @@ impl Desk {
     }
 
     /// The certificate version that the node's next block needs.
-    pub fn node_certificate(&mut self, wanted: u32) {
+    pub fn node_certificate(&mut self, wanted: u32, now: Instant) {
         if let Some(node) = &mut self.node {
-            node.certificate_version = Some(wanted);
+            let before = node.certificate.or(node.certificate_before);
+            let since = before.filter(|(version, _)| *version == wanted).map_or(now, |(_, since)| since);
+            node.certificate = Some((wanted, since));
         }
     }
 
@@ -83,24 +94,61 @@ impl Desk {
 
     /// What the node knows of a header that it was asked about.
     pub fn fate(&mut self, header: &[u8; 76], fate: &Fate, now: Instant) {
+        self.fate_of_job(header, fate, now);
         let of_header: Vec<ProofId> = self
             .proofs
             .iter()
             .filter(|tracked| tracked.kept.found.job.header == *header)
             .map(|tracked| tracked.kept.id.clone())
             .collect();
-        // The node knows blocks by their headers. Of several proofs for one header, the last that was handed over is
-        // the block: the next one only goes when the one before it came to nothing.
-        let block = self
-            .proofs
-            .iter()
-            .filter(|tracked| tracked.kept.found.job.header == *header)
-            .max_by_key(|tracked| (tracked.phase == Phase::Mined, tracked.taken_at))
-            .map(|tracked| tracked.kept.id.clone());
+        let block = self.whose(header, fate);
+        if let (Some(_), Fate::InBlock { hash, .. }) = (&block, fate)
+            && !self.own_blocks.contains(hash)
+        {
+            self.own_blocks.push_back(hash.clone());
+            if self.own_blocks.len() > OWN_BLOCKS_MAX {
+                self.own_blocks.pop_front();
+            }
+        }
         for id in of_header {
             let is_block = block.as_ref() == Some(&id);
             self.fate_of(&id, is_block, fate, now);
         }
+    }
+
+    /// What a fate says of the job on offer.
+    fn fate_of_job(&mut self, header: &[u8; 76], fate: &Fate, now: Instant) {
+        if self.job.as_ref().is_none_or(|job| job.header != *header) {
+            return;
+        }
+        let reason = match fate {
+            Fate::Replaced { reason, .. } => reason.clone(),
+            Fate::InBlock { height, .. } => format!("it has become block {height}"),
+            Fate::Open => return self.dead = None,
+            // The node may be the one that is late.
+            Fate::Unknown => return,
+        };
+        let since = self.dead.as_ref().map_or(now, |dead| dead.since);
+        self.dead = Some(Dead { since, reason });
+    }
+
+    /// Which proof of ours became the block of `header`, if any did.
+    fn whose(&self, header: &[u8; 76], fate: &Fate) -> Option<ProofId> {
+        let of_header = || self.proofs.iter().filter(|tracked| tracked.kept.found.job.header == *header);
+        if let Fate::InBlock { commitment: Some(said), .. } = fate {
+            let ours =
+                |tracked: &&Tracked| tracked.commitment.is_some_and(|ours| commitment::is(&ours, said));
+            if let Some(tracked) = of_header().find(ours) {
+                return Some(tracked.kept.id.clone());
+            }
+        }
+        // A node that does not say knows blocks by their headers. Of several proofs for one header, the last that was
+        // handed over is the block then: the next one only goes when the one before it came to nothing.
+        let known = matches!(fate, Fate::InBlock { commitment: Some(_), .. });
+        of_header()
+            .filter(|tracked| !known || tracked.commitment.is_none())
+            .max_by_key(|tracked| (tracked.phase == Phase::Mined, tracked.taken_at))
+            .map(|tracked| tracked.kept.id.clone())
     }
 
     fn fate_of(&mut self, id: &ProofId, is_block: bool, fate: &Fate, now: Instant) {
@@ -113,10 +161,15 @@ impl Desk {
         let mined = tracked.phase == Phase::Mined;
         let stale = |reason: &str| ProofState::Stale { reason: reason.to_owned() };
         match fate {
-            Fate::InBlock { .. } if !is_block => {
-                self.tell(index, stale("another proof of the same job became the block"));
+            Fate::InBlock { hash, .. } if !is_block => {
+                let whose = if self.own_blocks.contains(hash) {
+                    "another proof of ours"
+                } else {
+                    "another miner's proof"
+                };
+                self.tell(index, stale(&format!("{whose} for the same job became the block")));
             }
-            Fate::InBlock { hash, height, confirmations } => {
+            Fate::InBlock { hash, height, confirmations, .. } => {
                 tracked.phase = Phase::Mined;
                 self.fruitless = 0;
                 self.tell(index, ProofState::InBlock { hash: hash.clone(), height: *height });
@@ -125,9 +178,28 @@ impl Desk {
                     self.tell(index, ProofState::Confirmed { hash, height, confirmations });
                 }
             }
-            Fate::Replaced { reason } => {
-                let reason =
-                    if mined { format!("its block left the main chain: {reason}") } else { reason.clone() };
+            Fate::Replaced { reason, by } => {
+                tracked.replaced = true;
+                let header = tracked.kept.found.job.header;
+                // Whose block it is may follow from the next answer only.
+                if by.as_ref().is_some_and(|(hash, _)| !self.own_blocks.contains(hash))
+                    && self.proofs.iter().any(|other| other.may_be_instead_of(&header))
+                {
+                    return;
+                }
+                let tracked = &self.proofs[index];
+                let ours = by.as_ref().filter(|(hash, _)| self.own_blocks.contains(hash));
+                let reason = match (mined, ours, tracked.lost) {
+                    (true, ..) => format!("its block left the main chain: {reason}"),
+                    (false, Some((_, height)), true) => {
+                        format!("the gateway ended while it had it; block {height} is our own next proof's")
+                    }
+                    (false, Some((_, height)), false) => {
+                        format!("block {height} is another proof's of ours, for a later job")
+                    }
+                    (false, None, true) => format!("the gateway ended while it had it, and {reason}"),
+                    (false, None, false) => reason.clone(),
+                };
                 self.tell(index, stale(&reason));
             }
             // The chain went back behind it: its header may be current again.

@@ -53,7 +53,19 @@ fn proof(prev: u8, time: u8, seed: u8) -> KeptProof {
 }
 
 fn block(confirmations: u64) -> Fate {
-    Fate::InBlock { hash: "aa".to_owned(), height: 8, confirmations }
+    Fate::InBlock { hash: "aa".to_owned(), height: 8, confirmations, commitment: None }
+}
+
+fn replaced_by(hash: &str) -> Fate {
+    let reason = "another block came first at height 8".to_owned();
+    Fate::Replaced { reason, by: Some((hash.to_owned(), 8)) }
+}
+
+/// The newest block, when jobs build on `header(byte, _)`.
+fn tip(byte: u8) -> Option<[u8; 32]> {
+    let mut tip = [0; 32];
+    tip[0] = byte;
+    Some(tip)
 }
 
 impl Scene {
@@ -265,7 +277,7 @@ fn with_a_node_only_the_node_ends_a_proof_that_was_handed_over() {
     scene.after(seconds(3600)).answer(info(3, 0, 3));
     scene.desk.fate(&header(1, 0), &Fate::Unknown, scene.now);
     assert!(scene.words().is_empty());
-    let replaced = Fate::Replaced { reason: "another block came first at height 8".to_owned() };
+    let replaced = replaced_by("bb");
     scene.desk.fate(&header(1, 0), &replaced, scene.now);
     assert_eq!(scene.words(), ["stale"]);
 }
@@ -328,11 +340,6 @@ fn a_frozen_job_is_seen_by_its_age_or_sooner_by_the_node() {
     assert_eq!(scene.condition(), Condition::Healthy);
 
     let mut scene = Scene::new(true);
-    let tip = |byte: u8| {
-        let mut tip = [0; 32];
-        tip[0] = byte;
-        Some(tip)
-    };
     scene.desk.node_tip(tip(1), scene.now);
     scene.after(seconds(4000)).answer(info(1, 0, 3));
     assert_eq!(scene.condition(), Condition::Healthy, "the node says that there was no block");
@@ -344,13 +351,193 @@ fn a_frozen_job_is_seen_by_its_age_or_sooner_by_the_node() {
     scene.answer(info(3, 0, 3));
     scene.desk.node_tip(tip(3), scene.now);
     assert_eq!(scene.condition(), Condition::Healthy);
-
-    // The gateway does not know the certificate version that the network moved to.
     scene.after(seconds(100)).answer(info(3, 0, 3));
     assert!(scene.desk.wants_template(scene.now));
-    scene.desk.node_certificate(4);
-    let Condition::FrozenJob { reason, .. } = scene.condition() else { panic!() };
-    assert!(reason.contains("certificate 4"), "{reason}");
+}
+
+/// How many jobs were told, and why there is none, if the last was taken back.
+fn jobs(events: &[WorkEvent]) -> (usize, Option<&str>) {
+    let jobs = events.iter().filter(|event| matches!(event, WorkEvent::Job(_))).count();
+    let last = events.iter().rev().find_map(|event| match event {
+        WorkEvent::Job(_) => Some(None),
+        WorkEvent::NoJob { reason } => Some(Some(reason.as_str())),
+        _ => None,
+    });
+    (jobs, last.flatten())
+}
+
+#[test]
+fn a_job_in_whose_place_the_node_has_a_block_earns_nothing_at_once_also_while_the_gateway_proves_for_it() {
+    let mut scene = Scene::new(true);
+    scene.desk.found(proof(1, 0, 1), scene.now);
+    scene.desk.found(proof(1, 0, 2), scene.now);
+    scene.take().unwrap();
+    scene.ask();
+    scene.after(seconds(10));
+    assert_eq!(scene.condition().word(), "proving");
+    assert_eq!(scene.desk.proving().map(|(_, deaf)| deaf), Some(true));
+    scene.desk.node_tip(tip(2), scene.now);
+    scene.desk.fate(&header(1, 0), &replaced_by("bb"), scene.now);
+    let events = scene.events();
+    let (_, taken_back) = jobs(&events);
+    assert!(taken_back.is_some_and(|reason| reason.contains("another block came first")), "{events:?}");
+    assert_eq!(scene.condition().word(), "dead-job");
+    assert!(!scene.condition().is_earning());
+    assert_eq!(scene.desk.proving(), None, "nobody rests for that");
+    // It answers at last, with the old job: its template follows a second later.
+    scene.answer(info(1, 0, 3));
+    scene.desk.found(proof(1, 0, 3), scene.now);
+    for _ in 0..200 {
+        scene.after(seconds(2)).answer(info(1, 0, 3));
+        assert_eq!(scene.take(), None, "nothing is handed over for it");
+    }
+    assert_eq!(scene.condition().word(), "dead-job");
+    scene.answer(info(2, 0, 3));
+    let events = scene.events();
+    assert_eq!(jobs(&events), (1, None));
+    assert_eq!(scene.condition(), Condition::Healthy);
+}
+
+#[test]
+fn a_job_comes_back_where_the_chain_goes_back_to_it_and_a_late_node_takes_none_away() {
+    let mut scene = Scene::new(true);
+    scene.desk.node_tip(tip(2), scene.now);
+    scene.desk.fate(&header(1, 0), &Fate::Unknown, scene.now);
+    assert_eq!(jobs(&scene.events()), (0, None));
+    assert_eq!(scene.condition(), Condition::Healthy, "the node may be the one that is late");
+    scene.desk.fate(&header(1, 0), &replaced_by("bb"), scene.now);
+    assert!(jobs(&scene.events()).1.is_some());
+    scene.desk.fate(&header(1, 0), &Fate::Open, scene.now);
+    assert_eq!(jobs(&scene.events()), (1, None));
+    assert_eq!(scene.condition(), Condition::Healthy);
+}
+
+#[test]
+fn a_fork_that_the_gateway_does_not_follow_outranks_everything_and_names_the_gateway() {
+    let mut scene = Scene::new(true);
+    scene.desk.found(proof(1, 0, 1), scene.now);
+    scene.take().unwrap();
+    scene.ask();
+    scene.after(seconds(6));
+    scene.desk.node_tip(tip(2), scene.now);
+    scene.desk.fate(&header(1, 0), &replaced_by("bb"), scene.now);
+    scene.desk.node_certificate(4, scene.now);
+    assert_eq!(scene.condition().word(), "dead-job", "it has a few seconds to follow");
+    for (round, word) in [(1, "needs-update"), (2, "needs-update")] {
+        scene.after(seconds(5));
+        // Another block comes, and the node says the same.
+        scene.desk.node_tip(tip(2 + round), scene.now);
+        scene.desk.node_certificate(4, scene.now);
+        assert_eq!(scene.condition().word(), word);
+    }
+    let condition = scene.condition();
+    assert_eq!(condition, Condition::NeedsUpdate { wanted: 4, found: 3 });
+    assert!(condition.hint().is_some_and(|hint| hint.contains("update pearl-gateway")), "{condition:?}");
+    scene.desk.disconnected(1, None, Some("refused".to_owned()));
+    assert_eq!(scene.condition().word(), "needs-update", "also while it is away");
+    scene.desk.connected();
+    scene.answer(info(4, 0, 4));
+    assert_eq!(scene.condition(), Condition::Healthy);
+    // A node that lags behind the gateway says nothing about the gateway.
+    scene.desk.node_tip(tip(5), scene.now);
+    scene.desk.node_certificate(3, scene.now);
+    scene.after(seconds(60));
+    assert_ne!(scene.condition().word(), "needs-update");
+}
+
+#[test]
+fn whose_block_it_is_follows_from_what_its_header_commits_to() {
+    let info = info(1, 0, 3);
+    let job = proof(1, 0, 1).found.job;
+    let easy = WorkJob { target: [0xff; 32], ..job };
+    let found = |seed: u64| {
+        let proof = crate::work::testing::mine(&easy, seed);
+        KeptProof::in_memory(FoundProof { job: easy.clone(), proof, found: SystemTime::now(), block: false })
+    };
+    let (first, second) = (found(1), found(2));
+    let [ours, theirs] = [&first, &second].map(|kept| commitment::of(&kept.found).unwrap());
+    assert_ne!(ours, theirs);
+    let block = |commitment| Fate::InBlock {
+        hash: "aa".to_owned(),
+        height: 8,
+        confirmations: 1,
+        commitment: Some(commitment),
+    };
+    // Another session's proof for the same header became the block.
+    let mut scene = Scene::new(true);
+    assert_eq!(scene.desk.job().unwrap().header, info.header);
+    scene.desk.found(first.clone(), scene.now);
+    scene.take().unwrap();
+    scene.events();
+    scene.desk.fate(&info.header, &block(theirs), scene.now);
+    let events = scene.events();
+    let said = |events: &[WorkEvent]| format!("{events:?}");
+    assert!(said(&events).contains("another miner's proof"), "{events:?}");
+    // Ours did, though the other one was handed over last.
+    let mut scene = Scene::new(true);
+    scene.desk.found(first, scene.now);
+    let id = scene.take().unwrap();
+    scene.after(seconds(2)).answer(info.clone());
+    scene.after(seconds(130)).answer(info.clone());
+    scene.desk.found(second, scene.now);
+    scene.take().unwrap();
+    scene.events();
+    let mut reversed = ours;
+    reversed.reverse();
+    scene.desk.fate(&info.header, &block(reversed), scene.now);
+    let events = scene.events();
+    let became = events.iter().any(|event| {
+        matches!(event, WorkEvent::Proof { id: found, state: ProofState::InBlock { .. } } if *found == id)
+    });
+    assert!(became && said(&events).contains("another proof of ours"), "{events:?}");
+}
+
+#[test]
+fn a_proof_that_ended_with_its_gateway_is_told_so_and_a_next_block_of_ours_is_no_strangers() {
+    let mut scene = Scene::new(true);
+    scene.desk.found(proof(1, 0, 1), scene.now);
+    scene.take().unwrap();
+    scene.ask();
+    scene.after(seconds(9));
+    scene.desk.disconnected(1, None, Some("it closed the connection".to_owned()));
+    assert_eq!(scene.desk.proving(), None);
+    // It comes back with another header for the same block, and that becomes one.
+    scene.desk.connected();
+    scene.answer(info(1, 1, 3));
+    scene.desk.found(proof(1, 1, 2), scene.now);
+    scene.take().unwrap();
+    scene.events();
+    scene.desk.fate(&header(1, 1), &block(1), scene.now);
+    scene.desk.fate(&header(1, 0), &replaced_by("aa"), scene.now);
+    let events = format!("{:?}", scene.events());
+    assert!(
+        events.contains("the gateway ended while it had it") && events.contains("our own next proof's"),
+        "{events}"
+    );
+}
+
+#[test]
+fn what_goes_in_the_place_of_a_proof_that_came_to_nothing_is_named() {
+    let mut scene = Scene::new(true);
+    scene.desk.found(proof(1, 0, 1), scene.now);
+    let first = scene.take().unwrap();
+    scene.desk.found(proof(1, 0, 2), scene.now);
+    scene.after(seconds(2)).answer(info(1, 0, 3));
+    scene.after(seconds(130)).answer(info(1, 0, 3));
+    let second = scene.take().unwrap();
+    let events = format!("{:?}", scene.events());
+    assert!(
+        events.contains(&format!("proof {first} was taken but no block came; proof {second} of")),
+        "{events}"
+    );
+    scene.after(seconds(2)).answer(info(1, 0, 3));
+    scene.after(seconds(300)).answer(info(1, 0, 3));
+    assert_eq!(scene.take(), Some(first.clone()));
+    let events = format!("{:?}", scene.events());
+    assert!(
+        events.contains(&format!("proof {second} was taken but no block came; proof {first} of")),
+        "{events}"
+    );
 }
 
 #[test]
@@ -442,7 +629,7 @@ fn lost_races_are_no_refusals_and_a_restart_clears_the_gateways_name() {
         // It proves for a minute, and meanwhile somebody else finds the block.
         scene.after(seconds(60)).answer(info(prev, 0, 3));
         scene.after(seconds(1)).answer(info(prev + 1, 0, 3));
-        scene.desk.fate(&header(prev, 0), &Fate::Replaced { reason: "another block".to_owned() }, scene.now);
+        scene.desk.fate(&header(prev, 0), &replaced_by("bb"), scene.now);
         assert_eq!(scene.words(), ["handed-over", "stale"]);
         assert_eq!(scene.condition(), Condition::Healthy);
     }
@@ -465,7 +652,7 @@ fn a_block_that_leaves_the_main_chain_makes_its_proof_stale() {
     scene.take().unwrap();
     scene.desk.fate(&header(1, 0), &block(1), scene.now);
     scene.events();
-    scene.desk.fate(&header(1, 0), &Fate::Replaced { reason: "another block".to_owned() }, scene.now);
+    scene.desk.fate(&header(1, 0), &replaced_by("bb"), scene.now);
     let events = scene.events();
     assert!(
         events
