@@ -155,6 +155,7 @@ pub(super) fn build(
                 stall_after: duration("mining.session.stall_after"),
                 metrics_listen,
                 log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
+                container_engines: matches!(get("mining.session.container_engines"), Some(Value::Flag(true))),
             },
         },
         plugins: PluginsSection {

@@ -471,6 +471,13 @@ pub const KEYS: &[Key] = &[
         help: "Disk that the session log may use, rotated parts included.",
     },
     Key {
+        path: "mining.session.container_engines",
+        kind: Kind::Flag,
+        default: Some("false"),
+        example: "true",
+        help: "Whether a container engine's socket may be granted. Who may speak there is as good as root.",
+    },
+    Key {
         path: "plugins.dirs",
         kind: Kind::Paths,
         default: Some("[]"),

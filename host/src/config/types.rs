@@ -196,6 +196,8 @@ pub struct SessionSection {
     pub metrics_listen: Option<SocketAddr>,
     /// Disk that the session log may use, in bytes, rotated parts included.
     pub log_bytes_max: u64,
+    /// Whether the sockets of container engines may be granted.
+    pub container_engines: bool,
 }
 
 /// `[plugins]`.

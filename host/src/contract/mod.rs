@@ -32,7 +32,7 @@ pub use self::child::run as run_child;
 pub use self::obligations::{OBLIGATIONS, Obligation};
 use self::words::{Order, Trial};
 use crate::config::Config;
-use crate::miner::grants::Grants;
+use crate::miner::grants::{Grants, is_container_engine};
 use crate::plugins::trust::Trust;
 use crate::plugins::{Entry, Options, ProbeOptions, survey_file};
 use crate::sandbox::{Policy, SpawnError};
@@ -256,7 +256,10 @@ struct Bed<'a> {
 impl<'a> Bed<'a> {
     fn new(entry: &'a Entry, config: &Config, plan: &Plan) -> Option<Self> {
         let (look, manifest) = (entry.look.as_ref()?, entry.manifest()?);
-        let user = config.mining.grants.get(&manifest.id).cloned().unwrap_or_default();
+        let mut user = config.mining.grants.get(&manifest.id).cloned().unwrap_or_default();
+        if !config.mining.session.container_engines {
+            user.retain(|permission| !is_container_engine(permission));
+        }
         let grants = Grants::new(&manifest.permissions, &user);
         // The host's own settings are no business of a provider's that only computes.
         let mut extra = config.mining.extra.clone();

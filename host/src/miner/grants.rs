@@ -82,10 +82,28 @@ impl Grants {
         self.granted.iter().map(ToString::to_string).collect()
     }
 
-    /// Those withheld, in their text form.
+    /// Those withheld, in their text form; with the reason where it is another than that nobody granted them.
     pub fn withheld_text(&self) -> Vec<String> {
-        self.withheld.iter().map(ToString::to_string).collect()
+        let text = |permission: &Permission| match is_container_engine(permission) {
+            false => permission.to_string(),
+            true => format!(
+                "{permission} (a container engine's, and as good as root: `container_engines = true` in [mining.session] \
+                 allows the grant)"
+            ),
+        };
+        self.withheld.iter().map(text).collect()
     }
+}
+
+/// Whether a permission is the socket of a container engine: who may speak there may start a container that does what root
+/// may, whatever confines the asker.
+pub fn is_container_engine(permission: &Permission) -> bool {
+    const NAMES: [&str; 6] =
+        ["docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock", "lxd.sock"];
+    let Permission::UnixSocket(path) = permission else { return false };
+    let named = |path: &Path| path.file_name().is_some_and(|name| NAMES.iter().any(|engine| name == *engine));
+    // Under another name it is what it leads to.
+    named(Path::new(path)) || std::fs::canonicalize(path).is_ok_and(|real| named(&real))
 }
 
 /// The folder that a driver lists to find the nodes of `pattern`: none where they are named, and never all of `/dev`.
@@ -142,6 +160,21 @@ mod tests {
         assert_eq!(policy.reading, Reading::System(vec!["/p/x.so".into()]));
         assert!(policy.limits.dies_first && policy.limits.memory_files.is_some());
         assert!(grants.has_machinery() && !Grants::default().has_machinery());
+    }
+
+    #[test]
+    fn a_container_engines_socket_is_known_under_every_name_and_withheld_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, link) = (folder.path().join("podman.sock"), folder.path().join("harmless.sock"));
+        std::fs::write(&engine, "").unwrap();
+        std::os::unix::fs::symlink(&engine, &link).unwrap();
+        let socket = |path: &Path| Permission::UnixSocket(path.to_str().unwrap().into());
+        assert!(is_container_engine(&socket(Path::new("/nowhere/docker.sock"))));
+        assert!(is_container_engine(&socket(&link)), "what it leads to counts");
+        assert!(!is_container_engine(&socket(Path::new("/run/pearlbed/gateway.sock"))));
+        let wanted = permissions(&["unix-socket:/run/docker.sock", "unix-socket:/run/other.sock"]);
+        let said = Grants::new(&wanted, &[]).withheld_text();
+        assert!(said[0].contains("as good as root") && said[1] == "unix-socket:/run/other.sock", "{said:?}");
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl MinerPlan {
         // The host's own settings are no business of a provider's that only computes.
         let mut extra = extra.clone();
         extra.retain(|key, _| {
-            machinery || crate::config::keys::find(&format!("mining.extra.{key}")).is_none()
+            // The node is nobody's business but the host's.
+            let is_nodes = key.starts_with("pearld_");
+            (machinery && !is_nodes) || crate::config::keys::find(&format!("mining.extra.{key}")).is_none()
         });
         // What other programs write for their own machinery is no setting of one that has none.
         let serves = !chosen.manifest.engines.is_empty();
@@ -95,6 +97,9 @@ impl MinerPlan {
         }
         let mut user = config.mining.grants.get(&chosen.manifest.id).cloned().unwrap_or_default();
         user.extend(section.grants);
+        if !config.mining.session.container_engines {
+            user.retain(|permission| !super::grants::is_container_engine(permission));
+        }
         let mut extra = section.extra;
         if !devices.is_empty() {
             extra.insert("devices".into(), devices.into());
