@@ -36,7 +36,7 @@ fn bench_measures_in_windows_against_the_limit_and_verifies_proofs() {
     // Nobody watches a pipe: the story is whole lines, and nothing on it moves.
     assert!(stderr.contains("mines, ") && !stderr.contains(['\x1b', '\r']), "{stderr:?}");
     let report: Value = serde_json::from_str(&stdout).expect("the answer is JSON");
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert_eq!(report["provider"], "cpu-pearl");
     let hashrate = report["hashrate"].as_f64().expect("a rate was measured");
     assert!(hashrate > 1e6, "{report:#}");
@@ -52,9 +52,13 @@ fn bench_measures_in_windows_against_the_limit_and_verifies_proofs() {
     if report["peak"].is_null() {
         println!("skipped: this processor has no instructions whose limit is known");
     } else {
-        let (peak, ratio) =
-            (report["peak"].as_f64(), report["peak_ratio"].as_f64().expect("there is a limit"));
-        assert!(peak > Some(1e9) && ratio > 0.0 && ratio < 1.2, "{report:#}");
+        let number = |key: &str| report[key].as_f64().expect("there is a limit");
+        let [peak, ratio, share] = ["peak", "peak_ratio", "processor_share"].map(number);
+        assert!(peak > 1e9 && ratio > 0.0 && share > 0.0 && share < 1.05, "{report:#}");
+        assert!((peak * ratio * share / hashrate - 1.0).abs() < 1e-6, "the numbers agree: {report:#}");
+        // What cannot be is called so, however busy the machine is that the tests run on.
+        let doubt = report["doubt"].as_str().expect("one second is too short to tell");
+        assert_eq!(ratio > 1.0, doubt.contains("fault of the measurement"), "{report:#}");
     }
     assert_eq!(report["proofs"]["accepted"], 20, "{report:#}");
     assert_eq!(report["proofs"]["rejected"], 0, "{report:#}");
@@ -103,6 +107,8 @@ fn a_provider_that_tells_nothing_but_its_hashes_is_measured_too() {
         report["split"].is_null() && report["kernel"].is_null() && report["proofs"].is_null(),
         "{report:#}"
     );
+    assert!(report["threads"].is_null() && report["peak"].is_null(), "nothing is guessed: {report:#}");
+    assert!(report["peak_scheme"].is_null() || report["peak_thread"].as_f64() > Some(1e9), "{report:#}");
     playground.assert_nothing_left();
 }
 

@@ -1,7 +1,7 @@
 //! What this processor could do at most: multiply-accumulates per second when nothing but registers is touched.
 //!
 //! A provider's rate means little by itself: clocks change with load and heat, and neighbours of a virtual machine
-//! take their share. So the bench runs, right before and after each window, the inner loop of the instruction scheme
+//! take their share. So the bench runs, between short turns of the provider, the inner loop of the instruction scheme
 //! that exact int8 products are made of, without a single access to memory, and compares. All times are processor time
 //! of the thread that ran, so that a busy machine shortens both sides alike.
 //!
@@ -18,9 +18,7 @@
 //!
 //! Processors with none of these have no known limit here. Matrix units (AMX, SME) are not measured.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -40,15 +38,6 @@ impl Scheme {
     /// Its name, which providers use for the kernels that follow it.
     pub fn name(&self) -> &'static str {
         self.name
-    }
-
-    /// The best of five looks at this thread's speed, which take about `time` together.
-    ///
-    /// As long again is spent before: a processor that was idle takes its time to come to its clock.
-    fn best(&self, time: Duration) -> Looks {
-        let passes = self.passes(time / 5);
-        let looks = (0..10).map(|_| self.look(passes)).skip(5);
-        Looks(looks.reduce(f64::max).into_iter().collect())
     }
 
     /// How many passes take about `time` of processor time.
@@ -76,23 +65,6 @@ impl Scheme {
     }
 }
 
-/// What was seen of a scheme's speed: hashes (multiply-accumulates) per second of one thread's processor time.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Looks(Vec<f64>);
-
-impl Looks {
-    /// Takes all of `others` in.
-    pub fn with<'a>(mut self, others: impl IntoIterator<Item = &'a Self>) -> Self {
-        others.into_iter().for_each(|other| self.0.extend(&other.0));
-        self
-    }
-
-    /// Their median; none if nothing was seen.
-    pub fn median(&self) -> Option<f64> {
-        super::report::median(self.0.iter().copied())
-    }
-}
-
 /// The schemes that this processor has, fastest first.
 pub fn schemes() -> impl Iterator<Item = &'static Scheme> {
     SCHEMES.iter().filter(|scheme| (scheme.supported)())
@@ -105,73 +77,61 @@ pub fn scheme_for(kernel: Option<&str>) -> Option<&'static Scheme> {
     schemes().filter(|scheme| kernel.starts_with(scheme.name)).max_by_key(|scheme| scheme.name.len())
 }
 
-/// Looks at `scheme` on `threads` threads side by side, for about `time`. Empty where no thread could be started.
-pub fn measure(scheme: &'static Scheme, threads: usize, time: Duration) -> Looks {
-    let handles = spawn(threads, move || scheme.best(time));
-    join(handles)
-}
+/// How long a look takes, of processor time.
+const LOOK: Duration = Duration::from_millis(1);
 
-/// Looks at a scheme for a moment now and then, beside something else that runs.
+/// How long an answer may take, on a machine that has better things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Threads that stand ready to look at a scheme's speed, side by side.
 ///
-/// Clocks, and the neighbours of a virtual machine, change within a window. A few thousandths of the processor are
-/// enough to see it, and as nothing but registers is touched, the caches of what runs beside stay as they were.
+/// They wait in between and touch nothing but registers, so that the caches of whoever has a turn stay as they were.
 #[derive(Debug)]
-pub struct Beside {
-    over: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Looks>>,
+pub struct Meter {
+    scheme: &'static Scheme,
+    /// Dropped, they send the threads home.
+    requests: Vec<SyncSender<()>>,
+    answers: Receiver<f64>,
 }
 
-impl Beside {
-    /// How long each look takes.
-    const LOOK: Duration = Duration::from_micros(500);
-    /// How long a thread waits between two.
-    const PAUSE: Duration = Duration::from_millis(250);
+impl Meter {
+    /// Prepares to look at `scheme` on `threads` threads, or as many as can be had; none if none can.
+    pub fn new(scheme: &'static Scheme, threads: usize) -> Option<Self> {
+        let (answer, answers) = mpsc::channel();
+        let requests: Vec<_> =
+            (0..threads.max(1)).filter_map(|_| spawn(scheme, answer.clone()).ok()).collect();
+        (!requests.is_empty()).then_some(Self { scheme, requests, answers })
+    }
 
-    /// Begins to look, on `threads` threads.
-    pub fn start(scheme: &'static Scheme, threads: usize) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&over);
-        let looks = move || {
-            let passes = scheme.passes(Self::LOOK);
-            let mut looks = Looks::default();
-            loop {
-                std::thread::park_timeout(Self::PAUSE);
-                if ended.load(Ordering::Relaxed) {
-                    return looks;
-                }
-                looks.0.push(scheme.look(passes));
+    /// What is looked at.
+    pub fn scheme(&self) -> &'static Scheme {
+        self.scheme
+    }
+
+    /// Looks at the limit, on all threads at once: their mean, in hashes (multiply-accumulates) per second of one
+    /// thread's processor time. None if no thread answers.
+    pub fn look(&self) -> Option<f64> {
+        let asked = self.requests.iter().filter(|request| request.send(()).is_ok()).count();
+        let seen: Vec<f64> = (0..asked).map_while(|_| self.answers.recv_timeout(PATIENCE).ok()).collect();
+        (!seen.is_empty()).then(|| seen.iter().sum::<f64>() / seen.len() as f64)
+    }
+}
+
+/// Starts one of a meter's threads.
+fn spawn(scheme: &'static Scheme, answer: Sender<f64>) -> std::io::Result<SyncSender<()>> {
+    let (request, requests) = mpsc::sync_channel(1);
+    let looks = move || {
+        let passes = scheme.passes(LOOK);
+        while requests.recv().is_ok() {
+            // Not counted: after a wait the wide units take a moment to come to their speed.
+            (scheme.run)(passes / 8);
+            if answer.send(scheme.look(passes)).is_err() {
+                return;
             }
-        };
-        Self { over, threads: spawn(threads, looks) }
-    }
-
-    /// Ends it.
-    pub fn finish(mut self) -> Looks {
-        self.end();
-        join(std::mem::take(&mut self.threads))
-    }
-
-    fn end(&self) {
-        self.over.store(true, Ordering::Relaxed);
-        self.threads.iter().for_each(|handle| handle.thread().unpark());
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// As many threads as can be had, at most `threads`: the looks of the others stand for one that cannot.
-fn spawn(threads: usize, looks: impl Fn() -> Looks + Clone + Send + 'static) -> Vec<JoinHandle<Looks>> {
-    let spawn = |_| std::thread::Builder::new().name("limit".into()).spawn(looks.clone()).ok();
-    (0..threads.max(1)).filter_map(spawn).collect()
-}
-
-fn join(threads: Vec<JoinHandle<Looks>>) -> Looks {
-    let looks: Vec<Looks> = threads.into_iter().filter_map(|handle| handle.join().ok()).collect();
-    Looks::default().with(&looks)
+        }
+    };
+    std::thread::Builder::new().name("limit".into()).spawn(looks)?;
+    Ok(request)
 }
 
 /// Processor time that this thread has used.
@@ -339,24 +299,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_scheme_of_this_machine_has_a_plausible_rate() {
+    fn every_scheme_of_this_machine_has_a_plausible_rate_however_many_look() {
         for scheme in schemes() {
-            let rate = measure(scheme, 2, Duration::from_millis(5)).median().expect("threads start");
-            // From a tired virtual machine to what no core does yet.
-            assert!((1e9..1e13).contains(&rate), "{}: {rate}", scheme.name());
+            for threads in [1, 3] {
+                let meter = Meter::new(scheme, threads).expect("threads start");
+                let rate = meter.look().expect("they answer");
+                // From a tired virtual machine to what no core does yet.
+                assert!((1e9..1e13).contains(&rate), "{} on {threads}: {rate}", scheme.name());
+            }
             assert_eq!(scheme_for(Some(scheme.name())).map(Scheme::name), Some(scheme.name()));
-        }
-    }
-
-    #[test]
-    fn a_look_from_beside_sees_the_same_as_one_alone() {
-        for scheme in schemes() {
-            let beside = Beside::start(scheme, 1);
-            std::thread::sleep(Beside::PAUSE * 2);
-            let beside = beside.finish().median().expect("it looked");
-            let alone = measure(scheme, 1, Duration::from_millis(5)).median().expect("threads start");
-            // A busy machine moves both; what this would find is a factor of threads, passes or units.
-            assert!((0.3..3.0).contains(&(beside / alone)), "{}: {beside} and {alone}", scheme.name());
         }
     }
 

@@ -1,21 +1,22 @@
 //! Measures a provider: the process that a session would run, on jobs that cannot be solved.
 //!
 //! ```text
-//! limit  |  job ............ window ............ withdrawn  |  limit     and again
-//! (registers only, provider idle)                 (registers only, provider idle)
+//! job |turn| |turn| |turn| ... |turn| withdrawn |    and again, for each window
+//!    look   look   look   look      look       look
 //! ```
 //!
 //! Each window is one job whose target nobody reaches, so that all of the work is done and none of it is handed in.
-//! Right before and right after it, while the provider idles, [`limit`] tells what the processor could do at most; the
-//! ratio of both is taken per second of processor time, which stays the same when another program takes half the machine.
-//! Clocks change within a window, and a virtual machine's neighbours come and go: for two thousandths of the time the same
-//! is measured within it, beside the provider, and told apart. The hashrate itself is by the wall clock, as in a session.
+//! Within it the provider's process has turns of some hundredths of a second. Between two of them it stands still for a
+//! millisecond, in which [`limit`] tells what its processors could do at most; [`account`] holds both together, by
+//! processor time, which stays the same when another program takes half the machine. The hashrate itself is by the wall
+//! clock, as in a session, without the time that the process stood still.
 //!
 //! With an easy target instead, the proofs that the provider finds are checked with the verifier that a session uses.
 //!
 //! No provider is named here, and nothing of what a provider says is needed but its hashes; its threads, shape, split of
 //! time and kernel are shown where it tells them.
 
+pub mod account;
 pub mod devices;
 pub mod limit;
 mod process_time;
@@ -26,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use pearl_pow::{CertificateVersion, Header, Target, U256, verify};
 
-use self::limit::Looks;
+use self::account::Account;
+use self::limit::Meter;
 pub use self::report::{Proofs, Report, Window};
 use self::subject::{Lost, Subject};
 use crate::config::Config;
@@ -138,8 +140,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PROOF_PATIENCE: Duration = Duration::from_secs(60);
 /// Work before the first window, so that memory and clocks are warm.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// How long the limit is measured before and after each window.
-const LIMIT_TIME: Duration = Duration::from_millis(20);
+/// How long a turn of the provider's is, between two looks at the limit: what changes slower than this is seen.
+const TURN: Duration = Duration::from_millis(20);
+/// How long a piece is, of which the spread is told: long against what a provider counts at a time.
+const PIECE: Duration = Duration::from_secs(1);
 
 /// Measures the configured provider, or the fastest one.
 ///
@@ -175,7 +179,9 @@ async fn measure(
     // Warm up, and let it tell how many threads it has.
     subject.work(jobs.next(UNREACHABLE), PATIENCE).await?;
     watch(Event::Started { provider: &id, took: begun.elapsed() });
+    let at_work = (Instant::now(), subject.processor_time());
     subject.pump(WARM_UP).await?;
+    let busy = busy_threads(at_work.0.elapsed(), at_work.1, subject.processor_time());
     subject.rest(PATIENCE).await?;
     let details = subject.details(PATIENCE).await?;
     subject.logs.drain(..).for_each(|line| watch(Event::Log(&line)));
@@ -184,28 +190,22 @@ async fn measure(
     if let Some(wanted) = plan.verify {
         report.proofs = Some(verify_proofs(&mut subject, &mut jobs, wanted, watch).await?);
     }
+    // Where it does not say how many threads it has, as many look at the limit as were seen at work.
+    let threads = report.threads_at_once().unwrap_or(busy);
     let kernel = details.get("kernel").and_then(serde_json::Value::as_str);
     // What the processor could do says nothing about a device, which measures its own limit.
     let scheme = if devices::are_told(&details) { None } else { limit::scheme_for(kernel) };
-    let threads = report.threads_at_once();
-    let limit = || scheme.map(|scheme| limit::measure(scheme, threads, LIMIT_TIME)).unwrap_or_default();
-    let mut windows = Vec::new();
+    let meter = scheme.filter(|_| plan.windows > 0).and_then(|scheme| Meter::new(scheme, threads));
     let before = subject.details(PATIENCE).await?;
-    let mut limit_before = if plan.windows > 0 { limit() } else { Looks::default() };
+    let mut windows = Vec::new();
     for _ in 0..plan.windows {
-        let beside = scheme.map(|scheme| limit::Beside::start(scheme, threads));
-        let window = one_window(&mut subject, &mut jobs, plan.window).await?;
-        let during = beside.map(limit::Beside::finish).unwrap_or_default();
-        let limit_after = limit();
-        let around = Looks::default().with([&limit_before, &limit_after]);
-        let window = Window { limit: around.median(), limit_within: during.median(), ..window };
+        let window = one_window(&mut subject, &mut jobs, plan.window, meter.as_ref()).await?;
         watch(Event::Window(&window));
         windows.push(window);
-        limit_before = limit_after;
     }
     let after = subject.details(PATIENCE).await?;
     report.memory_bytes = subject.resident();
-    report.measured(&windows, scheme.map(limit::Scheme::name), &before, &after);
+    report.measured(&windows, meter.as_ref().map(|meter| meter.scheme().name()), &before, &after);
     subject.stop(PATIENCE).await?;
     Ok(report)
 }
@@ -241,21 +241,95 @@ impl Jobs {
     }
 }
 
-async fn one_window(subject: &mut Subject, jobs: &mut Jobs, length: Duration) -> Result<Window, BenchError> {
+/// Threads that were at work on average, rounded up: from the processor time before and after.
+fn busy_threads(took: Duration, before: Option<Duration>, after: Option<Duration>) -> usize {
+    let spent = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+    let busy = spent.map_or(1.0, |spent| spent.as_secs_f64() / took.as_secs_f64().max(1e-9));
+    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // A little more than a whole number is a thread that waits and sees.
+    ((busy - 0.25).ceil().max(1.0) as usize).min(most)
+}
+
+async fn one_window(
+    subject: &mut Subject,
+    jobs: &mut Jobs,
+    length: Duration,
+    meter: Option<&Meter>,
+) -> Result<Window, BenchError> {
     let hashes = subject.hashes;
     let processor = subject.processor_time();
+    let mut turns = match meter {
+        Some(meter) => Turns::begin(meter, subject.processor_time()),
+        None => None,
+    };
+    if let Some(turns) = &mut turns {
+        turns.account.mark(subject.counted(PATIENCE).await?);
+    }
     let begun = Instant::now();
     subject.work(jobs.next(UNREACHABLE), PATIENCE).await?;
-    subject.pump(length.saturating_sub(begun.elapsed())).await?;
-    let took = begun.elapsed();
+    let mut stood = Duration::ZERO;
+    match &mut turns {
+        None => subject.pump(length.saturating_sub(begun.elapsed())).await?,
+        Some(turns) => {
+            let mut piece = Instant::now();
+            while begun.elapsed() < length {
+                subject.pump(TURN).await?;
+                let counted = match piece.elapsed() >= PIECE {
+                    true => Some(subject.counted(PATIENCE).await?),
+                    false => None,
+                };
+                stood += turns.over(subject);
+                if let Some(hashes) = counted {
+                    turns.account.mark(hashes);
+                    piece = Instant::now();
+                }
+            }
+        }
+    }
+    let took = begun.elapsed().saturating_sub(stood);
     subject.rest(PATIENCE).await?;
+    if let Some(turns) = &mut turns {
+        // What was under way when the job was withdrawn is finished, and counted on both sides.
+        turns.over(subject);
+    }
     let processor =
         subject.processor_time().zip(processor).map(|(after, before)| after.saturating_sub(before));
     let hashes = subject.hashes - hashes;
     if hashes == 0 {
         return Err(BenchError::NoWork(took));
     }
-    Ok(Window { hashes, took, processor, limit: None, limit_within: None })
+    let account = turns.map(|turns| turns.account).unwrap_or_default();
+    Ok(Window { hashes, took, processor, account })
+}
+
+/// Turns of the provider's, with a look at the limit between two.
+struct Turns<'a> {
+    meter: &'a Meter,
+    account: Account,
+    /// The provider's processor time at the end of the last turn.
+    used: Duration,
+}
+
+impl<'a> Turns<'a> {
+    /// Begins with a look while the provider idles; none where the system does not tell its processor time.
+    fn begin(meter: &'a Meter, used: Option<Duration>) -> Option<Self> {
+        let used = used?;
+        Some(Self { meter, account: Account::begin(meter.look()?), used })
+    }
+
+    /// Ends a turn: the process stands still, and the limit is looked at. Returns for how long it stood.
+    fn over(&mut self, subject: &Subject) -> Duration {
+        let begun = Instant::now();
+        let paused = subject.pause();
+        if let Some(used) = paused.processor_time()
+            && let Some(look) = self.meter.look()
+        {
+            self.account.turn(used.saturating_sub(self.used), look);
+            self.used = used;
+        }
+        drop(paused);
+        begun.elapsed()
+    }
 }
 
 /// Finds `wanted` proofs and checks each.

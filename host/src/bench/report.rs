@@ -7,6 +7,7 @@ use pearl_pow::CertificateVersion;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::account::{Account, Doubt};
 use super::devices::{self, Device};
 use crate::miner::plugin::Chosen;
 
@@ -19,10 +20,8 @@ pub struct Window {
     pub took: Duration,
     /// Processor time of the provider's process, where the system tells.
     pub processor: Option<Duration>,
-    /// The limit right before and after it, in hashes per second of one thread's processor time.
-    pub limit: Option<f64>,
-    /// The limit as it was within the window, beside the provider.
-    pub limit_within: Option<f64>,
+    /// What the limit would have done in that time; empty where no limit is known.
+    pub account: Account,
 }
 
 impl Window {
@@ -31,20 +30,9 @@ impl Window {
         self.hashes as f64 / self.took.as_secs_f64()
     }
 
-    /// Hashes per second of processor time.
-    pub fn processor_rate(&self) -> Option<f64> {
-        let seconds = self.processor?.as_secs_f64();
-        (seconds > 0.0).then(|| self.hashes as f64 / seconds)
-    }
-
     /// What it reached of the limit.
     pub fn ratio(&self) -> Option<f64> {
-        Some(self.processor_rate()? / self.limit?)
-    }
-
-    /// What it reached of the limit within it.
-    pub fn ratio_within(&self) -> Option<f64> {
-        Some(self.processor_rate()? / self.limit_within?)
+        self.account.ratio(self.hashes)
     }
 }
 
@@ -77,13 +65,13 @@ pub struct Report {
     pub plugin: String,
     /// The certificate version of the jobs.
     pub certificate_version: u32,
-    /// Threads that it mines with, or the machine's where it does not say.
-    pub threads: usize,
+    /// Threads that it mines with, where it says.
+    pub threads: Option<usize>,
     /// The kernel that it says it uses.
     pub kernel: Option<String>,
     /// The shape of its products, as it tells it.
     pub shape: Value,
-    /// Median of the windows, by the wall clock; null without windows.
+    /// Hashes of all windows to their time by the wall clock; null without windows.
     pub hashrate: Option<f64>,
     /// The slowest window.
     pub hashrate_min: Option<f64>,
@@ -91,21 +79,24 @@ pub struct Report {
     pub hashrate_max: Option<f64>,
     /// Each window in order.
     pub windows: Vec<WindowReport>,
-    /// What `threads` threads, or as many as the machine has processors for, could do at most, as measured before and
-    /// after each window: the median; null where no limit is known.
+    /// What `threads` threads, or as many as the machine has processors for, could do at most in the provider's processor
+    /// time; null where no limit is known or the threads are not.
     pub peak: Option<f64>,
+    /// The same of one thread.
+    pub peak_thread: Option<f64>,
+    /// Lower quartile, median and upper quartile of the looks at one thread's limit: how steady the machine was.
+    pub peak_thread_quartiles: Option<[f64; 3]>,
     /// The instruction scheme of the limit.
     pub peak_scheme: Option<String>,
-    /// Median of the windows' ratios, each of hashes per second of processor time.
+    /// What the provider did of what the limit would have done in its processor time.
     pub peak_ratio: Option<f64>,
-    /// Lower and upper quartile of the windows' ratios.
+    /// Lower and upper quartile of the same in pieces of about a second.
     pub peak_ratio_quartiles: Option<[f64; 2]>,
-    /// The same limit as measured within the windows, beside the provider.
-    pub peak_within: Option<f64>,
-    /// Median of the windows' ratios to it.
-    pub peak_within_ratio: Option<f64>,
-    /// Lower and upper quartile of these.
-    pub peak_within_ratio_quartiles: Option<[f64; 2]>,
+    /// Share of the time of its threads, by the clock, that the provider had a processor for; null where either is not
+    /// known. `hashrate` is `peak * peak_ratio * processor_share`.
+    pub processor_share: Option<f64>,
+    /// Why the ratio should not be relied on; null where nothing speaks against it.
+    pub doubt: Option<String>,
     /// What each device did, held against the limit that it measured of itself; left out where the provider lists none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
@@ -126,28 +117,23 @@ pub struct WindowReport {
     pub hashrate: f64,
     /// Processor seconds of the provider's process.
     pub processor_seconds: Option<f64>,
-    /// The limit of all threads before and after it.
-    pub peak: Option<f64>,
-    /// What it reached of that limit.
+    /// The limit of one thread in that time.
+    pub peak_thread: Option<f64>,
+    /// What it reached of the limit.
     pub ratio: Option<f64>,
-    /// The limit of all threads within it.
-    pub peak_within: Option<f64>,
-    /// What it reached of that limit.
-    pub ratio_within: Option<f64>,
 }
 
 impl Report {
     pub(super) fn new(id: &str, chosen: &Chosen, version: CertificateVersion, details: &Value) -> Self {
         let told =
             details.get("threads").and_then(Value::as_array).map(Vec::len).filter(|&threads| threads > 0);
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            schema: 1,
+            schema: 2,
             provider: id.to_owned(),
             provider_version: chosen.manifest.version.clone(),
             plugin: chosen.path.to_string_lossy().into_owned(),
             certificate_version: version.number(),
-            threads: told.unwrap_or_else(cores),
+            threads: told,
             kernel: details.get("kernel").and_then(Value::as_str).map(str::to_owned),
             shape: details.get("shape").cloned().unwrap_or_default(),
             hashrate: None,
@@ -155,12 +141,13 @@ impl Report {
             hashrate_max: None,
             windows: Vec::new(),
             peak: None,
+            peak_thread: None,
+            peak_thread_quartiles: None,
             peak_scheme: None,
             peak_ratio: None,
             peak_ratio_quartiles: None,
-            peak_within: None,
-            peak_within_ratio: None,
-            peak_within_ratio_quartiles: None,
+            processor_share: None,
+            doubt: None,
             devices: Vec::new(),
             split: None,
             memory_bytes: None,
@@ -168,9 +155,10 @@ impl Report {
         }
     }
 
-    /// Threads that can run at once.
-    pub(super) fn threads_at_once(&self) -> usize {
-        self.threads.min(std::thread::available_parallelism().map_or(usize::MAX, std::num::NonZero::get))
+    /// Threads that can run at once, where the provider says how many it has.
+    pub(super) fn threads_at_once(&self) -> Option<usize> {
+        let most = std::thread::available_parallelism().map_or(usize::MAX, std::num::NonZero::get);
+        self.threads.map(|threads| threads.min(most))
     }
 
     /// Adds what the windows gave; `before` and `after` are the provider's details around them.
@@ -181,33 +169,25 @@ impl Report {
         before: &Value,
         after: &Value,
     ) {
-        let threads = self.threads_at_once() as f64;
+        let took: Duration = windows.iter().map(|window| window.took).sum();
+        let hashes = windows.iter().map(|window| window.hashes).sum();
+        let mut account = Account::default();
+        windows.iter().for_each(|window| account.add(&window.account));
+        let threads = self.threads_at_once().map(|threads| threads as f64);
         let rates = sorted(windows.iter().map(Window::hashrate));
-        let ratios = sorted(windows.iter().filter_map(Window::ratio));
-        let within = sorted(windows.iter().filter_map(Window::ratio_within));
-        self.hashrate = quantile(&rates, 0.5);
+        self.hashrate = (!took.is_zero()).then(|| hashes as f64 / took.as_secs_f64());
         (self.hashrate_min, self.hashrate_max) = (rates.first().copied(), rates.last().copied());
-        self.peak = median(windows.iter().filter_map(|window| window.limit)).map(|peak| peak * threads);
-        self.peak_scheme = self.peak.and(scheme).map(str::to_owned);
-        self.peak_ratio = quantile(&ratios, 0.5);
-        self.peak_ratio_quartiles = quartiles(&ratios);
-        self.peak_within =
-            median(windows.iter().filter_map(|window| window.limit_within)).map(|peak| peak * threads);
-        self.peak_within_ratio = quantile(&within, 0.5);
-        self.peak_within_ratio_quartiles = quartiles(&within);
+        self.against(&account, hashes, took, threads, scheme);
         self.windows = windows
             .iter()
             .map(|window| WindowReport {
                 seconds: window.took.as_secs_f64(),
                 hashrate: window.hashrate(),
                 processor_seconds: window.processor.map(|time| time.as_secs_f64()),
-                peak: window.limit.map(|limit| limit * threads),
+                peak_thread: window.account.limit(),
                 ratio: window.ratio(),
-                peak_within: window.limit_within.map(|limit| limit * threads),
-                ratio_within: window.ratio_within(),
             })
             .collect();
-        let took = windows.iter().map(|window| window.took).sum();
         self.devices = devices::measured(before, after, took);
         if let Some(peak) = devices::peak(&self.devices) {
             self.peak = Some(peak);
@@ -215,6 +195,32 @@ impl Report {
             self.peak_ratio = self.hashrate.map(|rate| rate / peak);
         }
         self.split = if windows.is_empty() { None } else { split(before, after) };
+    }
+
+    /// Holds `hashes` that were done in `took` by the clock against the limit.
+    fn against(
+        &mut self,
+        account: &Account,
+        hashes: u64,
+        took: Duration,
+        threads: Option<f64>,
+        scheme: Option<&str>,
+    ) {
+        let Some((limit, ratio)) = account.limit().zip(account.ratio(hashes)) else { return };
+        let (looks, pieces) =
+            (sorted(account.looks().iter().copied()), sorted(account.pieces().iter().copied()));
+        let looks =
+            quartiles(&looks).zip(quantile(&looks, 0.5)).map(|([low, high], middle)| [low, middle, high]);
+        self.peak = threads.map(|threads| threads * limit);
+        self.peak_thread = Some(limit);
+        self.peak_thread_quartiles = looks;
+        self.peak_scheme = scheme.map(str::to_owned);
+        self.peak_ratio = Some(ratio);
+        self.peak_ratio_quartiles = quartiles(&pieces);
+        let by_clock = threads.map(|threads| threads * took.as_secs_f64()).filter(|&seconds| seconds > 0.0);
+        self.processor_share = by_clock.map(|seconds| account.processor().as_secs_f64() / seconds);
+        self.doubt =
+            Doubt::about(ratio, (pieces.len(), quartiles(&pieces)), looks).map(|doubt| doubt.to_string());
     }
 }
 
@@ -236,11 +242,6 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
-}
-
-/// The one in the middle; none of none.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    quantile(&sorted(values.into_iter()), 0.5)
 }
 
 fn quartiles(sorted: &[f64]) -> Option<[f64; 2]> {
@@ -268,18 +269,80 @@ mod tests {
         assert_eq!(quantile(&[1.0, 2.0, 4.0, 8.0, 16.0], 0.75), Some(8.0));
     }
 
+    /// A report of a provider that tells nothing, or `threads`.
+    fn report(threads: Option<usize>) -> Report {
+        Report {
+            schema: 2,
+            provider: String::new(),
+            provider_version: String::new(),
+            plugin: String::new(),
+            certificate_version: 3,
+            threads,
+            kernel: None,
+            shape: Value::Null,
+            hashrate: None,
+            hashrate_min: None,
+            hashrate_max: None,
+            windows: Vec::new(),
+            peak: None,
+            peak_thread: None,
+            peak_thread_quartiles: None,
+            peak_scheme: None,
+            peak_ratio: None,
+            peak_ratio_quartiles: None,
+            processor_share: None,
+            doubt: None,
+            devices: Vec::new(),
+            split: None,
+            memory_bytes: None,
+            proofs: None,
+        }
+    }
+
+    /// A window of `took` seconds in which a provider with `spent` seconds of processor time did `hashes`.
+    fn window(hashes: u64, took: f64, spent: f64, limit: f64) -> Window {
+        let [took, spent] = [took, spent].map(Duration::from_secs_f64);
+        let mut account = Account::begin(limit);
+        account.turn(spent, limit);
+        Window { hashes, took, processor: Some(spent), account }
+    }
+
     #[test]
-    fn a_ratio_is_of_processor_time_and_a_rate_is_of_the_clock() {
-        let window = Window {
-            hashes: 800,
-            took: Duration::from_secs(4),
-            processor: Some(Duration::from_secs(2)),
-            limit: Some(500.0),
-            limit_within: Some(400.0),
-        };
-        assert_eq!((window.hashrate(), window.ratio(), window.ratio_within()), (200.0, Some(0.8), Some(1.0)));
-        assert_eq!(Window { processor: None, ..window.clone() }.ratio(), None);
-        assert_eq!(Window { limit: None, ..window }.ratio(), None);
+    fn what_is_told_of_a_busy_machine_does_not_contradict_itself() {
+        let mut report = report(Some(1));
+        // In the second window another program takes half of the processor and slows the rest.
+        let windows = [window(4500, 10.0, 10.0, 500.0), window(1800, 10.0, 5.0, 400.0)];
+        report.measured(&windows, Some("avx2"), &Value::Null, &Value::Null);
+        assert_eq!(report.hashrate, Some(315.0));
+        let (peak, ratio) = (report.peak.unwrap(), report.peak_ratio.unwrap());
+        assert!((ratio - 0.9).abs() < 1e-9, "{ratio}");
+        assert!((peak * ratio * report.processor_share.unwrap() - 315.0).abs() < 1e-9);
+        assert_eq!(report.windows[1].ratio, Some(0.9));
+        assert!(report.doubt.as_deref().is_some_and(|doubt| doubt.contains("moved")), "{:?}", report.doubt);
+    }
+
+    #[test]
+    fn of_a_provider_whose_threads_are_unknown_the_limit_is_told_per_thread() {
+        let mut report = report(None);
+        report.measured(&[window(9, 1.0, 1.5, 10.0)], Some("avx2"), &Value::Null, &Value::Null);
+        assert_eq!((report.peak, report.processor_share), (None, None));
+        assert_eq!((report.peak_thread, report.peak_ratio), (Some(10.0), Some(0.6)));
+    }
+
+    #[test]
+    fn more_than_the_limit_is_called_a_fault_of_the_measurement() {
+        let mut report = report(Some(1));
+        report.measured(&[window(11, 1.0, 1.0, 10.0)], Some("avx2"), &Value::Null, &Value::Null);
+        assert!(report.doubt.as_deref().is_some_and(|doubt| doubt.contains("fault of the measurement")));
+    }
+
+    #[test]
+    fn without_a_limit_there_is_a_rate_and_no_ratio() {
+        let mut report = report(Some(2));
+        let window = Window { account: Account::default(), ..window(800, 4.0, 2.0, 1.0) };
+        report.measured(&[window], None, &Value::Null, &Value::Null);
+        assert_eq!((report.hashrate, report.peak, report.peak_ratio), (Some(200.0), None, None));
+        assert_eq!(report.doubt, None);
     }
 
     #[test]

@@ -116,12 +116,26 @@ impl Subject {
 
     /// What the provider tells of itself beyond its hashes: an object, or null.
     pub(super) async fn details(&mut self, patience: Duration) -> Result<serde_json::Value, Lost> {
+        let mut stats = self.numbers(patience).await?;
+        Ok(stats.get_mut("details").map(serde_json::Value::take).unwrap_or_default())
+    }
+
+    /// The hashes that the provider has counted by now.
+    pub(super) async fn counted(&mut self, patience: Duration) -> Result<u64, Lost> {
+        Ok(self.numbers(patience).await?.get("hashes").and_then(serde_json::Value::as_u64).unwrap_or(0))
+    }
+
+    async fn numbers(&mut self, patience: Duration) -> Result<serde_json::Value, Lost> {
         self.stats = None;
         self.send(ToProvider::AskStats)?;
         self.until(patience, "did not answer for its numbers in time", |subject| subject.stats.is_some())
             .await?;
-        let mut stats = self.stats.take().unwrap_or_default();
-        Ok(stats.get_mut("details").map(serde_json::Value::take).unwrap_or_default())
+        Ok(self.stats.take().unwrap_or_default())
+    }
+
+    /// Makes the process stand still until what is returned is dropped.
+    pub(super) fn pause(&self) -> process_time::Paused<'_> {
+        process_time::Paused::of(self.child.identity())
     }
 
     /// Processor time that the process has used.

@@ -16,9 +16,9 @@ use crate::text;
 
 /// Measure a provider on work that cannot be solved, against the limit of the processor
 ///
-/// The provider runs confined, as in a session. Windows of up to ten seconds alternate with a loop that touches nothing
-/// but registers, run while the provider idles: what it reaches of that is the ratio, by processor time. For moments the
-/// loop runs within the windows, too, since clocks and neighbours change. Nothing is handed in anywhere.
+/// The provider runs confined, as in a session. Fifty times a second it stands still for a millisecond, in which a loop that
+/// touches nothing but registers shows what its processors could do at most; what it reaches of that is the ratio, by
+/// processor time. Nothing is handed in anywhere.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -177,37 +177,35 @@ fn answer(report: &Report, width: usize) -> String {
     };
     let [id, version] = [&report.provider, &report.provider_version].map(|said| text::printable(said));
     line("provider", &format!("{id} {version}"));
-    let threads = format!("{} thread{}", report.threads, if report.threads == 1 { "" } else { "s" });
+    let threads = match report.threads {
+        Some(1) => "1 thread".to_owned(),
+        Some(threads) => format!("{threads} threads"),
+        None => "threads not told".to_owned(),
+    };
     match &report.kernel {
         Some(kernel) => line("kernel", &format!("{}, {threads}", text::printable(kernel))),
-        None => line("threads", &threads),
+        None => line("threads", report.threads.map_or("not told", |_| &threads)),
     }
     if let Some(shape) = shape(&report.shape) {
         line("shape", &shape);
     }
-    if let (Some(median), Some(least), Some(most)) =
-        (report.hashrate, report.hashrate_min, report.hashrate_max)
+    if let (Some(mean), Some(least), Some(most)) = (report.hashrate, report.hashrate_min, report.hashrate_max)
     {
-        let [median, least, most] = [median, least, most].map(text::hashrate);
-        line("hashrate", &format!("{median} median of {} (min {least}, max {most})", report.windows.len()));
+        let [mean, least, most] = [mean, least, most].map(text::hashrate);
+        let windows = report.windows.len();
+        let of = if windows == 1 {
+            "in one window".into()
+        } else {
+            format!("in {windows} windows ({least} to {most})")
+        };
+        line("hashrate", &format!("{mean} by the clock, {of}"));
     }
     for device in &report.devices {
         line("device", &told_device(device));
     }
-    if let (Some(peak), Some(scheme), true) = (report.peak, &report.peak_scheme, report.devices.is_empty()) {
-        line("limit", &format!("{} ({scheme} on registers alone, {threads})", text::hashrate(peak)));
-    }
-    if let (Some(ratio), true) = (report.peak_ratio, report.devices.is_empty()) {
-        let quartiles = |quartiles: Option<[f64; 2]>| {
-            quartiles.map_or(String::new(), |[low, high]| {
-                format!(" (quartiles {:.1} to {:.1})", low * 100.0, high * 100.0)
-            })
-        };
-        let of_windows = quartiles(report.peak_ratio_quartiles);
-        line("ratio", &format!("{} of the limit, by processor time{of_windows}", percent(ratio)));
-        if let Some(ratio) = report.peak_within_ratio {
-            let of_windows = quartiles(report.peak_within_ratio_quartiles);
-            line("", &format!("{} of the limit as it was meanwhile{of_windows}", percent(ratio)));
+    if report.devices.is_empty() {
+        for (label, said) in against(report, &threads) {
+            line(label, &said);
         }
     }
     if let Some(split) = &report.split {
@@ -232,6 +230,31 @@ fn answer(report: &Report, width: usize) -> String {
         }
     }
     out
+}
+
+/// What was reached of the processor's limit, where there is one.
+fn against(report: &Report, threads: &str) -> Vec<(&'static str, String)> {
+    let (Some(limit), Some(ratio), Some(scheme)) =
+        (report.peak_thread, report.peak_ratio, &report.peak_scheme)
+    else {
+        return Vec::new();
+    };
+    let limit = match report.peak {
+        Some(peak) => format!("{} ({scheme} on registers alone, {threads})", text::hashrate(peak)),
+        None => format!("{} a thread ({scheme} on registers alone)", text::hashrate(limit)),
+    };
+    let spread = report.peak_ratio_quartiles.map_or(String::new(), |[low, high]| {
+        format!(" ({:.1} to {:.1} from second to second, quartiles)", low * 100.0, high * 100.0)
+    });
+    let mut lines =
+        vec![("limit", limit), ("ratio", format!("{} by processor time{spread}", percent(ratio)))];
+    if let Some(share) = report.processor_share.filter(|share| *share < 0.97) {
+        lines.push(("", format!("it had a processor for {} of the time", percent(share))));
+    }
+    if let Some(doubt) = &report.doubt {
+        lines.push(("warning", doubt.clone()));
+    }
+    lines
 }
 
 /// A shape in one line, where it has the fields that shapes have.
