@@ -212,6 +212,11 @@ impl Home {
         self.runtime_dir().join("proofs")
     }
 
+    /// `runtime/refused/`: the newest proofs that the host's verifier refused, with the reason.
+    pub fn refused_dir(&self) -> PathBuf {
+        self.runtime_dir().join("refused")
+    }
+
     /// `runtime/devnet/`: the chain of the embedded network.
     pub fn devnet_dir(&self) -> PathBuf {
         self.runtime_dir().join("devnet")

@@ -25,7 +25,8 @@ Examples:
       --target 00000000ffff… < proof.bin
   pearlbed verify --header 00000020…1e --cert-version 3 --json proof.b64
   pearlbed verify ~/.openjarvis/runtime/rejected/…json   what a pool refused
-  pearlbed verify ~/.openjarvis/runtime/proofs/*.proof
+  pearlbed verify ~/.openjarvis/runtime/refused/…json    what pearlbed refused
+  pearlbed verify ~/.openjarvis/runtime/proofs/….proof   what is still owed
 
 Exit status: 0 if the proof is valid, 1 if not, 2 if the command line is wrong.";
 
@@ -33,11 +34,11 @@ Exit status: 0 if the proof is valid, 1 if not, 2 if the command line is wrong."
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The job's header: 152 hex digits, or base64 as a gateway sends it; a file of `runtime/proofs` has it
+    /// The job's header: 152 hex digits, or base64 as a gateway sends it; a file of `runtime` has it
     #[arg(long, value_name = "HEX", value_parser = parse_header)]
     header: Option<Header>,
 
-    /// The certificate version that the job asks for: 1, 2 or 3; a file of `runtime/proofs` has it
+    /// The certificate version that the job asks for: 1, 2 or 3; a file of `runtime` has it
     #[arg(long, value_name = "N", value_parser = parse_certificate)]
     cert_version: Option<CertificateVersion>,
 
@@ -57,8 +58,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// The proof, binary or base64, a file of `runtime/proofs`, or the record of a rejected share, which bring their job
-    /// along; stdin if it is missing or `-`
+    /// The proof, binary or base64, a file of `runtime/proofs` or `runtime/refused`, or the record of a rejected share, which
+    /// bring their job along; stdin if it is missing or `-`
     #[arg(value_name = "PROOF")]
     proof: Option<PathBuf>,
 }
@@ -171,10 +172,12 @@ fn read(path: Option<&std::path::Path>) -> Result<Vec<u8>, Error> {
 /// The proof in a file of ours, and its job.
 fn kept(text: &[u8]) -> Result<(Input, Job), Error> {
     let wrong = |why: String| {
-        Error::new(format!("this is text in braces, and no file of `runtime/proofs`: {why}"))
-            .with_hint("give the file as it is, or the proof alone, binary or base64")
+        Error::new(format!(
+            "this is text in braces, and no file of `runtime/proofs` or `runtime/refused`: {why}"
+        ))
+        .with_hint("give the file as it is, or the proof alone, binary or base64")
     };
-    let found = crate::work::proofs::read_file(text).map_err(wrong)?;
+    let found = crate::work::proofs::read_file(text).map_err(wrong)?.found;
     let job = Job {
         header: Header::try_from(&found.job.header[..]).map_err(|err| wrong(err.to_string()))?,
         target: Some(Target::from_le_bytes(found.job.target)),

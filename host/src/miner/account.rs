@@ -264,7 +264,7 @@ mod tests {
             Verdict::Share,
             Verdict::Spare,
             Verdict::Late,
-            Verdict::Refused { stage: "shape".into(), why: String::new() },
+            Verdict::Refused { stage: "shape".into(), why: String::new(), kept: None },
             Verdict::NotTaken(String::new()),
             Verdict::NotJudged(String::new()),
         ];

@@ -3,6 +3,7 @@
 //! A miner decides and sends over its own link; it writes no log, verifies nothing and tells nobody. What it wants done
 //! comes back as a list of these, in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::link::Place;
@@ -71,6 +72,8 @@ pub enum Verdict {
         stage: String,
         /// What does not fit.
         why: String,
+        /// Where it is kept for whoever wants to know more, if it is.
+        kept: Option<PathBuf>,
     },
     /// It passed, and the work source does not take it.
     NotTaken(String),

@@ -393,8 +393,12 @@ impl Miner {
                 self.receipt(generation, sequence, Receipt::Kept, "");
             }
             Verdict::Late => self.receipt(generation, sequence, Receipt::Stale, "the job is over"),
-            Verdict::Refused { stage, why } => {
+            Verdict::Refused { stage, why, kept } => {
                 self.refused(generation, sequence, &stage, &why, now, &mut out);
+                if let Some(path) = kept {
+                    let path = crate::text::printable_path(&path);
+                    out.push(info(format!("it is kept: `pearlbed verify {path}` says more of it")));
+                }
             }
             Verdict::NotTaken(why) | Verdict::NotJudged(why) => {
                 let text = format!("a proof was not taken: {why}");

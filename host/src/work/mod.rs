@@ -35,6 +35,7 @@ pub mod lines;
 pub mod node;
 pub mod pool;
 pub mod proofs;
+pub mod refused;
 mod settings;
 pub mod stratum;
 

@@ -190,7 +190,7 @@ impl ProofStore {
             state.paths.insert(id.clone(), path.clone());
             state.headers.insert(id.clone(), found.job.header);
         }
-        if let Err(err) = write_whole(&self.dir, &path, encode(source, found).as_bytes()) {
+        if let Err(err) = write_whole(&self.dir, &path, encode(source, found, None).as_bytes()) {
             let mut state = self.lock();
             state.paths.remove(&id);
             state.headers.remove(&id);
@@ -303,6 +303,9 @@ struct ProofFile {
     /// Where a pool's job came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<OriginText>,
+    /// Of a proof that was refused: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Refusal>,
     proof: String,
     /// Over everything that matters, in hex.
     blake3: String,
@@ -315,7 +318,19 @@ struct OriginText {
     job_id: String,
 }
 
-fn encode(source: &str, found: &FoundProof) -> String {
+/// Why the host's verifier refused a proof, and whose it was.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Refusal {
+    /// The provider's id.
+    pub provider: String,
+    /// The stage at which the verifier refused it.
+    pub stage: String,
+    /// What does not fit, as a phrase.
+    pub why: String,
+}
+
+/// The text of a file of the store.
+pub(super) fn encode(source: &str, found: &FoundProof, refused: Option<&Refusal>) -> String {
     let job = &found.job;
     let since = found.found.duration_since(UNIX_EPOCH).unwrap_or_default();
     let file = ProofFile {
@@ -331,23 +346,37 @@ fn encode(source: &str, found: &FoundProof) -> String {
             .origin
             .as_ref()
             .map(|origin| OriginText { pool: origin.pool.to_string(), job_id: origin.job_id.to_string() }),
+        refused: refused.cloned(),
         proof: BASE64.encode(&found.proof),
         blake3: digest(source, found).to_hex().to_string(),
     };
     serde_json::to_string(&file).expect("strings and numbers always become JSON")
 }
 
-/// Reads a file back; the error is half a sentence.
-/// The proof and its job in the text of a file of the store, for whoever looks at one from outside.
+/// A file of the store, or of the proofs that were refused, as whoever looks at one from outside reads it.
+#[derive(Clone, Debug)]
+pub struct ReadFile {
+    /// The proof and its job.
+    pub found: FoundProof,
+    /// Why it was refused, if it was.
+    pub refused: Option<Refusal>,
+}
+
+/// Reads the text of such a file.
 ///
 /// # Errors
 ///
-/// What is wrong with it, as a sentence.
-pub fn read_file(text: &[u8]) -> Result<FoundProof, String> {
-    decode(text, Instant::now()).map(|(_, found)| found)
+/// What is wrong with it, as half a sentence.
+pub fn read_file(text: &[u8]) -> Result<ReadFile, String> {
+    let (_, found, refused) = decode_all(text, Instant::now())?;
+    Ok(ReadFile { found, refused })
 }
 
 fn decode(text: &[u8], now: Instant) -> Result<(String, FoundProof), String> {
+    decode_all(text, now).map(|(source, found, _)| (source, found))
+}
+
+fn decode_all(text: &[u8], now: Instant) -> Result<(String, FoundProof, Option<Refusal>), String> {
     let file: ProofFile =
         serde_json::from_slice(text).map_err(|err| format!("it is not a proof file: {err}"))?;
     if file.schema != SCHEMA {
@@ -381,7 +410,7 @@ fn decode(text: &[u8], now: Instant) -> Result<(String, FoundProof), String> {
     if digest(&file.source, &found).to_hex().as_str() != file.blake3 {
         return Err("its checksum does not fit".to_owned());
     }
-    Ok((file.source, found))
+    Ok((file.source, found, file.refused))
 }
 
 /// Fills `state` from the folder.
@@ -432,7 +461,7 @@ fn read_earlier(dir: &Path, state: &mut State) -> Result<(), StoreError> {
 }
 
 /// Reads a regular file of a size that can be ours.
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let failed = |err: io::Error| format!("it cannot be read: {err}");
     let metadata = fs::symlink_metadata(path).map_err(failed)?;
     if !metadata.is_file() {

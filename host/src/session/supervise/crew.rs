@@ -57,6 +57,11 @@ impl Crew {
         self.miners.len()
     }
 
+    /// The id of a miner's provider.
+    pub fn provider(&self, id: MinerId) -> String {
+        self.miners.get(&id).map_or_else(String::new, |miner| miner.plan().provider().to_owned())
+    }
+
     /// A miner's name.
     pub fn name(&self, id: MinerId) -> &str {
         self.miners.get(&id).map_or("a miner that has left", |miner| &miner.plan().name)

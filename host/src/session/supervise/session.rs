@@ -179,7 +179,8 @@ impl Session {
         let outlets = Outlets { calls: calls_in, control, looked_at: now, terminal: terminal_is_there() };
         outlets.serve_metrics(&config, &mut record, &mut herald).await;
         let (inbox, ways) = Inbox::open(calls).map_err(runtime)?;
-        let verifier = Verifier::start(handle.proofs.clone(), ways.judged).map_err(runtime)?;
+        let verifier = Verifier::start(handle.proofs.clone(), options.home.refused_dir(), ways.judged)
+            .map_err(runtime)?;
         let mut crew = Crew::new(ways.events);
         for plan in plans {
             let rests = paused.contains(&plan.name);
@@ -346,7 +347,8 @@ impl Session {
                 }
                 Effect::Judge(candidate) => {
                     let pays = self.jobs.pays(candidate.work.number);
-                    self.submit(Case { miner: id, candidate, pays }, now)?;
+                    let provider = self.crew.provider(id);
+                    self.submit(Case { miner: id, provider, candidate, pays }, now)?;
                 }
                 Effect::FirstJob => self.first_job(id, now),
                 Effect::Moved => moved = true,

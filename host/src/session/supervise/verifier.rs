@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::miner::effect::{Candidate, Judged, Verdict};
 use crate::miner::{MinerId, Work};
+use crate::work::refused::{self, Refused};
 use crate::work::{FoundProof, HandOverError, ProofId, ProofSender, WorkJob};
 
 /// Proofs of one miner that may wait here.
@@ -29,6 +31,8 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(50);
 pub struct Case {
     /// Whose it is.
     pub miner: MinerId,
+    /// The id of its provider.
+    pub provider: String,
     /// The proof.
     pub candidate: Candidate,
     /// Whether its job still pays.
@@ -43,23 +47,29 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Starts the thread. What passes goes to `proofs`, each verdict to `judged`.
+    /// Starts the thread. What passes goes to `proofs`, each verdict to `judged`, and some of what is refused into the folder
+    /// `refused`.
     ///
     /// # Errors
     ///
     /// Where no thread can be made.
     pub fn start(
         proofs: ProofSender,
+        refused: PathBuf,
         judged: mpsc::UnboundedSender<(MinerId, Judged)>,
     ) -> std::io::Result<Self> {
         let desk = Arc::new((Mutex::new(Desk::default()), Condvar::new()));
         let queue = Arc::clone(&desk);
         std::thread::Builder::new().name("pearlbed-verify".into()).spawn(move || {
             let mut seen = Seen::default();
+            let mut kept = Refused::new(refused);
             while let Some(case) = wait(&queue) {
-                let Case { miner, candidate, pays } = case;
+                let Case { miner, provider, candidate, pays } = case;
                 let Candidate { generation, sequence, work, target, proof, place } = candidate;
-                let verdict = judge(&work, &target, pays, proof, &proofs, &mut seen);
+                let verdict = match judge(&work, &target, pays, proof, &proofs, &mut seen) {
+                    Ok(verdict) => verdict,
+                    Err(refusal) => refusal.keep(provider, &work.job, target, &mut kept),
+                };
                 let refused = matches!(verdict, Verdict::Refused { .. });
                 lock(&queue.0).served(miner, refused, Instant::now());
                 let verdict = Judged { generation, sequence, work, target, verdict };
@@ -213,34 +223,57 @@ fn judge(
     proof: Vec<u8>,
     proofs: &ProofSender,
     seen: &mut Seen,
-) -> Verdict {
-    let refused = |stage: &str, why: String| Verdict::Refused { stage: stage.into(), why };
+) -> Result<Verdict, Refusal> {
+    let refused = |stage, why, proof| Err(Refusal { stage, why, proof });
     // The verifier is written not to panic on any bytes; a bug there must cost one proof and not the session.
     let met = match std::panic::catch_unwind(AssertUnwindSafe(|| verify(&work.job, target, &proof))) {
         Ok(Ok(met)) => met,
-        Ok(Err((stage, why))) => return refused(stage, why),
-        Err(_) => return refused("panic", "the verifier panicked".into()),
+        Ok(Err((stage, why))) => return refused(stage, why, Some(proof)),
+        Err(_) => return refused("panic", "the verifier panicked".into(), Some(proof)),
     };
     let found = FoundProof { job: work.job.clone(), proof, found: SystemTime::now(), block: met.block };
     let id = ProofId::of(&found);
+    // Nothing is wrong with the bytes of one that came before, so they tell nobody anything.
+    let twice = |id: &ProofId| refused("duplicate", format!("it was handed in before, as {id}"), None);
     if seen.contains(work.number, &id) {
-        return refused("duplicate", format!("it was handed in before, as {id}"));
+        return twice(&id);
     }
     let verdict = match (pays, met.pays) {
         (false, _) => Verdict::Late,
         (true, false) => Verdict::Share,
         (true, true) => match proofs.hand_over(found) {
             Ok(taken) => Verdict::Passed { id: taken.id, not_kept: taken.not_kept.map(|err| chain(&err)) },
-            Err(HandOverError::Known { id }) => {
-                return refused("duplicate", format!("it was handed in before, as {id}"));
-            }
+            Err(HandOverError::Known { id }) => return twice(&id),
             Err(HandOverError::Spare { .. }) => Verdict::Spare,
             // It may be handed in again.
-            Err(err) => return Verdict::NotTaken(chain(&err)),
+            Err(err) => return Ok(Verdict::NotTaken(chain(&err))),
         },
     };
     seen.insert(work.number, id);
-    verdict
+    Ok(verdict)
+}
+
+/// A proof that does not pass.
+struct Refusal {
+    stage: &'static str,
+    why: String,
+    /// Its bytes, where they are worth a look.
+    proof: Option<Vec<u8>>,
+}
+
+impl Refusal {
+    /// The verdict; the proof is kept as one of the provider's, asked for at `target`.
+    fn keep(self, provider: String, job: &WorkJob, target: [u8; 32], kept: &mut Refused) -> Verdict {
+        let Self { stage, why, proof } = self;
+        let path = proof.and_then(|proof| {
+            let job = WorkJob { target, ..job.clone() };
+            let found = FoundProof { job, proof, found: SystemTime::now(), block: false };
+            let refusal = refused::Refusal { provider, stage: stage.to_owned(), why: why.clone() };
+            // Without the file, its author knows less, and nothing else changes.
+            kept.keep(&refusal, &found).ok().flatten()
+        });
+        Verdict::Refused { stage: stage.to_owned(), why, kept: path }
+    }
 }
 
 /// What a proof meets beyond the target that it was asked to meet.
@@ -347,7 +380,7 @@ mod tests {
             proof: vec![],
             place: crate::miner::link::Place::default(),
         };
-        Case { miner: MinerId(miner), candidate, pays: true }
+        Case { miner: MinerId(miner), provider: "one".into(), candidate, pays: true }
     }
 
     fn taken(desk: &mut Desk, now: Instant) -> Option<(u32, u64)> {

@@ -105,7 +105,7 @@ fn a_damaged_file_is_quarantined_and_named_and_the_others_are_read() {
 
 #[test]
 fn every_truncation_of_a_file_is_refused() {
-    let text = encode("gateway", &found(1));
+    let text = encode("gateway", &found(1), None);
     assert!(decode(text.as_bytes(), Instant::now()).is_ok());
     for end in (0..text.len()).step_by(7) {
         assert!(decode(&text.as_bytes()[..end], Instant::now()).is_err());
@@ -138,7 +138,7 @@ fn the_store_and_its_quarantine_are_bounded() {
 fn a_file_of_the_largest_proof_is_under_its_own_limit() {
     let mut proof = found(1);
     proof.proof = vec![0xff; PROOF_BYTES_MAX];
-    assert!((encode("gateway", &proof).len() as u64) < FILE_BYTES_MAX);
+    assert!((encode("gateway", &proof, None).len() as u64) < FILE_BYTES_MAX);
 }
 
 #[test]
