@@ -164,6 +164,7 @@ pub(super) fn build(
             relax_trust: matches!(get("plugins.relax_trust"), Some(Value::Flag(true))),
             keys: list("plugins.keys").unwrap_or_default(),
             require_signature: matches!(get("plugins.require_signature"), Some(Value::Flag(true))),
+            debug: matches!(get("plugins.debug"), Some(Value::Flag(true))),
         },
         settings,
     }

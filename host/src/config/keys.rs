@@ -513,6 +513,14 @@ pub const KEYS: &[Key] = &[
         example: "false",
         help: "Use only plugins that are signed by one of `keys`, or by the key that they were installed with.",
     },
+    Key {
+        path: "plugins.debug",
+        kind: Kind::Flag,
+        default: Some("false"),
+        example: "true",
+        help: "Have a panic in a plugin bring a backtrace, into the session log or `plugins inspect`. For whoever writes \
+               one.",
+    },
 ];
 
 /// The row of `path`, if the host knows it.

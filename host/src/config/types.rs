@@ -213,6 +213,8 @@ pub struct PluginsSection {
     pub keys: Vec<String>,
     /// Use only plugins that are signed.
     pub require_signature: bool,
+    /// Have panics of plugins bring a backtrace.
+    pub debug: bool,
 }
 
 impl PluginsSection {
@@ -224,6 +226,7 @@ impl PluginsSection {
             relax_trust: false,
             keys: vec![],
             require_signature: false,
+            debug: false,
         }
     }
 }

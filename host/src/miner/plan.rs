@@ -34,6 +34,8 @@ pub struct MinerPlan {
     pub estimate: Option<f64>,
     /// How far it stands back for other programs, 0 to 19.
     pub nice: u8,
+    /// Have panics of the plugin bring a backtrace.
+    pub debug: bool,
 }
 
 impl MinerPlan {
@@ -67,7 +69,7 @@ impl MinerPlan {
             extra,
         };
         let estimate = chosen.estimate;
-        Self { name, chosen, grants, order, estimate, nice: crate::config::keys::NICE }
+        Self { name, chosen, grants, order, estimate, nice: crate::config::keys::NICE, debug: false }
     }
 
     /// The plan for the miner `section` of the configuration, on `devices` (addresses on the bus) where it names any.
@@ -105,7 +107,7 @@ impl MinerPlan {
             extra.insert("devices".into(), devices.into());
         }
         let plan = Self::new(section.name, chosen, &user, &extra);
-        Ok(Self { nice: section.nice, ..plan })
+        Ok(Self { nice: section.nice, debug: config.plugins.debug, ..plan })
     }
 
     /// Whether `other` is the same miner: what it expects of itself may be measured anew.
@@ -131,6 +133,7 @@ impl MinerPlan {
             title: format!("pearlbed-miner: {}", self.name),
             order: self.order.clone(),
             policy,
+            debug: self.debug,
             relaxed: self.chosen.relaxed,
             trust: self.chosen.trust.clone(),
         }

@@ -19,7 +19,7 @@ use super::provider::Order;
 use crate::identity::ProcessIdentity;
 use crate::plugins::trust::Trust;
 use crate::plugins::{self, Reason};
-use crate::sandbox::{self, Channel, Command, Ending, Policy, Violation};
+use crate::sandbox::{self, Channel, Command, Crash, Ending, Policy, Violation};
 
 /// Frames read per second in the long run. An honest provider needs a few.
 pub const FRAMES_PER_SECOND: u32 = 2000;
@@ -29,6 +29,8 @@ const FRAMES_BURST: u32 = 4000;
 const UNREAD_MAX: usize = 64;
 /// What the process prints is kept up to so many bytes between two looks.
 const OUTPUT_BYTES_MAX: usize = 8 << 10;
+/// The same where backtraces are asked for, which are long.
+const DEBUG_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Proofs of one process that may wait to be judged; beyond that nothing is read from it.
 pub const PROOFS_WAITING: usize = 8;
 
@@ -44,6 +46,8 @@ pub struct Launcher {
     pub order: Order,
     /// What it may.
     pub policy: Policy,
+    /// Have panics bring a backtrace, which the plugin prints.
+    pub debug: bool,
     /// Use the file whatever user owns it or may write to it.
     pub relaxed: bool,
     /// Who is trusted to vouch for a file that takes its place.
@@ -130,6 +134,10 @@ pub struct Child {
     violations_seen: u64,
     /// How often the kernel had ended somebody for memory before this process began.
     memory_kills: u64,
+    /// What was seen since the last look.
+    seen: Look,
+    /// Where it crashed, if it said so.
+    crash: Option<Crash>,
 }
 
 impl Child {
@@ -146,13 +154,16 @@ impl Child {
         launcher: &Launcher,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, sandbox::SpawnError> {
-        let Launcher { title, order, policy, .. } = launcher;
+        let Launcher { title, order, policy, debug, .. } = launcher;
         let start = |err| sandbox::SpawnError::Start { program: "pearlbed".into(), err };
-        let command = Command::this_program(SUBCOMMAND)
+        let mut command = Command::this_program(SUBCOMMAND)
             .map_err(start)?
             .title(title)
             .channel(Channel::Stream)
-            .capture_bytes(OUTPUT_BYTES_MAX);
+            .capture_bytes(if *debug { DEBUG_OUTPUT_BYTES_MAX } else { OUTPUT_BYTES_MAX });
+        if *debug {
+            command = command.env("RUST_BACKTRACE", "1");
+        }
         let confined = sandbox::spawn(&command, policy)?;
         let pid = confined.pid().unsigned_abs();
         let identity =
@@ -170,6 +181,8 @@ impl Child {
             frames,
             violations_seen: 0,
             memory_kills: crate::hardware::group::memory_kills(),
+            seen: Look::default(),
+            crash: None,
         };
         child.send(ToProvider::Hello { version: VERSION });
         let order = serde_json::to_string(order).expect("an order has text keys and plain values");
@@ -197,16 +210,32 @@ impl Child {
 
 impl Child {
     /// How it ended, with what the kernel says of the cause.
-    fn ending(&self, ending: Ending) -> String {
+    fn ending(&mut self, ending: Ending) -> String {
+        self.read_output();
         if ending.signal != Some(libc::SIGKILL) || crate::hardware::group::memory_kills() <= self.memory_kills
         {
-            return ending.to_string();
+            return Crash::words(self.crash.as_ref(), ending);
         }
         let limit = crate::hardware::group::memory_limit()
             .map_or_else(String::new, |bytes| format!(" ({})", crate::text::bytes(bytes)));
         format!(
             "the system ended it because the memory of its control group{limit} was used up: raise that limit, or give the provider less to hold"
         )
+    }
+
+    /// Reads what it has printed.
+    fn read_output(&mut self) {
+        self.confined.stdout.drain();
+        self.confined.stderr.drain();
+        let mut outputs = [self.confined.stdout.take(), self.confined.stderr.take()];
+        if let Some(crash) = Crash::take(&mut outputs[1]) {
+            self.crash = Some(crash);
+        }
+        for output in outputs {
+            let lines = output.text.lines().filter(|line| !line.trim().is_empty());
+            self.seen.printed.extend(lines.map(str::to_owned));
+            self.seen.bytes_left_out += output.bytes_left_out;
+        }
     }
 }
 
@@ -221,18 +250,13 @@ impl Link for Child {
     }
 
     fn try_ended(&mut self) -> Option<String> {
-        self.confined.try_wait().map(|ending| self.ending(ending))
+        let ending = self.confined.try_wait()?;
+        Some(self.ending(ending))
     }
 
     fn look(&mut self) -> Look {
-        let mut look = Look::default();
-        self.confined.stdout.drain();
-        self.confined.stderr.drain();
-        for output in [self.confined.stdout.take(), self.confined.stderr.take()] {
-            let lines = output.text.lines().filter(|line| !line.trim().is_empty());
-            look.printed.extend(lines.map(str::to_owned));
-            look.bytes_left_out += output.bytes_left_out;
-        }
+        self.read_output();
+        let mut look = std::mem::take(&mut self.seen);
         let generation = self.confined.violations().generation();
         if generation != self.violations_seen {
             self.violations_seen = generation;

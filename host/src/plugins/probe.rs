@@ -21,6 +21,7 @@
 mod child;
 mod limits;
 mod serve;
+mod trace;
 mod wire;
 mod words;
 
@@ -66,6 +67,8 @@ pub struct ProbeOptions {
     pub deadline: Option<Instant>,
     /// How many threads one plugin may have; a number that fits the machine unless said otherwise.
     pub threads_max: Option<u32>,
+    /// Have panics bring a backtrace, which the plugin prints.
+    pub debug: bool,
     /// The `pearlbed` that is run as the child, instead of this program: for tests and benchmarks.
     pub program: Option<PathBuf>,
 }
@@ -83,6 +86,7 @@ impl ProbeOptions {
             timeout: Self::TIMEOUT,
             deadline: None,
             threads_max: None,
+            debug: false,
             program: None,
         }
     }

@@ -85,6 +85,7 @@ pub fn enter() -> Result<Entered, EnterError> {
     wait_for_go(&channel)?;
     // Until now the parent may have fetched it; whoever holds it decides about this process.
     drop(listener);
+    platform::tell_crashes();
     Ok(Entered { channel, report })
 }
 

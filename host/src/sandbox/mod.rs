@@ -35,6 +35,8 @@
 
 mod capture;
 mod child;
+mod crash;
+mod ending;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(any(not(target_os = "linux"), test))]
@@ -49,9 +51,11 @@ mod violation;
 
 pub use self::capture::{Capture, Captured};
 pub use self::child::{EnterError, Entered, enter};
+pub use self::crash::Crash;
+pub use self::ending::Ending;
 pub use self::policy::{HostPort, Limits, Policy, Reading};
 pub use self::spawn::{
-    Channel, Command, Confined, Ending, SpawnError, die_with, lower_priority, memory_bytes, pair, reap, spawn,
+    Channel, Command, Confined, SpawnError, die_with, lower_priority, memory_bytes, pair, reap, spawn,
 };
 pub use self::support::{Lack, Missing, Report, Support, is_privileged_for_another, support};
 pub use self::violation::{Violation, ViolationKind, Violations, is_harmless};

@@ -16,7 +16,7 @@ use super::words::{
     REPORT, check, count, explain_ending, lack, left_behind, overdrawn, timed_out, with_attempts,
 };
 use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes, no_time_left};
-use crate::sandbox::{self, Captured, Command, Confined, Ending, Limits, Policy, Reading};
+use crate::sandbox::{self, Captured, Command, Confined, Crash, Ending, Limits, Policy, Reading};
 use crate::text;
 
 /// After so long a plugin is slow, and others no longer wait for it.
@@ -128,6 +128,9 @@ impl Child {
                 command = command.env(name, value);
             }
         }
+        if options.debug {
+            command = command.env("RUST_BACKTRACE", "1");
+        }
         let confined =
             sandbox::spawn(&command, &policy(options.threads_max)).map_err(|err| no_probe(&err))?;
         let mut hardware = serde_json::to_vec(&options.hardware).map_err(|err| no_probe(&err))?;
@@ -193,6 +196,7 @@ impl Child {
         if self.isolates {
             [stdout, stderr] = std::mem::take(&mut progress.printed);
         }
+        let crash = Crash::take(&mut stderr);
         let impurities = self.impurities(&mut progress, ending);
         let fate = match (&progress.done, ending) {
             _ if progress.put_aside => Fate::PutAside { serves: progress.ended.is_some() },
@@ -213,7 +217,7 @@ impl Child {
         let phase = progress.phase();
         let answer = progress.answer.take().unwrap_or_else(|| {
             let reason = match ending {
-                Some(ending) => explain_ending(ending, phase, &stderr),
+                Some(ending) => explain_ending(ending, crash.as_ref(), phase, &stderr),
                 None if progress.overdrawn => overdrawn(phase),
                 None if is_stopped => {
                     Reason::new("stopped", format!("it stopped its own process {phase}"), REPORT)

@@ -8,7 +8,7 @@ use super::super::reason::Reason;
 use super::Impurity;
 use super::limits::{ANSWER_BYTES_MAX, CHANNEL_GONE, MEMORY_BYTES, cut};
 use super::wire::{Answer, Change};
-use crate::sandbox::{Captured, Ending};
+use crate::sandbox::{Captured, Crash, Ending};
 use crate::text;
 
 /// More than any machine does in a second: the whole network's rate was 1.3e19 in May 2026.
@@ -47,7 +47,7 @@ pub fn check(answer: Answer) -> Result<MiningCapabilities, Reason> {
     Ok(capabilities)
 }
 
-pub fn explain_ending(ending: Ending, phase: &str, stderr: &Captured) -> Reason {
+pub fn explain_ending(ending: Ending, crash: Option<&Crash>, phase: &str, stderr: &Captured) -> Reason {
     let said =
         last_words(&stderr.text).map(|line| format!(" (it said: {})", cut(line, 120))).unwrap_or_default();
     if ending.memory_peak_bytes >= MEMORY_BYTES / 10 * 8 {
@@ -70,7 +70,11 @@ pub fn explain_ending(ending: Ending, phase: &str, stderr: &Captured) -> Reason 
         (Some(libc::SIGKILL | libc::SIGTERM), _) => {
             Reason::new("killed", format!("its process was killed {phase}: {ending}{said}"), REPORT)
         }
-        _ => Reason::new("crashed", format!("it crashed {phase}: {ending}{said}"), REPORT),
+        _ => Reason::new(
+            "crashed",
+            format!("it crashed {phase}: {}{said}", Crash::words(crash, ending)),
+            REPORT,
+        ),
     }
 }
 

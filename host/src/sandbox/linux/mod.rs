@@ -2,6 +2,7 @@
 
 mod attempt;
 mod connect;
+mod crash;
 mod desk;
 mod files;
 mod filter;
@@ -18,6 +19,7 @@ use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 pub use self::connect::fetch;
+pub use self::crash::install as tell_crashes;
 pub use self::listener::watch;
 use super::{Channel, Lack, Policy, Report, Support};
 
