@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use pearl_pow::{CertificateVersion, Header, Target, verify};
+use pearl_pow::{CertificateVersion, Header, Rejection, Target, verify};
 use serde_json::Value;
 
 use super::trial::Record;
 use super::words::{Event, Refusal, Step};
-use super::{Finding, Findings};
+use super::{Finding, Findings, past};
+use crate::sandbox::Crash;
 use crate::text;
 
 /// The longest that `start` may take, in milliseconds.
@@ -102,7 +103,8 @@ fn ending(record: &Record, memory_bytes: u64, panicked: bool, found: &mut Findin
             _ if panicked => "P26",
             _ => "P25",
         };
-        return found.fail(id, format!("its process ended {words}: {ending}"));
+        return found
+            .fail(id, format!("its process ended {words}: {}", Crash::words(record.crash.as_ref(), ending)));
     }
     if reached(record, Step::Offer) {
         found.pass("P24", format!("at most {peak} of {limit}"));
@@ -275,13 +277,13 @@ fn proofs(record: &Record, found: &mut Findings) {
                     tally.twice += 1;
                     continue;
                 }
-                match unhex(bytes).map(|bytes| verify::verify_canonical(job, &bytes)) {
-                    Some(Ok(_)) => tally.good += 1,
-                    Some(Err(refused)) => {
-                        let stage = refused.stage().map(|stage| format!("{stage}: ")).unwrap_or_default();
-                        tally.bad.push(format!("{stage}{refused}"));
-                    }
-                    None => tally.bad.push("its bytes were lost".to_owned()),
+                let Some(bytes) = unhex(bytes) else {
+                    tally.bad.push("its bytes were lost".to_owned());
+                    continue;
+                };
+                match verify::verify_canonical(job, &bytes) {
+                    Ok(_) => tally.good += 1,
+                    Err(refused) => tally.bad.push(refusal_words(job, &bytes, &refused)),
                 }
             }
             Event::Proved { hashes, work, .. } => {
@@ -307,6 +309,17 @@ fn proofs(record: &Record, found: &mut Findings) {
         None if came > 0 => found.pass("P11", format!("{came} came")),
         None => {}
     }
+}
+
+/// Where a proof was refused, why, and what is probably behind it.
+fn refusal_words(job: &verify::Job, bytes: &[u8], refused: &Rejection) -> String {
+    let stage = refused.stage().map(|stage| format!("{stage}: ")).unwrap_or_default();
+    let cause = match past::mistake(job, bytes, refused) {
+        Some((mistake, true)) => format!("; the cause: {mistake}"),
+        Some((mistake, false)) => format!("; likely: {mistake}"),
+        None => String::new(),
+    };
+    format!("{stage}{refused}{cause}")
 }
 
 fn of_job(tally: &Tally, found: &mut Findings) {
@@ -391,67 +404,6 @@ fn seconds(milliseconds: u64) -> String {
 fn cut(text: &str, characters: usize) -> String {
     let short: String = text.chars().take(characters).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
-}
-
-/// What the probe of the file said, twice.
-pub fn probes(entries: &[crate::plugins::Entry], found: &mut Findings) {
-    let Some(entry) = entries.first() else { return };
-    if let Some(reason) = entry.look.as_ref().and_then(|look| look.refusal.as_ref()) {
-        return found.fail("P1", format!("{} [{}]", reason.reason, reason.code));
-    }
-    found.pass("P1", "every check of the file holds");
-    for entry in entries {
-        let Some(probe) = &entry.probe else { continue };
-        match &probe.answer {
-            Ok(answer) => {
-                for id in ["P3", "P4", "P6", "P8"] {
-                    let words = answer.reason.clone().unwrap_or_else(|| "it can mine here".to_owned());
-                    let words = match id {
-                        "P4" => words,
-                        "P6" => format!("it took {}", text::duration(probe.times.total)),
-                        _ => "it was probed".to_owned(),
-                    };
-                    found.pass(id, words);
-                }
-            }
-            Err(reason) => {
-                let id = match reason.code {
-                    "timed-out" => "P6",
-                    "crashed" | "killed" | "exited" | "out-of-memory" | "closed-channel" | "stopped" => "P8",
-                    "other-id" => "P2",
-                    "bad-answer" | "detect-failed" | "panicked" => "P4",
-                    "changed" | "not-probed" | "no-probe" => {
-                        found.findings.push(Finding::untried("P4", reason.reason.clone()));
-                        continue;
-                    }
-                    _ => "P3",
-                };
-                found.fail(id, format!("{} [{}]", reason.reason, reason.code));
-            }
-        }
-        let impure: Vec<_> =
-            probe.impurities.iter().take(3).map(|impurity| impurity.finding.as_str()).collect();
-        if impure.is_empty() && probe.answer.is_ok() {
-            found.pass("P5", "it only read and computed");
-        } else if !impure.is_empty() && probe.answer.is_ok() {
-            found.fail("P5", format!("it {}", impure.join(", ")));
-        }
-    }
-    let answers: Vec<_> = entries.iter().filter_map(crate::plugins::Entry::capabilities).collect();
-    if let [first, second] = answers[..] {
-        if (first.supported, &first.reason) == (second.supported, &second.reason) {
-            found.pass("P7", "both answers are the same");
-        } else {
-            let say = |answer: &pearlbed_plugin_api::MiningCapabilities| {
-                format!(
-                    "{} ({})",
-                    if answer.supported { "yes" } else { "no" },
-                    answer.reason.as_deref().unwrap_or("no reason")
-                )
-            };
-            found.fail("P7", format!("first {}, then {}", say(first), say(second)));
-        }
-    }
 }
 
 #[cfg(test)]

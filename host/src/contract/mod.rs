@@ -14,9 +14,12 @@
 //!   but what a session enforces.
 //! - A provider with machinery of its own, which takes no jobs, cannot be tried beyond its probe.
 
+mod bench;
 mod child;
 mod judge;
 mod obligations;
+mod past;
+mod probes;
 mod trial;
 mod words;
 
@@ -30,6 +33,7 @@ use serde_json::{Map, Value};
 
 pub use self::child::run as run_child;
 pub use self::obligations::{OBLIGATIONS, Obligation};
+pub use self::past::{Refused, refused};
 use self::words::{Order, Trial};
 use crate::config::Config;
 use crate::miner::grants::{Grants, is_container_engine};
@@ -44,6 +48,9 @@ pub const SUBCOMMAND: &str = "__trial";
 const MEMORY_BYTES: u64 = 4 << 30;
 /// How much more than its hint it may take: the process has some of its own.
 const MEMORY_MORE_BYTES: u64 = 64 << 20;
+
+/// The memory in which it is tried besides, where there is time, in bytes: as far as it goes below its own.
+const LESS_MEMORY_BYTES: [u64; 4] = [1 << 30, 512 << 20, 256 << 20, 128 << 20];
 
 /// What to try, and how.
 #[derive(Debug, Clone)]
@@ -166,8 +173,21 @@ pub struct Report {
     pub complete: bool,
     /// What it wants and was not granted: it was tried without.
     pub withheld: Vec<String>,
+    /// How it does with less memory than its own, as far as that was tried: the most first.
+    pub memory: Vec<LessMemory>,
     /// One for each obligation, in order.
     pub obligations: Vec<Verdict>,
+}
+
+/// What became of it with less memory. No obligation: it helps its author to a `memory-hint`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LessMemory {
+    /// What it was given, in bytes.
+    pub bytes: u64,
+    /// It mined.
+    pub mined: bool,
+    /// What was seen: one printable line.
+    pub finding: String,
 }
 
 /// What happens, for whoever watches.
@@ -179,6 +199,8 @@ pub enum Progress {
     Mines(u32),
     /// It is started with strange settings.
     Settings,
+    /// It mines within so many bytes of memory.
+    LessMemory(u64),
 }
 
 /// Tries the plugin in the file at `path`.
@@ -197,16 +219,16 @@ pub fn run(
     let options =
         Options { relaxed: plan.relaxed, probe: Some(plan.probe.clone()), trust: plan.trust.clone() };
     let probes = [(); 2].map(|()| survey_file(path, &options));
-    judge::probes(&probes, &mut found);
+    probes::judge(&probes, &mut found);
     let [entry, _] = probes;
-    let mut withheld = vec![];
+    let mut tried = Tried::default();
     let otherwise = match why_not(&entry) {
         Some(why) => {
             load(&entry, config, plan, &mut found)?;
             why
         }
         None => {
-            withheld = trials(&entry, config, plan, &mut found, watch)?;
+            tried = trials(&entry, config, plan, &mut found, watch)?;
             "it did not come so far".to_owned()
         }
     };
@@ -216,7 +238,8 @@ pub fn run(
         version: entry.manifest().map(|manifest| manifest.version.clone()),
         ok: obligations.iter().all(|verdict| verdict.state != State::Fail),
         complete: obligations.iter().all(|verdict| verdict.state != State::Untried),
-        withheld,
+        withheld: tried.withheld,
+        memory: tried.memory,
         obligations,
     })
 }
@@ -293,17 +316,45 @@ impl<'a> Bed<'a> {
         judge::judge(&record, self.memory_bytes, self.shown.as_ref(), found);
         Ok(())
     }
+
+    /// Mines for a moment within `bytes` of memory.
+    fn with_less(&self, bytes: u64, certificate: u32) -> Result<LessMemory, SpawnError> {
+        let trial = Trial::Mine { certificate, prove_ms: 1_000, undeclared: None };
+        let order = Order { trial, ..self.order.clone() };
+        let mut policy = self.policy.clone();
+        policy.limits.memory_bytes = Some(bytes);
+        let record = trial::run(SUBCOMMAND, &order, &policy, bytes)?;
+        let mut found = Findings::default();
+        judge::judge(&record, bytes, self.shown.as_ref(), &mut found);
+        let worst = found.findings.iter().find(|finding| finding.state == State::Fail);
+        let proved = found.findings.iter().find(|finding| finding.id == "P11");
+        let mined = proved.is_some_and(|proved| proved.state == State::Pass);
+        let words = match (worst, proved) {
+            (Some(worst), _) => worst.words.clone(),
+            (None, Some(proved)) => proved.words.clone(),
+            (None, None) => "it did not come so far".to_owned(),
+        };
+        Ok(LessMemory { bytes, mined, finding: crate::text::printable(&words).into_owned() })
+    }
 }
 
-/// Runs every trial. Returns what the provider wants and was not granted.
+/// What the trials told beside verdicts.
+#[derive(Default)]
+struct Tried {
+    /// What the provider wants and was not granted.
+    withheld: Vec<String>,
+    memory: Vec<LessMemory>,
+}
+
+/// Runs every trial.
 fn trials(
     entry: &Entry,
     config: &Config,
     plan: &Plan,
     found: &mut Findings,
     watch: &mut dyn FnMut(Progress),
-) -> Result<Vec<String>, SpawnError> {
-    let Some(bed) = Bed::new(entry, config, plan) else { return Ok(vec![]) };
+) -> Result<Tried, SpawnError> {
+    let Some(bed) = Bed::new(entry, config, plan) else { return Ok(Tried::default()) };
     let declared = &bed.manifest.certificate_versions;
     let undeclared = (901..).find(|version| !declared.contains(version));
     for (at, certificate) in versions(bed.manifest).into_iter().enumerate() {
@@ -321,7 +372,21 @@ fn trials(
         watch(Progress::Settings);
         bed.try_out(Trial::Settings, found)?;
     }
-    Ok(bed.grants.withheld_text())
+    let mut memory = vec![];
+    if plan.full && !found.has_failed("P11") && !found.has_failed("P25") {
+        for bytes in LESS_MEMORY_BYTES.into_iter().filter(|bytes| *bytes < bed.memory_bytes) {
+            let Some(&certificate) = versions(bed.manifest).first() else { break };
+            watch(Progress::LessMemory(bytes));
+            let with_less = bed.with_less(bytes, certificate)?;
+            let mined = with_less.mined;
+            memory.push(with_less);
+            // With less still it would do no better.
+            if !mined {
+                break;
+            }
+        }
+    }
+    Ok(Tried { withheld: bed.grants.withheld_text(), memory })
 }
 
 /// The certificate versions to try: newest first, so that what is tried once is tried with the newest.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use super::words::{Event, Order, Step};
-use crate::sandbox::{self, Captured, Channel, Command, Ending, Policy, SpawnError};
+use crate::sandbox::{self, Captured, Channel, Command, Crash, Ending, Policy, SpawnError};
 
 /// The longest line that is read: the largest proof in hexadecimal, and some more.
 const LINE_BYTES_MAX: usize = 64 << 20;
@@ -33,6 +33,8 @@ pub struct Record {
     pub overdrawn: bool,
     /// How it ended, unless it came to its own end.
     pub ending: Option<Ending>,
+    /// Where it crashed, if it did.
+    pub crash: Option<Crash>,
     /// The most memory that it had in use, in bytes.
     pub memory_peak_bytes: u64,
     /// What it tried and was refused.
@@ -131,6 +133,7 @@ pub fn run(
     confined.stdout.drain();
     confined.stderr.drain();
     (record.stdout, record.stderr) = (confined.stdout.take(), confined.stderr.take());
+    record.crash = Crash::take(&mut record.stderr);
     record.violations = confined.violations().take().iter().map(ToString::to_string).collect();
     Ok(record)
 }

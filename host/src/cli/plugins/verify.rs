@@ -8,10 +8,10 @@ use super::{Chosen, chosen};
 use crate::cli::bench::setting;
 use crate::cli::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use crate::cli::{Context, Error, PluginDirs};
-use crate::contract::{self, Plan, Progress, Report, State};
+use crate::contract::{self, Plan, Progress, Refused, Report, State};
 use crate::exit::Exit;
 use crate::plugins::ProbeOptions;
-use crate::text::{printable, printable_path};
+use crate::text::{self, printable, printable_path};
 
 const EXAMPLES: &str = "\
 The plugin mines for some seconds in confined processes, with what the
@@ -32,7 +32,8 @@ pub(super) struct Args {
     #[arg(value_name = "ID|PATH")]
     plugin: PathBuf,
 
-    /// Look for proofs for twenty seconds with each certificate version, instead of a few
+    /// Look for proofs for twenty seconds with each certificate version, instead of a few, and see how little memory it
+    /// mines with
     #[arg(long)]
     full: bool,
 
@@ -56,6 +57,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let config = context.config(&[])?;
     let mut probe = ProbeOptions::new(crate::hardware::inspect(&crate::hardware::Options::default()).info);
     probe.timeout = config.plugins.probe_timeout;
+    probe.debug = config.plugins.debug;
     let plan = Plan {
         full: args.full,
         extra: args.extra.iter().cloned().collect(),
@@ -68,10 +70,16 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
             Progress::Probes => "asking it what it can do, twice".to_owned(),
             Progress::Mines(version) => format!("mining with it, certificate version {version}"),
             Progress::Settings => "starting it with settings that nobody knows".to_owned(),
+            Progress::LessMemory(bytes) => format!("mining with it in {} of memory", text::bytes(bytes)),
         });
     })?;
+    // Without a home there were no sessions.
+    let past = match (&report.id, context.home()) {
+        (Some(id), Ok(home)) => contract::refused(&home.refused_dir(), id),
+        _ => vec![],
+    };
     if args.json {
-        let mut answer = json!({ "schema": 1, "path": printable_path(&path) });
+        let mut answer = json!({ "schema": 1, "path": printable_path(&path), "refused": past });
         if let (Some(answer), Ok(serde_json::Value::Object(report))) =
             (answer.as_object_mut(), serde_json::to_value(&report))
         {
@@ -79,7 +87,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         }
         context.print_json(&answer)?;
     } else {
-        context.print(&render(&report, &printable_path(&path), context.width()))?;
+        let mut text = render(&report, &printable_path(&path), context.width());
+        render_past(&mut text, &past, context.width());
+        context.print(&text)?;
     }
     Ok(if report.ok { Exit::Ok } else { Exit::Failed })
 }
@@ -114,6 +124,11 @@ fn render(report: &Report, path: &str, width: usize) -> String {
         );
         hanging(&mut out, &styled(WARN, "note: "), 6, &text, width);
     }
+    for less in &report.memory {
+        let mined = if less.mined { "it mines" } else { "it does not mine" };
+        let text = format!("in {} of memory {mined}: {}", text::bytes(less.bytes), less.finding);
+        hanging(&mut out, &styled(DIM, "note: "), 6, &text, width);
+    }
     out.push('\n');
     let count = |state| report.obligations.iter().filter(|verdict| verdict.state == state).count();
     let name = match (&report.id, &report.version) {
@@ -128,6 +143,33 @@ fn render(report: &Report, path: &str, width: usize) -> String {
     );
     hanging(&mut out, "", 0, &summary, width);
     out
+}
+
+/// Refused proofs that are shown.
+const PAST_MAX: usize = 3;
+
+/// What sessions refused: news to whoever has fixed everything above.
+fn render_past(out: &mut String, past: &[Refused], width: usize) {
+    if past.is_empty() {
+        return;
+    }
+    out.push('\n');
+    let count = if past.len() == 1 { "a proof".to_owned() } else { format!("{} proofs", past.len()) };
+    hanging(out, "", 0, &format!("sessions in this home refused {count} of its:"), width);
+    for one in past.iter().take(PAST_MAX) {
+        let text = format!("at `{}`: {}", printable(&one.stage), printable(&one.message));
+        hanging(out, "  ", 4, &text, width);
+        if let Some(cause) = &one.cause {
+            let label = if one.confirmed { "cause: " } else { "likely: " };
+            let first = format!("    {}", styled(DIM, label));
+            hanging(out, &first, 4 + label.len(), &printable(cause), width);
+        }
+        out.push_str(&format!("    pearlbed verify {}\n", one.path));
+    }
+    if past.len() > PAST_MAX {
+        let more = format!("… and {} more; --json has all", past.len() - PAST_MAX);
+        hanging(out, "  ", 2, &more, width);
+    }
 }
 
 /// The hidden command behind it: a confined process that tries one plugin.
