@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::trial::Record;
 use super::words::{Event, Refusal, Step};
-use super::{Finding, Findings, past};
+use super::{Findings, past};
 use crate::sandbox::Crash;
 use crate::text;
 

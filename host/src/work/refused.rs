@@ -144,7 +144,7 @@ mod tests {
         for seed in 0..REFUSED_MAX as u32 + 5 {
             refused.keep(&refusal(&format!("p{}", seed / 4)), &found(seed)).unwrap();
         }
-        std::fs::write(home.path().join("00000000000000-mine.json"), "{}").unwrap();
+        fs::write(home.path().join("00000000000000-mine.json"), "{}").unwrap();
         let read = read(home.path());
         assert_eq!(read.len(), REFUSED_MAX);
         assert_eq!(read.last().unwrap().1.found.proof, found(5).proof);
@@ -157,7 +157,7 @@ mod tests {
     fn a_folder_that_cannot_be_used_is_an_error_once() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("refused");
-        std::fs::write(&file, b"").unwrap();
+        fs::write(&file, b"").unwrap();
         let mut refused = Refused::new(file);
         assert!(refused.keep(&refusal("one"), &found(1)).is_err());
         assert!(refused.keep(&refusal("one"), &found(1)).unwrap().is_none());
