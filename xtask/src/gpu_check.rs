@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<()> {
         kernels.push(bench.kernel(&kernel, args.seconds));
     }
     println!("a session on the devnet ...");
-    let session = bench.session()?;
+    let session = bench.session().unwrap_or_else(|err| json!({ "error": format!("{err:#}") }));
     let answer = json!({
         "seconds": begun.elapsed().as_secs_f64(), "software": args.software, "doctor": doctor,
         "kernels": kernels, "session": session,
@@ -92,8 +92,10 @@ impl Bench {
 
     fn json(&self, args: &[&str]) -> Result<Value> {
         let output = self.command(args).output().context("cannot run pearlbed")?;
-        serde_json::from_slice(&output.stdout)
-            .map_err(|err| anyhow::anyhow!("{err}: {}", String::from_utf8_lossy(&output.stderr).trim_end()))
+        if output.stdout.is_empty() {
+            bail!("{}", complaint(&String::from_utf8_lossy(&output.stderr)));
+        }
+        serde_json::from_slice(&output.stdout).context("pearlbed did not answer in JSON")
     }
 
     /// The kernels to try: those asked for, or all, as the provider lists them where it is asked for one that is none.
@@ -132,18 +134,19 @@ impl Bench {
         }
     }
 
-    /// Mines until a proof is accepted, for at most half a minute, and says what became of it.
+    /// Mines until three proofs are accepted, for at most a minute, and says what became of it.
     fn session(&self) -> Result<Value> {
         let started = self.command(&["start", "--devnet", "--provider", PROVIDER]).output()?;
-        if !started.status.success() {
-            bail!("the session did not start: {}", String::from_utf8_lossy(&started.stderr));
+        // A device can take longer to open and to test itself than `start` waits; then it says 4, "not yet".
+        if !matches!(started.status.code(), Some(0 | 4)) {
+            bail!("the session did not start: {}", String::from_utf8_lossy(&started.stderr).trim_end());
         }
         let status = || -> Result<Value> {
             let mut command = Command::new(&self.pearlbed);
             command.args(["status", "--json"]).env("PEARLBED_HOME", self.folder.join("home"));
             Ok(serde_json::from_slice(&command.output()?.stdout)?)
         };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut last = status();
         while Instant::now() < deadline {
             let enough = |status: &Value| status["proofs"]["accepted"].as_u64() >= Some(3);
@@ -159,12 +162,19 @@ impl Bench {
     }
 }
 
+/// What a command complained of, without its hint: one line.
+fn complaint(stderr: &str) -> String {
+    let told =
+        stderr.split("hint:").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    told.trim_start_matches("error: ").to_owned()
+}
+
 fn table(kernels: &[Value], session: &Value) {
     println!("\n{:<20} {:>12} {:>12} {:>7}  proofs", "kernel", "rate, GH/s", "limit, GH/s", "ratio");
     for kernel in kernels {
         let name = kernel["kernel"].as_str().unwrap_or_default();
         if let Some(error) = kernel["error"].as_str() {
-            println!("{name:<20} {}", error.split_whitespace().collect::<Vec<_>>().join(" "));
+            println!("{name:<20} {error}");
             continue;
         }
         let report = &kernel["report"];
@@ -179,8 +189,23 @@ fn table(kernels: &[Value], session: &Value) {
             report["proofs"]["wanted"]
         );
     }
-    println!(
-        "devnet: {} accepted, {} rejected",
-        session["proofs"]["accepted"], session["proofs"]["rejected"]
-    );
+    match session["error"].as_str() {
+        Some(error) => println!("devnet: {error}"),
+        None => println!(
+            "devnet: {} accepted, {} rejected",
+            session["proofs"]["accepted"], session["proofs"]["rejected"]
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_one_line_without_its_hint() {
+        let stderr =
+            "error: the provider refused to start: card: no kernel\nworks on it\nhint: its documentation\n";
+        assert_eq!(complaint(stderr), "the provider refused to start: card: no kernel works on it");
+    }
 }
