@@ -207,6 +207,11 @@ impl Home {
         self.runtime_dir().join("mining.sock")
     }
 
+    /// Where programs that mine already find the miner port. In a folder of its own, which a container can mount.
+    pub fn miner_socket(&self) -> PathBuf {
+        self.runtime_dir().join("miner/gateway.sock")
+    }
+
     /// `runtime/proofs/`: found proofs until the work source took or refused them.
     pub fn proofs_dir(&self) -> PathBuf {
         self.runtime_dir().join("proofs")

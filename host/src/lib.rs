@@ -6,7 +6,7 @@
 //! ```text
 //! cli                                     pearlbed <command>: parse, call one function, render
 //! doctor  init  session  bench            what a person asks for
-//! miner                                   one miner: its process, what it is offered, claims and proves
+//! miner  port                             one miner: its process, what it is offered, claims and proves | programs
 //! plugins  work                           providers | jobs and proofs
 //! config  hardware  sidecar  sandbox      plain services, no policy
 //! home  text  exit  explain  http  url  journal  owned  remedy  what everything stands on
@@ -23,6 +23,7 @@ pub mod session;
 
 // One source of proofs.
 pub mod miner;
+pub mod port;
 
 // Providers, and the work for them.
 pub mod plugins;

@@ -30,6 +30,7 @@ const PAGES: &[&str] = &[
     "docs/pool-protocol.md",
     "docs/reference-pool.md",
     "docs/security.md",
+    "docs/use-your-miner.md",
     "docs/user-guide.md",
     "docs/writing-a-provider.md",
 ];

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["config", "hardware", "models", "sidecar", "sandbox"],
     &["plugins", "work"],
-    &["miner"],
+    &["miner", "port"],
     &["doctor", "init", "session", "bench", "contract"],
     &["cli"],
 ];

@@ -57,6 +57,7 @@ targets! {
     pool_job "../../fuzz/fuzz_targets/pool_job.rs",
     pool_line "../../fuzz/fuzz_targets/pool_line.rs",
     pool_reply "../../fuzz/fuzz_targets/pool_reply.rs",
+    port_desk "../../fuzz/fuzz_targets/port_desk.rs",
     pow_c "../../fuzz/fuzz_targets/pow_c.rs",
     proof_reader "../../fuzz/fuzz_targets/proof_reader.rs",
     verifier "../../fuzz/fuzz_targets/verifier.rs",
@@ -120,6 +121,14 @@ fn seeds(target: &str) -> (Vec<Vec<u8>>, u32) {
         "address" => (vec![bytes("prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k")], 2000),
         "committed_proof" => (vec![vec![7; 64]], 40),
         "pow_c" => (vec![vec![0; 4096], [&[1, 0, 128, 0, 0, 3, 0, 9][..], &[1; 4096]].concat()], 200),
+        "port_desk" => {
+            // Two come in, one of each language; a job for each, and what they make of it.
+            let rpc = b"\xff\x08{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"getMiningInfo\"}\n";
+            let pool = b"\xff\x10{\"id\":1,\"method\":\"mining.authorize\",\"params\":[\"a.b\",\"x\"]}\n";
+            let share = b"{\"id\":2,\"method\":\"mining.submit\",\"params\":{\"job_id\":\"2\",\"plain_proof\":\"AAAA\"}}\n";
+            let after = b"\xff\x0b\xff\x13\xff\x0c\xff\x02\xff\x15\xff\x09";
+            (vec![[&rpc[..], pool, after].concat(), [&pool[..], after, b"\xff\x0e", share].concat()], 4000)
+        }
         _ => (vec![vec![0; 64]], 2000),
     }
 }

@@ -69,6 +69,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         home: context.home()?,
         env: context.env().clone(),
         devnet: false,
+        port: false,
         provider: args.provider.clone(),
         plugin_dirs: args.plugins.dirs.clone(),
         relax_file_checks: args.plugins.relax_file_checks,

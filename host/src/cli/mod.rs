@@ -79,7 +79,7 @@ mod verify;
 
 use self::miners::{pause, restart, resume};
 use self::plugins::trial;
-use self::start::{background as supervise, provider};
+use self::start::{background as supervise, port, provider};
 
 // In the order of `pearlbed --help`.
 commands! {
@@ -115,6 +115,8 @@ commands! {
     Supervise(supervise),
     #[command(name = "__provider", hide = true)]
     Provider(provider),
+    #[command(name = "__port", hide = true)]
+    Port(port),
 }
 
 const START: &str = "\
@@ -230,6 +232,7 @@ fn call_process(command: &str) {
         let name = match command {
             "provider" => c"pearlbed-miner",
             "probe" => c"pearlbed-probe",
+            "port" => c"pearlbed-port",
             _ => c"pearlbed",
         };
         // Without it the process works as well.

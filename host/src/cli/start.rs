@@ -27,6 +27,7 @@ Examples:
   pearlbed start                        mine as configured
   pearlbed start --devnet               try it: a network of your own, worth nothing
   pearlbed start --provider my-miner    with this provider
+  pearlbed start --port                 serve miners that you have already
   pearlbed start --foreground           stay attached, for systemd and containers
 
 To use fewer cores, set what the provider has for that under [mining.extra], such
@@ -37,6 +38,10 @@ pub struct Args {
     /// Mine on the built-in test network, whatever the configuration says
     #[arg(long)]
     devnet: bool,
+
+    /// Serve programs that mine already, at the miner port; alone, where no provider is configured
+    #[arg(long)]
+    port: bool,
 
     /// Mine with this provider, whatever the configuration says
     #[arg(long, value_name = "ID")]
@@ -61,6 +66,7 @@ impl Args {
             home: context.home()?,
             env: context.env().clone(),
             devnet: self.devnet,
+            port: self.port,
             provider: self.provider.clone(),
             plugin_dirs: self.plugins.dirs.clone(),
             relax_file_checks: self.plugins.relax_file_checks,
@@ -147,6 +153,20 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                     return Ok(exit);
                 }
                 waiting = Some((reason, hint, exit));
+            }
+            Some(Announcement::Listening { at, alone }) => {
+                let at = crate::text::printable(&at.join(", ")).into_owned();
+                if !alone {
+                    note(&format!("programs that mine already are served at {at}"));
+                    continue;
+                }
+                progress.end();
+                let (source, _) = about.unwrap_or_default();
+                context.print(&format!(
+                    "waiting for miners at {at}, work from the {source}\n\
+                     point your miner there; `pearlbed status` shows how it goes, `pearlbed stop` ends it\n"
+                ))?;
+                return Ok(Exit::Ok);
             }
             Some(Announcement::Resting { reason, hint, exit: _ }) => {
                 context.note(&format!("the session runs and mines nothing: {reason}"));
@@ -276,6 +296,23 @@ fn already_running(context: &Context, options: &Options, holder: Option<Holder>)
     Ok(Exit::Ok)
 }
 
+/// The port process.
+pub mod port {
+    use super::*;
+    use crate::port::serve;
+    use crate::sandbox;
+
+    /// For pearlbed itself: the confined process that speaks with programs at the miner port
+    #[derive(clap::Args, Debug)]
+    pub struct Args {}
+
+    /// Confines itself, then serves until its pipe ends.
+    pub fn run(_: &Args, _: &Context) -> Result<Exit, Error> {
+        let entered = sandbox::enter()?;
+        serve::run(entered.channel)
+    }
+}
+
 /// The supervisor process of a session in the background.
 pub mod background {
     use super::*;
@@ -288,6 +325,8 @@ pub mod background {
         #[arg(long)]
         devnet: bool,
         #[arg(long)]
+        port: bool,
+        #[arg(long)]
         provider: Option<String>,
         #[command(flatten)]
         plugins: PluginDirs,
@@ -299,6 +338,7 @@ pub mod background {
             home: context.home()?,
             env: context.env().clone(),
             devnet: args.devnet,
+            port: args.port,
             provider: args.provider.clone(),
             plugin_dirs: args.plugins.dirs.clone(),
             relax_file_checks: args.plugins.relax_file_checks,

@@ -6,7 +6,9 @@ use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error};
 use crate::exit::Exit;
 use crate::session::look;
-use crate::session::report::{ConfinementReport, MinerReport, ProofReport, Report, TroubleReport, Windows};
+use crate::session::report::{
+    ConfinementReport, MinerReport, ProgramReport, ProofReport, Report, TroubleReport, Windows,
+};
 use crate::session::state::State;
 use crate::text::{columns, duration, hashrate, printable, wrap};
 
@@ -70,7 +72,8 @@ fn render(report: &Report, width: usize) -> String {
         page.row("hint", hint);
     }
     let many = report.miners.len() > 1;
-    if let Some(provider) = report.provider.as_ref().filter(|_| !many) {
+    let many = many || report.miners.iter().any(|miner| miner.program.is_some());
+    if let Some(provider) = report.provider.as_ref().filter(|id| !many && !id.is_empty()) {
         let version = report.plugin.as_ref().map(|plugin| format!(" {}", plugin.version)).unwrap_or_default();
         let process = report.provider_pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
         page.row("provider", &format!("{provider}{version}{process}"));
@@ -179,7 +182,7 @@ fn running(page: &mut Page, report: &Report) {
         page.row("expected", &format!("a block every {}", about(seconds)));
     }
     match report.miners.as_slice() {
-        [one] => {
+        [one] if one.program.is_none() => {
             confinement(page, &report.confinement);
             devices(page, one);
         }
@@ -266,20 +269,29 @@ fn pools(page: &mut Page, report: &Report) {
 fn miner(page: &mut Page, miner: &MinerReport) {
     let version = miner.plugin.as_ref().map(|plugin| format!(" {}", plugin.version)).unwrap_or_default();
     let process = miner.provider_pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-    let style = if miner.condition == "mining" { BOLD } else { WARN };
+    let style = match miner.condition.as_str() {
+        "mining" => BOLD,
+        "gone" => DIM,
+        _ => WARN,
+    };
     page.labelled("miner", style, &format!("{}: {}", miner.name, miner.condition));
     if miner.condition == "removed" {
         // Its counts are in the totals still.
         return page.row("", &counts(miner));
     }
-    page.row("", &format!("{}{version}{process}", miner.provider));
+    match &miner.program {
+        Some(program) => page.row("", &program_text(program)),
+        None => page.row("", &format!("{}{version}{process}", miner.provider)),
+    }
     if let Some(reason) = &miner.reason {
         page.labelled("", WARN, reason);
     }
     if let Some(hint) = &miner.hint {
         page.row("", hint);
     }
-    page.row("", &windows(&miner.hashrate.raw));
+    if miner.program.is_none() {
+        page.row("", &windows(&miner.hashrate.raw));
+    }
     let verified = miner.hashrate.verified.map(|rate| {
         let (low, high) = (hashrate(rate.low), hashrate(rate.high));
         format!("verified {} (95 %: {low} to {high})", hashrate(rate.hashrate))
@@ -310,6 +322,20 @@ fn counts(miner: &MinerReport) -> String {
         restarts => format!("; {restarts} restarts"),
     };
     format!("{found} found, {verified} verified, {late} late, {refused} refused{restarts}")
+}
+
+/// Which program it is, where, and when it was heard last.
+fn program_text(program: &ProgramReport) -> String {
+    let ProgramReport { dialect, agent, address, pid, connections, last_request_at, .. } = program;
+    let agent = if agent.is_empty() { "a program" } else { agent };
+    let process = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
+    let now = crate::sidecar::unix_seconds(std::time::SystemTime::now());
+    let heard = last_request_at
+        .filter(|_| *connections > 0)
+        .map(|at| format!(", heard {} ago", duration(Duration::from_secs(now.saturating_sub(at)))))
+        .unwrap_or_default();
+    let many = if *connections > 1 { format!(", {connections} connections") } else { String::new() };
+    format!("{agent} over the {dialect} dialect ({address}{process}){many}{heard}")
 }
 
 fn devices(page: &mut Page, miner: &MinerReport) {

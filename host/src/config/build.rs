@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use pearlbed_plugin_api::Permission;
 
@@ -156,6 +157,17 @@ pub(super) fn build(
                 metrics_listen,
                 log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
                 container_engines: matches!(get("mining.session.container_engines"), Some(Value::Flag(true))),
+            },
+            port: PortSection {
+                unix: match get("mining.port.unix") {
+                    Some(Value::Flag(true)) => Some(PortSocket::OfHome),
+                    Some(Value::Text(path)) => Some(PortSocket::At(expand(path))),
+                    _ => None,
+                },
+                listen: text("mining.port.listen")
+                    .map(|address| address.parse().expect("an address was checked")),
+                password_env: text("mining.port.password_env"),
+                share_every: Duration::from_secs(number("mining.port.share_seconds").unwrap_or(10)),
             },
         },
         plugins: PluginsSection {

@@ -55,6 +55,14 @@ pub enum Kind {
     Size,
     /// A loopback address and port.
     LoopbackAddress,
+    /// An address and port of this machine.
+    ListenAddress,
+    /// `true`, `false` or a path.
+    SwitchOrPath,
+    /// A number of seconds, 1 to 600.
+    Seconds,
+    /// Who may connect: `loopback` or `network`.
+    Reach,
     /// `true` or `false`.
     Flag,
 }
@@ -89,6 +97,10 @@ impl Kind {
             Self::Duration => "duration",
             Self::Size => "size in bytes",
             Self::LoopbackAddress => "loopback address and port",
+            Self::ListenAddress => "address and port",
+            Self::SwitchOrPath => "true, false or a path",
+            Self::Seconds => "seconds, 1 to 600",
+            Self::Reach => "loopback or network",
             Self::Flag => "true or false",
         }
     }
@@ -476,6 +488,43 @@ pub const KEYS: &[Key] = &[
         default: Some("false"),
         example: "true",
         help: "Whether a container engine's socket may be granted. Who may speak there is as good as root.",
+    },
+    Key {
+        path: "mining.port.unix",
+        kind: Kind::SwitchOrPath,
+        default: Some("false"),
+        example: "true",
+        help: "Serve programs that mine already on a Unix socket: `true` for `<home>/runtime/miner/gateway.sock`, or a path. \
+               `pearlbed start --port` does it for one session.",
+    },
+    Key {
+        path: "mining.port.listen",
+        kind: Kind::ListenAddress,
+        default: None,
+        example: r#""127.0.0.1:3333""#,
+        help: "Serve programs that mine already on this TCP address, in a gateway's language and in a pool's.",
+    },
+    Key {
+        path: "mining.port.allow",
+        kind: Kind::Reach,
+        default: Some(r#""loopback""#),
+        example: r#""loopback""#,
+        help: "Who may connect to `listen`: `loopback`, this machine alone; or `network`, which needs `password_env`, and \
+               everybody on the way can read along.",
+    },
+    Key {
+        path: "mining.port.password_env",
+        kind: Kind::EnvName,
+        default: None,
+        example: r#""PEARLBED_PORT_PASSWORD""#,
+        help: "Name of the environment variable that holds the password that programs from elsewhere must give.",
+    },
+    Key {
+        path: "mining.port.share_seconds",
+        kind: Kind::Seconds,
+        default: Some("10"),
+        example: "10",
+        help: "How many seconds apart the shares of one program are to be on average. More often says sooner how fast it is.",
     },
     Key {
         path: "plugins.dirs",

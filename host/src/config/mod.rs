@@ -36,6 +36,6 @@ pub use read::{Override, Sources};
 pub use suggest::nearest;
 pub use types::{
     BackupSection, Config, GatewayEndpoint, GatewaySection, MiningSection, NodeSection, PluginsSection,
-    PoolManner, PoolSection, SessionSection, SubmitTarget,
+    PoolManner, PoolSection, PortSection, PortSocket, SessionSection, SubmitTarget,
 };
 pub use value::{Origin, Setting, Value};

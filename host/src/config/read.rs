@@ -106,6 +106,7 @@ impl Config {
         reader.defaults();
         let config = build(reader.file, reader.settings, reader.grants, reader.miners, configured);
         config.check_payout()?;
+        config.check_port()?;
         Ok(config)
     }
 }

@@ -75,6 +75,37 @@ pub struct MiningSection {
     pub pool: PoolSection,
     /// `[mining.session]`.
     pub session: SessionSection,
+    /// `[mining.port]`.
+    pub port: PortSection,
+}
+
+/// `[mining.port]`: where programs that mine already are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortSection {
+    /// On a Unix socket.
+    pub unix: Option<PortSocket>,
+    /// On a TCP address.
+    pub listen: Option<SocketAddr>,
+    /// Name of the environment variable that holds the password of programs from elsewhere.
+    pub password_env: Option<String>,
+    /// Time between two shares of one program to aim at.
+    pub share_every: Duration,
+}
+
+impl PortSection {
+    /// Whether programs are served at all.
+    pub fn is_open(&self) -> bool {
+        self.unix.is_some() || self.listen.is_some()
+    }
+}
+
+/// A Unix socket of the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortSocket {
+    /// The one in the home folder.
+    OfHome,
+    /// Another one.
+    At(PathBuf),
 }
 
 impl MiningSection {
@@ -252,6 +283,40 @@ impl Config {
             .expect("the defaults pass their own checks")
     }
 
+    /// The port serves others than this machine only where that was said, and with a password.
+    pub(super) fn check_port(&self) -> Result<(), ConfigError> {
+        let port = &self.mining.port;
+        let Some(address) = port.listen.filter(|address| !address.ip().is_loopback()) else { return Ok(()) };
+        let says_network = matches!(
+            self.settings.get("mining.port.allow").map(|setting| &setting.value),
+            Some(super::Value::Text(word)) if word == "network"
+        );
+        let (problem, fix) = match (says_network, &port.password_env) {
+            (false, _) => (
+                format!("is {address}, which others than this machine can reach"),
+                "listen on 127.0.0.1, or set `allow = \"network\"` and `password_env` beside it",
+            ),
+            (true, None) => (
+                format!("is {address}, which others can reach, and there is no password"),
+                "set `password_env` to the name of a variable that holds one",
+            ),
+            (true, Some(_)) => return Ok(()),
+        };
+        let key = "mining.port.listen";
+        let place = self.place_of(key);
+        Err(ConfigError::Invalid { key: key.to_owned(), problem, fix: fix.to_owned(), place })
+    }
+
+    /// Where `key`, which is set, was set.
+    fn place_of(&self, key: &str) -> Place {
+        match &self.settings.get(key).expect("it is set").origin {
+            Origin::File { line } => Place::File { path: self.path.clone(), line: *line },
+            Origin::Environment(variable) => Place::Environment(variable.clone()),
+            Origin::Flag(flag) => Place::Flag(flag.clone()),
+            Origin::Default => unreachable!("there is no default"),
+        }
+    }
+
     /// The gateway pays to Taproot addresses only (section 13 of the protocol).
     pub(super) fn check_payout(&self) -> Result<(), ConfigError> {
         let Some(Ok(wallet)) = self.mining.wallet_address.as_ref().map(|wallet| wallet.parse::<Address>())
@@ -262,12 +327,7 @@ impl Config {
             return Ok(());
         }
         let key = "mining.wallet_address";
-        let place = match &self.settings.get(key).expect("the address is set").origin {
-            Origin::File { line } => Place::File { path: self.path.clone(), line: *line },
-            Origin::Environment(variable) => Place::Environment(variable.clone()),
-            Origin::Flag(flag) => Place::Flag(flag.clone()),
-            Origin::Default => unreachable!("there is no default address"),
-        };
+        let place = self.place_of(key);
         Err(ConfigError::Invalid {
             key: key.to_owned(),
             problem: "is a pay-to-Merkle-root address, and pearl-gateway pays to Taproot addresses only"

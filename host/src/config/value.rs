@@ -126,6 +126,24 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
             None => Err(Refusal::Type("a whole number without quotes")),
         },
         Kind::Nice => nice(raw).map(Some),
+        Kind::Seconds => match integer(raw) {
+            Some(number @ 1..=600) => Ok(Some(Value::Integer(number as u64))),
+            Some(number) => refuse(
+                format!("is {number}, and shares are to come every 1 to 600 seconds"),
+                "write a number from 1 to 600; 10 is the default",
+            ),
+            None => Err(Refusal::Type("a number of seconds without quotes")),
+        },
+        Kind::SwitchOrPath => match raw {
+            Raw::Word(word) if word != "true" && word != "false" => {
+                Ok(Some(Value::Text(text(raw)?.to_owned())))
+            }
+            Raw::Text(_) => match text(raw)? {
+                "" => refuse("is empty", "write `true`, `false` or a path in quotes"),
+                path => Ok(Some(Value::Text(path.to_owned()))),
+            },
+            raw => flag(raw).map(Some),
+        },
         Kind::Devices => devices(raw).map(Some),
         Kind::Permissions => permissions(raw).map(Some),
         Kind::Settings => match raw {
@@ -210,6 +228,14 @@ fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Size => size(text).map(Value::Bytes),
         Kind::LoopbackAddress => loopback(text),
+        Kind::ListenAddress => match text.parse::<SocketAddr>() {
+            Ok(_) => kept(),
+            Err(_) => refuse(
+                format!("is {}, which is no address and port", quote(text)),
+                "write it like this: \"127.0.0.1:3333\"",
+            ),
+        },
+        Kind::Reach => one_of(text, &["loopback", "network"]),
         _ => kept(),
     }
 }

@@ -3,7 +3,7 @@
 //! The target that a miner is asked to meet is chosen here ([`Vardiff`]), its claims are held against the shares that it
 //! finds ([`Luck`]), and its proofs are counted from its hand to the chain ([`Ledger`]).
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::effect::Verdict;
 use super::ledger::Ledger;
@@ -31,12 +31,12 @@ pub struct Account {
 }
 
 impl Account {
-    /// A miner that expects `estimate` hashes per second of itself.
-    pub fn new(estimate: Option<f64>) -> Self {
+    /// A miner that expects `estimate` hashes per second of itself, and is to find a share about every `spacing`.
+    pub fn new(estimate: Option<f64>, spacing: Duration) -> Self {
         Self {
             claims: Hashrate::default(),
             luck: Luck::default(),
-            vardiff: Vardiff::new(estimate),
+            vardiff: Vardiff::spaced(estimate, spacing),
             ledger: Ledger::default(),
             last_share: None,
             due_before: 0.0,
@@ -184,7 +184,6 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::miner::effect::Work;
@@ -217,7 +216,7 @@ mod tests {
     #[test]
     fn a_miner_that_is_never_given_anything_owes_nothing() {
         let start = Instant::now();
-        let mut account = Account::new(None);
+        let mut account = Account::new(None, crate::miner::vardiff::SPACING);
         account.claimed(u64::MAX / 2, start + Duration::from_secs(10));
         let judgement = account.judgement(start + Duration::from_secs(20));
         assert_eq!((judgement.due, judgement.verdict), (0.0, luck::Verdict::TooEarly));
@@ -228,7 +227,7 @@ mod tests {
     fn what_was_due_before_a_restart_is_not_due_after_it_and_a_share_settles_the_rest() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut account = Account::new(None);
+        let mut account = Account::new(None, crate::miner::vardiff::SPACING);
         let job = given(TARGET);
         account.took(&job, start);
         account.claimed(5 << 40, at(1));
@@ -248,7 +247,7 @@ mod tests {
     #[test]
     fn found_means_the_same_in_the_verdict_and_in_the_proofs() {
         let start = Instant::now();
-        let mut account = Account::new(None);
+        let mut account = Account::new(None, crate::miner::vardiff::SPACING);
         let job = given(TARGET);
         account.took(&job, start);
         let id = |seed: u8| {

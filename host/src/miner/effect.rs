@@ -94,6 +94,8 @@ pub enum Effect {
     FirstJob,
     /// It has another process than before, or none.
     Moved,
+    /// It is a program that the network left behind: why it is to be given no more work of this version.
+    Behind(String),
     /// It cannot go on, and why: a phrase that follows the provider's name.
     GaveUp(String),
 }

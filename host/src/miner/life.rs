@@ -34,6 +34,8 @@ pub struct Life {
     /// It belongs to the session no more, and does not come back.
     dismissed: bool,
     took_a_job: bool,
+    /// It comes and goes as it likes, and has gone.
+    departed: bool,
 }
 
 /// What is known of the process that runs now.
@@ -70,9 +72,14 @@ pub enum Then {
     StartAgain,
 }
 
+/// What is said of a program that has gone.
+const PROGRAM_IS: &str = "the program is gone";
+
 /// What follows from the end of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
+    /// It may come again by itself: a line.
+    Departed(String),
     /// It was asked to, and does this now; a line where it did not end in order.
     AsAsked(Then, Option<String>),
     /// It is started again when it is time: a line on what was wrong, and one on what follows.
@@ -95,6 +102,7 @@ impl Life {
             given_up: false,
             dismissed: false,
             took_a_job: false,
+            departed: false,
         }
     }
 
@@ -160,6 +168,7 @@ impl Life {
 
     /// A process is being started.
     pub fn begins(&mut self, now: Instant) {
+        self.departed = false;
         self.pulse = Pulse::default();
         self.restart_at = None;
         self.restart.started(now);
@@ -249,6 +258,19 @@ impl Life {
         self.failed(reason, now)
     }
 
+    /// A program that comes and goes as it likes has gone.
+    pub fn departed(&mut self, left: Left) -> Fate {
+        self.pulse = Pulse::default();
+        self.departed = true;
+        let why = left.why.unwrap_or(left.ending);
+        let line = format!("{PROGRAM_IS}: {why}");
+        self.ended = Some(why);
+        match self.asked.take() {
+            Some(asked) => Fate::AsAsked(asked.then, None),
+            None => Fate::Departed(line),
+        }
+    }
+
     /// It is gone without having been asked to: decides what follows. `why` follows the provider's name.
     pub fn failed(&mut self, why: String, now: Instant) -> Fate {
         self.pulse = Pulse::default();
@@ -303,6 +325,10 @@ impl Life {
         }
         if is_up {
             return None;
+        }
+        if self.departed {
+            let hint = "it has its row again, and its numbers go on, when it connects";
+            return Some(Standing::not("gone", format!("{PROGRAM_IS}: {ended}")).hint(hint));
         }
         let at = self.restart_at;
         let wait = at.map_or(0, |at| at.saturating_duration_since(now).as_secs() + 1);

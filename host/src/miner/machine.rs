@@ -15,13 +15,14 @@ use tokio::sync::mpsc;
 use super::account::Account;
 use super::devices::Devices;
 use super::effect::{Candidate, Effect, Judged, Level, Speaker, Verdict, Work};
+use super::fork::{Behind, Fork};
 use super::frame::{FromProvider, Receipt, ToProvider};
 use super::life::{Fate, Life, Then};
 use super::line::Line;
 use super::link::{Event, Launch, Link, MinerId, Submission, What};
 use super::offers::Offers;
-use super::plan::MinerPlan;
-use super::report::{ConfinementReport, JobReport, MinerReport, PluginReport};
+use super::plan::{MinerPlan, Program};
+use super::report::{ConfinementReport, JobReport, MinerReport, PluginReport, ProgramReport, RateReport};
 use super::stall;
 use super::standing::{Standing, Unfit};
 use super::vardiff::work_of;
@@ -41,6 +42,8 @@ pub struct Miner {
     life: Life,
     offers: Offers,
     unfit: Option<Unfit>,
+    /// Of a program: whether the network left it behind.
+    fork: Fork,
     account: Account,
     voice: Voice,
     stats: Stats,
@@ -66,12 +69,13 @@ impl Miner {
         now: Instant,
     ) -> Self {
         Self {
-            account: Account::new(plan.estimate),
+            account: Account::new(plan.estimate, plan.share_every),
             plan,
             line: Line::new(id, launch, events),
             life: Life::new(),
             offers: Offers::default(),
             unfit: None,
+            fork: Fork::default(),
             voice: Voice::new(now),
             stats: Stats { json: None, devices: Devices::default(), asked_at: now },
             spares_told: false,
@@ -99,6 +103,40 @@ impl Miner {
     /// Its plan.
     pub fn plan(&self) -> &MinerPlan {
         &self.plan
+    }
+
+    /// Whether it is a program that comes and goes as it likes.
+    pub fn is_program(&self) -> bool {
+        self.plan.program.is_some()
+    }
+
+    /// Whether it has ever handed in a proof.
+    pub fn has_handed_in(&self) -> bool {
+        let proofs = self.account.proof_report();
+        proofs.found > 0 || proofs.refused > 0
+    }
+
+    /// It is the same program, as it says of itself now.
+    pub fn is_now(&mut self, plan: MinerPlan) {
+        if self.plan.program != plan.program {
+            self.fork.forget();
+        }
+        self.plan = plan;
+    }
+
+    /// The network left it behind, where it is a program of which that is so.
+    fn behind(&self) -> Option<Behind> {
+        self.offers.newest().and_then(|given| self.fork.is_behind(given.work.job.certificate_version))
+    }
+
+    /// Whether a job is on offer to it.
+    pub fn has_an_offer(&self) -> bool {
+        self.offers.current().is_some()
+    }
+
+    /// The number of its newest link.
+    pub fn generation(&self) -> u64 {
+        self.line.generation()
     }
 
     /// Its process, while there is one.
@@ -186,6 +224,11 @@ impl Miner {
                 "the network wants certificate version {version} (it wanted {}): mining resumes",
                 unfit.version
             )));
+        }
+        if let Some(behind) = self.fork.is_behind(version) {
+            self.withdraw(now);
+            out.push(Effect::Behind(behind.sentence()));
+            return out;
         }
         self.put(work, now);
         out
@@ -368,9 +411,20 @@ impl Miner {
         let Judged { generation, sequence, work, target, verdict } = judged;
         let [each, paid] = [&target, &work.job.target].map(|target| work_of(target).unwrap_or_default());
         self.account.judged(&verdict, each, paid, now);
+        let version = work.job.certificate_version;
         // What passed was found, whoever takes it.
         if !matches!(verdict, Verdict::Refused { .. } | Verdict::NotJudged(_)) {
             self.life.pulse.share_at = Some(now);
+            self.fork.passed(version);
+        }
+        if let Verdict::Refused { stage, .. } = &verdict
+            && self.is_program()
+            && self.fork.refused(version, stage)
+            && let Some(behind) = self.fork.is_behind(version)
+        {
+            self.withdraw(now);
+            self.voice.trouble(format!("the program {}", behind.sentence()), &mut out);
+            out.push(Effect::Behind(behind.sentence()));
         }
         match verdict {
             Verdict::Passed { id, not_kept } => {
@@ -422,7 +476,7 @@ impl Miner {
         // The first few in full; a provider that goes on like this shall not write our log.
         let first = self.account.refused_in_a_row() <= REFUSALS_LOGGED;
         self.voice.nuisance(text, first, now, out);
-        self.receipt(generation, sequence, Receipt::Refused, why);
+        self.receipt(generation, sequence, Receipt::Refused, &format!("{stage}: {why}"));
     }
 
     fn receipt(&mut self, generation: u64, sequence: u64, receipt: Receipt, reason: &str) {
@@ -469,7 +523,10 @@ impl Miner {
             self.stats.asked_at = now;
             self.send(ToProvider::AskStats);
         }
-        if let Some(why) = stall::judge(&self.stall_facts(patience, now)) {
+        // A program reports no work, and may have other things to do for days.
+        if !self.is_program()
+            && let Some(why) = stall::judge(&self.stall_facts(patience, now))
+        {
             self.line.end();
             self.gone(now);
             let fate = self.life.failed(format!("is stalled: it {why}"), now);
@@ -557,7 +614,7 @@ impl Miner {
         let Some((left, look)) = self.line.left(now) else { return };
         self.voice.looked(look, now, out);
         self.gone(now);
-        let fate = self.life.ended(left, now);
+        let fate = if self.is_program() { self.life.departed(left) } else { self.life.ended(left, now) };
         self.meet(fate, now, out);
     }
 
@@ -570,6 +627,7 @@ impl Miner {
     fn meet(&mut self, fate: Fate, now: Instant, out: &mut Vec<Effect>) {
         out.push(Effect::Moved);
         match fate {
+            Fate::Departed(line) => out.push(info(line)),
             Fate::AsAsked(then, line) => {
                 out.extend(line.map(|text| Effect::Line(Level::Warn, Speaker::Supervisor, text)));
                 if then == Then::StartAgain {
@@ -606,6 +664,12 @@ impl Miner {
     pub fn standing(&self, now: Instant) -> Standing {
         let unfit =
             self.unfit.map(|unfit| Standing::not("needs-update", unfit.sentence(&self.plan.chosen.manifest)));
+        let unfit = unfit.or_else(|| {
+            let behind = self.behind()?;
+            let hint =
+                "install a newer version of it; it gets work again when it, or the network, has changed";
+            Some(Standing::not("needs-update", format!("the program {}", behind.sentence())).hint(hint))
+        });
         // Whatever became of its process, it could not mine: that comes first, unless somebody wanted it so.
         let of_life = self.life.standing(self.line.is_up(), now);
         match (of_life, unfit) {
@@ -627,6 +691,7 @@ impl Miner {
     /// The miner at this moment. `fates` says whether the work source can tell now what became of proofs.
     pub fn report(&mut self, fates: bool, now: Instant) -> MinerReport {
         let Standing { mines: _, condition, reason, hint } = self.standing(now);
+        let reason = reason.map(|reason| self.plan.in_its_words(reason));
         let manifest = &self.plan.chosen.manifest;
         MinerReport {
             name: self.plan.name.clone(),
@@ -634,14 +699,15 @@ impl Miner {
             reason,
             hint,
             provider: manifest.id.clone(),
-            plugin: Some(PluginReport {
+            program: self.program_report(),
+            plugin: (!self.is_program()).then(|| PluginReport {
                 path: crate::text::printable_path(&self.plan.chosen.path),
                 version: manifest.version.clone(),
                 certificate_versions: manifest.certificate_versions.clone(),
             }),
             provider_pid: self.pid(),
             job: self.job_report(now),
-            hashrate: self.account.rates(fates, now),
+            hashrate: self.rates(fates, now),
             hashes: self.account.hashes(),
             proofs: self.account.proof_report(),
             last_proof_at: self.account.last_share_unix(),
@@ -656,8 +722,29 @@ impl Miner {
             },
             flood: self.voice.flood(),
             devices: self.stats.devices.report(),
-            provider_stats: self.stats.json.clone(),
+            provider_stats: self.stats.json.clone().filter(|_| !self.is_program()),
         }
+    }
+
+    /// Its rates. Of a program, which claims nothing, there is nothing to judge.
+    fn rates(&mut self, fates: bool, now: Instant) -> RateReport {
+        let rates = self.account.rates(fates, now);
+        if self.is_program() { RateReport { judgement: None, verdict: None, ..rates } } else { rates }
+    }
+
+    fn program_report(&self) -> Option<ProgramReport> {
+        let Program { dialect, agent, address, pid } = self.plan.program.as_ref()?;
+        let number = |key: &str| self.stats.json.as_ref().and_then(|stats| stats.get(key)?.as_u64());
+        let is_up = self.line.is_up();
+        Some(ProgramReport {
+            dialect: (*dialect).into(),
+            agent: agent.clone(),
+            address: address.clone(),
+            pid: *pid,
+            connections: number("connections").filter(|_| is_up).unwrap_or(u64::from(is_up)),
+            polls: number("polls_10s").filter(|_| is_up).unwrap_or(0),
+            last_request_at: number("last_request_at"),
+        })
     }
 
     fn job_report(&self, now: Instant) -> Option<JobReport> {

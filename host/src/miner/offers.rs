@@ -95,6 +95,11 @@ impl Offers {
         self.find(self.current?.id)
     }
 
+    /// The job that was given out last, on offer or not.
+    pub fn newest(&self) -> Option<&Given> {
+        self.given.back()
+    }
+
     /// A job by the miner's number, unless it is long over or was never given out.
     pub fn find(&self, id: u64) -> Option<&Given> {
         let first = self.given.front()?.id;

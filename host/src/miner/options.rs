@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError, Override, Sources};
+use crate::config::{Config, ConfigError, Override, PortSocket, Sources};
 use crate::home::{Env, Home};
 
 /// What a command is started with, before anything is read.
@@ -14,6 +14,8 @@ pub struct Options {
     pub env: Env,
     /// Mine on the built-in network, whatever the configuration says.
     pub devnet: bool,
+    /// Serve programs that mine already, also where the configuration does not say so.
+    pub port: bool,
     /// The provider, whatever the configuration says.
     pub provider: Option<String>,
     /// Folders to look for plugins in, instead of the search path.
@@ -37,6 +39,10 @@ impl Options {
             flags.push(Override::new("mining.submit_target", "devnet", "--devnet"));
         }
         let file = self.home.config_file();
-        Config::load(&Sources { file: &file, text: None, env: &self.env, flags: &flags })
+        let mut config = Config::load(&Sources { file: &file, text: None, env: &self.env, flags: &flags })?;
+        if self.port && !config.mining.port.is_open() {
+            config.mining.port.unix = Some(PortSocket::OfHome);
+        }
+        Ok(config)
     }
 }

@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use pearlbed_plugin_api::Permission;
+use pearl_pow::CertificateVersion;
+use pearlbed_plugin_api::{Manifest, Permission};
 
 pub use super::choice::LeftOut;
 use super::choice::{self, Choice};
@@ -17,7 +19,7 @@ use super::process::Launcher;
 use super::provider::Order;
 use crate::config::{Config, MinerSection};
 use crate::plugins::settings;
-use crate::plugins::trust::Trust;
+use crate::plugins::trust::{Signed, Trust};
 
 /// One miner, before it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,9 +38,50 @@ pub struct MinerPlan {
     pub nice: u8,
     /// Have panics of the plugin bring a backtrace.
     pub debug: bool,
+    /// Time between two shares to aim at.
+    pub share_every: Duration,
+    /// The program that it is, where it is no plugin.
+    pub program: Option<Program>,
 }
 
+/// A program that mines by itself and came to the miner port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Which language it speaks, in a word.
+    pub dialect: &'static str,
+    /// Name and version, as it says; cleaned.
+    pub agent: String,
+    /// Where it is: `unix`, or an address.
+    pub address: String,
+    /// Its process, where the socket told.
+    pub pid: Option<u32>,
+}
+
+/// What a program at the port is called where a provider's id stands.
+pub const PROGRAM: &str = "miner-port";
+
 impl MinerPlan {
+    /// The plan for `program`, called `name`: whatever this host can verify is offered to it, with a share every
+    /// `share_every`.
+    pub fn of_program(name: String, program: Program, share_every: Duration) -> Self {
+        let versions = CertificateVersion::ALL.map(CertificateVersion::number);
+        let manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "id": PROGRAM, "version": "", "plugin_api": [], "certificate_versions": versions,
+        }))
+        .expect("every member that a manifest must have is there");
+        let chosen = Chosen {
+            path: PathBuf::new(),
+            identity: None,
+            manifest,
+            signed: Signed::default(),
+            relaxed: false,
+            trust: Trust::default(),
+            estimate: None,
+        };
+        let plan = Self::new(name, chosen, &[], &serde_json::Map::new());
+        Self { share_every, program: Some(program), ..plan }
+    }
+
     /// The plan for `chosen`, called `name`, with the provider's own settings `extra` and the permissions that `user` has
     /// granted.
     pub fn new(
@@ -69,7 +112,8 @@ impl MinerPlan {
             extra,
         };
         let estimate = chosen.estimate;
-        Self { name, chosen, grants, order, estimate, nice: crate::config::keys::NICE, debug: false }
+        let (nice, share_every) = (crate::config::keys::NICE, super::vardiff::SPACING);
+        Self { name, chosen, grants, order, estimate, nice, debug: false, share_every, program: None }
     }
 
     /// The plan for the miner `section` of the configuration, on `devices` (addresses on the bus) where it names any.
@@ -110,6 +154,11 @@ impl MinerPlan {
         Ok(Self { nice: section.nice, debug: config.plugins.debug, ..plan })
     }
 
+    /// `text`, which speaks of a provider, as it is to be said of this miner.
+    pub fn in_its_words(&self, text: String) -> String {
+        if self.program.is_none() { text } else { text.replace("the provider", "the program") }
+    }
+
     /// Whether `other` is the same miner: what it expects of itself may be measured anew.
     pub fn is_same(&self, other: &Self) -> bool {
         let without = |plan: &Self| {
@@ -140,7 +189,7 @@ impl MinerPlan {
     }
 }
 
-/// The miners that `config` asks for, in its order; never none.
+/// The miners that `config` asks for, in its order; none only where a miner port was asked for and no provider was.
 ///
 /// No plugin's code runs here; where several could be meant, each is probed in a confined child.
 ///
@@ -148,6 +197,11 @@ impl MinerPlan {
 ///
 /// [`ChooseError`]: not one of them can be run.
 pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
+    let asked = config.setting("mining.provider").is_some()
+        || config.mining.miners.iter().any(|section| section.line.is_some());
+    if options.port && !asked {
+        return Ok(Plans { miners: Vec::new(), left_out: Vec::new() });
+    }
     // Two miners of one plugin need it asked once.
     let mut estimates: HashMap<PathBuf, Option<f64>> = HashMap::new();
     let mut plans = Plans { miners: Vec::new(), left_out: Vec::new() };
@@ -176,7 +230,7 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
 /// The miners of a session, and those that it goes on without.
 #[derive(Debug)]
 pub struct Plans {
-    /// Those that can be run; never none.
+    /// Those that can be run.
     pub miners: Vec<MinerPlan>,
     /// Those that cannot.
     pub left_out: Vec<LeftOut>,

@@ -15,7 +15,7 @@ pub struct MinerReport {
     /// What commands call it by.
     pub name: String,
     /// One word for how it stands: `mining`, `starting`, `waiting-for-job`, `idle`, `needs-update`, `refused-proofs`,
-    /// `restarting`, `stopping`, `paused`, `given-up` or `removed`.
+    /// `restarting`, `stopping`, `paused`, `given-up`, `gone` or `removed`.
     pub condition: String,
     /// The condition in a sentence, unless it mines.
     pub reason: Option<String>,
@@ -25,6 +25,9 @@ pub struct MinerReport {
     pub provider: String,
     /// The plugin that carries it.
     pub plugin: Option<PluginReport>,
+    /// The program at the miner port, where it is one.
+    #[serde(default)]
+    pub program: Option<ProgramReport>,
     /// The process, while there is one.
     pub provider_pid: Option<u32>,
     /// The job in work.
@@ -82,6 +85,7 @@ impl MinerReport {
             hint: None,
             provider: String::new(),
             plugin: None,
+            program: None,
             provider_pid: None,
             job: None,
             hashrate: RateReport::default(),
@@ -102,6 +106,25 @@ impl MinerReport {
     pub fn is_down(&self) -> bool {
         standing::is_down(&self.condition)
     }
+}
+
+/// A program at the miner port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramReport {
+    /// Which language it speaks: `gateway-rpc` or `pool`.
+    pub dialect: String,
+    /// Name and version, as it says; cleaned, and empty where it says nothing.
+    pub agent: String,
+    /// Where it is: `unix`, or an address.
+    pub address: String,
+    /// Its process, where the socket tells.
+    pub pid: Option<u32>,
+    /// Its connections now.
+    pub connections: u64,
+    /// Questions for work in the last ten seconds.
+    pub polls: u64,
+    /// Unix time of its last request, in seconds.
+    pub last_request_at: Option<u64>,
 }
 
 /// The plugin in use.

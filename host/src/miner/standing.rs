@@ -57,7 +57,10 @@ impl Standing {
 
 /// Whether a miner of this condition is out of the game for now, whatever the work source does.
 pub fn is_down(condition: &str) -> bool {
-    matches!(condition, "removed" | "given-up" | "stopping" | "paused" | "needs-update" | "restarting")
+    matches!(
+        condition,
+        "removed" | "given-up" | "stopping" | "paused" | "needs-update" | "restarting" | "gone"
+    )
 }
 
 /// The network wants what a miner, or this host, does not speak.

@@ -50,6 +50,8 @@ const STEP: f64 = 64.0;
 /// The steering of one miner's share target. It reads no clock.
 #[derive(Debug, Clone)]
 pub struct Vardiff {
+    /// Seconds between two shares to aim at.
+    spacing: f64,
     /// Hashes per second that were guessed before any share.
     guess: f64,
     /// Hashes for a share, as it was last chosen.
@@ -64,8 +66,14 @@ pub struct Vardiff {
 impl Vardiff {
     /// A steering that starts with an estimate in hashes per second, if there is one.
     pub fn new(estimate: Option<f64>) -> Self {
+        Self::spaced(estimate, SPACING)
+    }
+
+    /// The same with another time between two shares.
+    pub fn spaced(estimate: Option<f64>, spacing: Duration) -> Self {
+        let spacing = spacing.as_secs_f64().max(1.0 / SHARES_PER_SECOND_MAX);
         let guess = estimate.filter(|rate| rate.is_finite() && *rate >= 1.0).unwrap_or(RATE_UNKNOWN);
-        let mut vardiff = Self { guess, work: 0.0, shares: 0.0, exposure: 0.0, in_force: None };
+        let mut vardiff = Self { spacing, guess, work: 0.0, shares: 0.0, exposure: 0.0, in_force: None };
         vardiff.work = vardiff.fitting();
         vardiff
     }
@@ -119,7 +127,7 @@ impl Vardiff {
 
     /// Hashes for a share that fit the rate.
     fn fitting(&self) -> f64 {
-        (self.rate() * SPACING.as_secs_f64()).clamp(WORK_MIN, WORK_MAX)
+        (self.rate() * self.spacing).clamp(WORK_MIN, WORK_MAX)
     }
 
     fn pass(&mut self, now: Instant) {

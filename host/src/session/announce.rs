@@ -43,6 +43,13 @@ pub enum Announcement {
         /// The exit status for a `start` that waits no longer.
         exit: u8,
     },
+    /// Programs that mine already may come.
+    Listening {
+        /// Where to.
+        at: Vec<String>,
+        /// There is nobody else to mine.
+        alone: bool,
+    },
     /// A miner has taken its first job.
     Ready {
         /// The supervisor.

@@ -50,6 +50,9 @@ pub fn launch(options: &Options) -> Result<Launched, SuperviseError> {
     if options.devnet {
         command.arg("--devnet");
     }
+    if options.port {
+        command.arg("--port");
+    }
     if let Some(provider) = &options.provider {
         command.arg("--provider").arg(provider);
     }

@@ -10,8 +10,8 @@ use super::state::State;
 use crate::exit::Exit;
 use crate::identity::ProcessIdentity;
 pub use crate::miner::report::{
-    ConfinementReport, DeviceReport, FloodReport, JobReport, MinerReport, PluginReport, ProofReport,
-    RateReport, Windows,
+    ConfinementReport, DeviceReport, FloodReport, JobReport, MinerReport, PluginReport, ProgramReport,
+    ProofReport, RateReport, Windows,
 };
 
 /// Version of the JSON form. Keys may be added within one version; none changes its meaning or goes.
@@ -113,7 +113,7 @@ pub struct Expected {
 /// An address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointReport {
-    /// What for: `gateway`, `node`, `metrics`, `control`.
+    /// What for: `gateway`, `node`, `port`, `metrics`, `control`.
     pub purpose: String,
     /// Without any credentials.
     pub address: String,

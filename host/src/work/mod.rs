@@ -32,6 +32,7 @@ mod endpoint;
 pub mod gateway;
 mod job;
 pub mod lines;
+pub mod miner_rpc;
 pub mod node;
 pub mod pool;
 pub mod proofs;

@@ -51,6 +51,7 @@ fn judge(report: &Report) -> Verdict {
         report.hint.as_deref().map_or_else(|| otherwise.into(), |hint| printable(hint).into_owned())
     };
     let provider = printable(report.provider.as_deref().unwrap_or("a provider"));
+    let programs = programs(report);
     match report.state {
         _ if report.condition == "unknown" => {
             Verdict::fail(said.unwrap_or_else(|| "nothing can be told".into()), hint("see `pearlbed logs`"))
@@ -58,9 +59,9 @@ fn judge(report: &Report) -> Verdict {
         _ if report.condition == "needs-update" => {
             Verdict::fail(format!("{provider} runs and cannot mine{because}"), hint("update its plugin"))
         }
-        State::Running if report.earning => Verdict::ok(format!("{provider} runs and earns")),
+        State::Running if report.earning => Verdict::ok(format!("{provider} runs and earns{programs}")),
         State::Running => Verdict::warn(
-            format!("{provider} runs and does not earn{because}"),
+            format!("{provider} runs and does not earn{because}{programs}"),
             hint("see `pearlbed status`"),
         ),
         State::Starting => Verdict::ok(format!("{provider} is starting")),
@@ -72,6 +73,22 @@ fn judge(report: &Report) -> Verdict {
         }
         State::NotConfigured | State::Configured | State::Stopped => Verdict::ok("none is running"),
     }
+}
+
+/// The programs at the miner port, each by its name and where it is.
+fn programs(report: &Report) -> String {
+    let named: Vec<String> = report
+        .miners
+        .iter()
+        .filter_map(|miner| {
+            let program = miner.program.as_ref()?;
+            let agent = if program.agent.is_empty() { "a program" } else { &program.agent };
+            let process = program.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
+            let text = format!("{} ({agent}, {}{process})", miner.name, program.address);
+            Some(printable(&text).into_owned())
+        })
+        .collect();
+    if named.is_empty() { String::new() } else { format!("; at the miner port: {}", named.join(", ")) }
 }
 
 #[cfg(test)]

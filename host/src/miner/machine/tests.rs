@@ -444,3 +444,103 @@ fn proofs_of_others_are_not_its_own() {
     let proofs = bed.miner.report(true, bed.now).proofs;
     assert_eq!((proofs.paying, proofs.accepted), (1, 1));
 }
+
+// Programs at the miner port.
+
+impl Bed {
+    /// A program that has connected.
+    fn program() -> Self {
+        let (world, now) = (Shared::default(), Instant::now());
+        let (events, _) = mpsc::channel(1);
+        let program = Program { dialect: "pool", agent: "x/1".into(), address: "unix".into(), pid: Some(7) };
+        let plan = MinerPlan::of_program("x".into(), program, Duration::from_secs(10));
+        let miner = Miner::new(MinerId(1), plan, None, events, now);
+        let mut bed = Self { miner, world, now, jobs: 0 };
+        bed.connects();
+        bed
+    }
+
+    fn connects(&mut self) {
+        self.world.0.borrow_mut().launched += 1;
+        self.world.0.borrow_mut().ending = None;
+        self.miner.connected(Box::new(self.world.clone()), self.now);
+    }
+
+    fn refused(&mut self, stage: &str) -> Vec<Effect> {
+        self.share(Verdict::Refused { stage: stage.into(), why: "no".into(), kept: None })
+    }
+}
+
+#[test]
+fn a_program_comes_and_goes_as_it_likes_and_its_numbers_go_on() {
+    let mut bed = Bed::program();
+    bed.job(HARD);
+    assert!(matches!(bed.take()[..], [Effect::FirstJob]));
+    bed.share(Verdict::Share);
+    // It reports nothing and may find nothing for a week.
+    bed.passes(Duration::from_secs(7 * 86_400));
+    bed.miner.tick(Duration::from_secs(60), bed.now);
+    assert_eq!(bed.condition(), "mining");
+    let effects = bed.closes("it has disconnected");
+    let [Effect::Moved, Effect::Line(Level::Info, _, line)] = &effects[..] else { panic!("{effects:?}") };
+    assert!(line.contains("it has disconnected"), "{line}");
+    assert_eq!(
+        (bed.condition().as_str(), bed.miner.has_given_up(), bed.miner.is_down()),
+        ("gone", false, true)
+    );
+    assert!(bed.miner.wake_at(bed.now).is_none(), "nobody starts it");
+    bed.job(HARD);
+    bed.connects();
+    assert_eq!(bed.sent_job().header, [2; 76], "the newest, at once");
+    bed.take();
+    bed.share(Verdict::Share);
+    let report = bed.miner.report(true, bed.now);
+    assert_eq!((report.proofs.found, report.restarts, report.condition.as_str()), (2, 0, "mining"));
+    let program = report.program.unwrap();
+    assert_eq!((program.agent.as_str(), program.pid, program.connections), ("x/1", Some(7), 1));
+    assert!(report.plugin.is_none() && report.hashrate.verdict.is_none(), "it claims nothing");
+    assert!(report.hashrate.verified.is_some());
+}
+
+#[test]
+fn a_program_whose_proofs_fail_since_the_version_changed_gets_no_more_work_of_it_until_something_changes() {
+    let mut bed = Bed::program();
+    let offer = |bed: &mut Bed, version| {
+        let work = bed.work(HARD, version);
+        bed.miner.offer(&work, bed.now)
+    };
+    offer(&mut bed, 2);
+    bed.take();
+    bed.share(Verdict::Share);
+    offer(&mut bed, 3);
+    bed.take();
+    bed.refused("difficulty");
+    bed.refused("difficulty");
+    let effects = bed.refused("difficulty");
+    let barred = effects.iter().find_map(|effect| match effect {
+        Effect::Behind(why) => Some(why.clone()),
+        _ => None,
+    });
+    let why = barred.unwrap_or_else(|| panic!("{effects:?}"));
+    assert!(why.contains("version 2") && why.contains("version 3"), "{why}");
+    let standing = bed.miner.standing(bed.now);
+    assert_eq!(standing.condition, "needs-update");
+    assert!(standing.reason.unwrap().contains("certificate version 2"));
+    // The next job of that version is none for it, and the host says so again.
+    let before = bed.sent_job().id;
+    assert!(matches!(offer(&mut bed, 3)[..], [Effect::Behind(_)]));
+    assert_eq!(bed.sent_job().id, before);
+    // Another version is tried, and so is another program of the name.
+    offer(&mut bed, 2);
+    assert!(bed.sent_job().id > before);
+    offer(&mut bed, 3);
+    let program = Program { dialect: "pool", agent: "x/2".into(), address: "unix".into(), pid: Some(8) };
+    bed.miner.is_now(MinerPlan::of_program("x".into(), program, Duration::from_secs(10)));
+    let before = bed.sent_job().id;
+    assert!(offer(&mut bed, 3).is_empty());
+    assert!(bed.sent_job().id > before);
+    // What this host cannot verify is given to nobody.
+    let before = bed.sent_job().id;
+    offer(&mut bed, 4);
+    assert_eq!((bed.sent_job().id, bed.condition().as_str()), (before, "needs-update"));
+}

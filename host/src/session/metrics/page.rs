@@ -265,8 +265,30 @@ fn by_miner(miners: &[MinerReport]) -> Vec<Family> {
         miners,
         |miner| miner.hashrate.accepted.map(|rate| rate.hashrate),
     ));
+    families.push(programs(miners));
     families.push(windows(miners));
     families
+}
+
+/// Which programs there are at the miner port.
+fn programs(miners: &[MinerReport]) -> Family {
+    let samples = miners.iter().filter_map(|miner| {
+        let program = miner.program.as_ref()?;
+        let pid = program.pid.map(|pid| pid.to_string()).unwrap_or_default();
+        let labels = vec![
+            ("miner", miner.name.clone()),
+            ("dialect", program.dialect.clone()),
+            ("agent", program.agent.clone()),
+            ("address", program.address.clone()),
+            ("pid", pid),
+        ];
+        Some(Sample { labels, value: program.connections.into() })
+    });
+    Family {
+        name: "pearlbed_miner_program_connections",
+        help: "Connections of a program at the miner port, and which program it is.",
+        samples: samples.collect(),
+    }
 }
 
 fn windows(miners: &[MinerReport]) -> Family {

@@ -37,6 +37,27 @@ impl Crew {
         id
     }
 
+    /// Adds a miner that is a program which came by itself.
+    pub fn add_program(&mut self, plan: MinerPlan, now: Instant) -> MinerId {
+        self.last += 1;
+        let id = MinerId(self.last);
+        self.miners.insert(id, Miner::new(id, plan, None, self.events.clone(), now));
+        id
+    }
+
+    /// How many programs have a row.
+    pub fn programs(&self) -> usize {
+        self.miners.values().filter(|miner| miner.is_program()).count()
+    }
+
+    /// Forgets a program that has gone and never handed in anything, so that no number is lost; answers whether there was
+    /// one.
+    pub fn forget_one(&mut self) -> bool {
+        let idle = |miner: &Miner| miner.is_program() && miner.is_down() && !miner.has_handed_in();
+        let found = self.miners.iter().find(|(_, miner)| idle(miner)).map(|(id, _)| *id);
+        found.is_some_and(|id| self.miners.remove(&id).is_some())
+    }
+
     /// One of them.
     pub fn get_mut(&mut self, id: MinerId) -> Option<&mut Miner> {
         self.miners.get_mut(&id)
@@ -65,6 +86,14 @@ impl Crew {
     /// A miner's name.
     pub fn name(&self, id: MinerId) -> &str {
         self.miners.get(&id).map_or("a miner that has left", |miner| &miner.plan().name)
+    }
+
+    /// `text`, which speaks of a provider, as it is to be said of this miner.
+    pub fn in_its_words(&self, id: MinerId, text: String) -> String {
+        match self.miners.get(&id) {
+            Some(miner) => miner.plan().in_its_words(text),
+            None => text,
+        }
     }
 
     /// Puts one question to all.

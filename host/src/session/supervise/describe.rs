@@ -27,6 +27,8 @@ pub(super) struct View<'a> {
     pub record: &'a Record,
     pub last_error: Option<String>,
     pub log: Vec<String>,
+    /// The addresses of the miner port.
+    pub port: Vec<EndpointReport>,
 }
 
 /// Whether the session earns, and why not.
@@ -61,6 +63,13 @@ fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
     }
     if view.course.is_ending() {
         return not("stopping", "the provider is being stopped");
+    }
+    if miners.is_empty() && !view.port.is_empty() {
+        let hint = "docs/use-your-miner.md says how programs are pointed at it".to_owned();
+        return Earning {
+            hint: Some(hint),
+            ..not("waiting-for-program", "no program has come to the miner port yet")
+        };
     }
     let many = miners.len() > 1;
     let down = |miner: &&MinerReport| miner.is_down();
@@ -106,7 +115,8 @@ fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
 
 /// The session at `now`.
 pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant) -> Report {
-    for miner in miners.iter_mut().filter(|miner| miner.condition == "needs-update") {
+    let unfit = |miner: &&mut MinerReport| miner.condition == "needs-update" && miner.hint.is_none();
+    for miner in miners.iter_mut().filter(unfit) {
         miner.hint = view.course.advice().map(str::to_owned);
     }
     let Earning { earning, condition, reason, hint } = earning(view, &miners, now);
@@ -202,7 +212,7 @@ fn endpoints(view: &View<'_>, now: Instant) -> Vec<EndpointReport> {
         reachable: Some(true),
         trouble: None,
     };
-    of_work.chain(metrics).chain([control]).collect()
+    of_work.chain(view.port.iter().cloned()).chain(metrics).chain([control]).collect()
 }
 
 fn trouble_report(trouble: &Trouble, now: Instant) -> TroubleReport {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::programs::PortError;
 use super::settings::SettingsError;
 use crate::config::ConfigError;
 use crate::exit::Exit;
@@ -38,6 +39,8 @@ pub enum SuperviseError {
         #[source]
         err: io::Error,
     },
+    #[error(transparent)]
+    Port(PortError),
     #[error("cannot start the work source")]
     Work(#[source] work::SpawnError),
     #[error("cannot set up the supervisor")]
@@ -85,6 +88,7 @@ impl Explain for SuperviseError {
             Self::Settings(err) => err.hint(),
             Self::Choose(err) => err.hint(),
             Self::Proofs(err) => err.hint(),
+            Self::Port(err) => err.hint(),
             Self::Work(err) => err.hint(),
             Self::Folder { path, err } | Self::Control { path, err } => crate::remedy::for_file(err, path),
             Self::Log(err) => crate::remedy::for_process(err).or_else(|| {

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::miner::effect::Judged;
 use crate::miner::link::Event;
 use crate::miner::{MinerId, MinerPlan};
+use crate::port::process as port;
 use crate::session::control::Call;
 use crate::work::{WorkEvent, WorkHandle};
 
@@ -22,6 +23,8 @@ pub(super) struct Inbox {
     calls: mpsc::Receiver<Call>,
     /// What comes from the miners.
     pub events: mpsc::Receiver<Event>,
+    /// What comes from the port process.
+    pub port: mpsc::Receiver<port::Event>,
     /// Verdicts on their proofs.
     pub judged: mpsc::UnboundedReceiver<(MinerId, Judged)>,
     planned: mpsc::Receiver<Planned>,
@@ -35,6 +38,8 @@ pub(super) struct Inbox {
 pub(super) struct Ways {
     /// For the miners.
     pub events: mpsc::Sender<Event>,
+    /// For the port process.
+    pub port: mpsc::Sender<port::Event>,
     /// For the verifier.
     pub judged: mpsc::UnboundedSender<(MinerId, Judged)>,
 }
@@ -50,6 +55,7 @@ pub(super) struct Planned {
 /// One thing that came in.
 pub(super) enum Turn {
     Miner(Event),
+    Port(port::Event),
     Judged(MinerId, Judged),
     Work(Option<WorkEvent>),
     Call(Call),
@@ -68,11 +74,13 @@ impl Inbox {
     /// Where the signals cannot be heeded.
     pub fn open(calls: mpsc::Receiver<Call>) -> io::Result<(Self, Ways)> {
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
+        let (port_in, port) = mpsc::channel(port::EVENTS_MAX);
         let (judged_in, judged) = mpsc::unbounded_channel();
         let (planned_in, planned) = mpsc::channel(1);
         let inbox = Self {
             calls,
             events,
+            port,
             judged,
             planned,
             planned_in,
@@ -80,7 +88,7 @@ impl Inbox {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
         };
-        Ok((inbox, Ways { events: events_in, judged: judged_in }))
+        Ok((inbox, Ways { events: events_in, port: port_in, judged: judged_in }))
     }
 
     /// The way in for a configuration that was read again.
@@ -97,6 +105,7 @@ impl Inbox {
     ) -> Turn {
         tokio::select! {
             Some(event) = self.events.recv() => Turn::Miner(event),
+            Some(event) = self.port.recv() => Turn::Port(event),
             Some((miner, judged)) = self.judged.recv() => Turn::Judged(miner, judged),
             event = work.events.recv() => Turn::Work(event),
             Some(call) = self.calls.recv() => Turn::Call(call),

@@ -15,6 +15,7 @@ mod errors;
 mod herald;
 mod inbox;
 mod jobs;
+mod programs;
 mod proving;
 mod record;
 mod reload;
@@ -31,6 +32,7 @@ use std::time::SystemTime;
 
 pub use self::errors::SuperviseError;
 use self::herald::Herald;
+pub use self::programs::PortError;
 use self::record::Record;
 use self::session::{Session, Setup};
 use self::settings::Tunables;
@@ -159,6 +161,11 @@ async fn supervise(
     let socket_path = home.control_socket();
     let socket = ControlSocket::bind(&socket_path)
         .map_err(|err| SuperviseError::Control { path: socket_path.clone(), err })?;
+    let doors = programs::Doors::open(&config, home, &options.env).map_err(SuperviseError::Port)?;
+    if let Some(warning) = doors.warning() {
+        herald.line(Level::Warn, &warning);
+        herald.announce(&Announcement::Note { text: warning });
+    }
     herald.announce(&Announcement::Starting {
         source: source_name(&source).into(),
         miners: plans.iter().map(note).collect(),
@@ -176,7 +183,7 @@ async fn supervise(
     let graphics = plans.iter().any(|plan| plan.grants.has_devices());
     let record = Record::new(holder, store, home.sidecar_file(), graphics);
     let paused = Paused::read(home);
-    let setup = Setup { options: options.clone(), config, plans, herald, record, paused };
+    let setup = Setup { options: options.clone(), config, plans, herald, record, paused, doors };
     let (mut session, result) = Session::new(setup, handle, socket).await?.run().await;
     let reason = match &result {
         Ok(reason) => reason.clone(),

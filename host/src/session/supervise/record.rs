@@ -9,6 +9,7 @@ use super::crew::Crew;
 use crate::config::Config;
 use crate::hardware;
 use crate::miner::Miner;
+use crate::miner::plan::PROGRAM;
 use crate::session::lock::Holder;
 use crate::sidecar::{Life, Own, Sidecar, SidecarError, unix_seconds};
 use crate::work::{ProofStore, WorkStatus};
@@ -132,7 +133,7 @@ impl Record {
     }
 }
 
-/// The providers in one text, each once.
+/// The providers in one text, each once; the miner port's where there are none: it waits for programs then.
 pub(super) fn providers<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = Vec::new();
     for id in ids {
@@ -140,7 +141,7 @@ pub(super) fn providers<'a>(ids: impl Iterator<Item = &'a str>) -> String {
             known.push(id);
         }
     }
-    known.join(", ")
+    if known.is_empty() { PROGRAM.to_owned() } else { known.join(", ") }
 }
 
 /// The graphics processors of providers that may use them, else the processor. Found out beside everything else.
@@ -168,6 +169,6 @@ mod tests {
     #[test]
     fn two_miners_of_one_provider_are_one_provider() {
         assert_eq!(providers(["a", "b", "a"].into_iter()), "a, b");
-        assert_eq!(providers(std::iter::empty()), "");
+        assert_eq!(providers(std::iter::empty()), PROGRAM);
     }
 }

@@ -93,6 +93,7 @@ fn later(old: &Config, new: &Config) -> Vec<String> {
         ("gateway", was.gateway != new.gateway),
         ("node", was.node != new.node),
         ("pool", was.pool != new.pool),
+        ("port", was.port != new.port),
         ("session.metrics_listen", was.session.metrics_listen != new.session.metrics_listen),
     ];
     keys.iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("mining.{key}")).collect()
@@ -122,6 +123,7 @@ pub(super) fn in_force(old: &Config, new: &Config) -> Config {
     is.submit_target.clone_from(&was.submit_target);
     is.gateway.clone_from(&was.gateway);
     is.pool.clone_from(&was.pool);
+    is.port.clone_from(&was.port);
     is.session.metrics_listen = was.session.metrics_listen;
     config
 }

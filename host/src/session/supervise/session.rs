@@ -24,6 +24,7 @@ use super::errors::SuperviseError;
 use super::herald::Herald;
 use super::inbox::{Inbox, Planned, Turn};
 use super::jobs::Jobs;
+use super::programs::{Doors, Programs};
 use super::proving::{self, Rest};
 use super::record::Record;
 use super::reload;
@@ -59,6 +60,7 @@ pub(super) struct Setup {
     pub herald: Herald,
     pub record: Record,
     pub paused: Paused,
+    pub doors: Doors,
 }
 
 /// A running session.
@@ -67,6 +69,7 @@ pub(super) struct Session {
     settings: Settings,
     source: Source,
     crew: Crew,
+    programs: Programs,
     jobs: Jobs,
     verifier: Option<Verifier>,
     course: Course,
@@ -173,7 +176,7 @@ impl Session {
     ) -> Result<Self, SuperviseError> {
         let now = Instant::now();
         let runtime = SuperviseError::Runtime;
-        let Setup { options, config, plans, mut herald, mut record, paused } = setup;
+        let Setup { options, config, plans, mut herald, mut record, paused, doors } = setup;
         let (calls_in, calls) = mpsc::channel(16);
         let control = tokio::spawn(socket.serve(calls_in.clone()));
         let outlets = Outlets { calls: calls_in, control, looked_at: now, terminal: terminal_is_there() };
@@ -195,6 +198,7 @@ impl Session {
             settings: Settings { config, tunables },
             source: Source { status: handle.status.clone(), handle: Some(handle) },
             crew,
+            programs: Programs::new(doors, ways.port),
             jobs: Jobs::default(),
             verifier: Some(verifier),
             course: Course::begin(now),
@@ -213,6 +217,7 @@ impl Session {
     pub(super) async fn run(mut self) -> (Self, Result<String, SuperviseError>) {
         let result = self.turns().await;
         self.crew.iter_mut().for_each(crate::miner::Miner::end);
+        self.programs.end();
         self.read_the_rest().await;
         self.judge_the_rest().await;
         self.verifier = None;
@@ -239,13 +244,23 @@ impl Session {
         self.remember(begin);
         let told = self.crew.each(|miner| miner.start(begin));
         self.follow(told, begin)?;
-        if self.crew.present().all(|miner| miner.is_paused()) {
+        let lines = self.programs.start(begin);
+        self.say(lines);
+        if self.programs.may_come() {
+            let alone = self.crew.len() == 0;
+            self.herald.announce(&Announcement::Listening { at: self.programs.addresses(), alone });
+            if alone {
+                self.herald.hush();
+            }
+        }
+        if self.crew.len() > 0 && self.crew.present().all(|miner| miner.is_paused()) {
             self.nobody_wants_to();
         }
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let wake_at = self.crew.wake_at(Instant::now());
+            let wake_at = [self.crew.wake_at(Instant::now()), self.programs.wake_at()];
+            let wake_at = wake_at.into_iter().flatten().min();
             let work = self.source.handle.as_mut().expect("the work source is ended after the last turn");
             let turn = self.inbox.next(work, wake_at, &mut tick).await;
             let now = Instant::now();
@@ -253,6 +268,7 @@ impl Session {
                 Turn::Miner(Event { miner, generation, what }) => {
                     self.crew.one(miner, |miner| miner.event(generation, what, now))
                 }
+                Turn::Port(event) => self.port_event(event, now),
                 Turn::Judged(miner, judged) => self.judged(miner, judged, now),
                 Turn::Work(Some(event)) => self.work_event(event, now),
                 Turn::Work(None) => return Err(SuperviseError::WorkEnded),
@@ -267,13 +283,19 @@ impl Session {
                     Vec::new()
                 }
                 Turn::Planned(planned) => self.planned(*planned, now),
-                Turn::Wake => self.crew.each(|miner| miner.wake(now)),
+                Turn::Wake => {
+                    let lines = self.programs.wake(now);
+                    self.say(lines);
+                    self.crew.each(|miner| miner.wake(now))
+                }
                 Turn::Tick => {
                     self.tell_manager();
                     self.remember(now);
                     let cards = self.crew.present().any(|miner| miner.plan().grants.has_devices());
                     self.readings.look(cards, now);
                     self.look_after_outlets(now).await;
+                    let lines = self.programs.look();
+                    self.say(lines);
                     let patience = self.settings.tunables.stall_after;
                     self.crew.each(|miner| miner.tick(patience, now))
                 }
@@ -332,6 +354,20 @@ impl Session {
         self.write_record();
     }
 
+    /// Something came from the port process.
+    fn port_event(&mut self, event: crate::port::process::Event, now: Instant) -> Vec<Told> {
+        let ending = self.course.is_ending();
+        let outcome = self.programs.heed(event, &mut self.crew, self.jobs.current(), ending, now);
+        self.say(outcome.lines);
+        outcome.told
+    }
+
+    fn say(&mut self, lines: Vec<(Level, String)>) {
+        for (level, line) in lines {
+            if level == Level::Warn { self.herald.trouble(&line) } else { self.herald.line(level, &line) }
+        }
+    }
+
     /// Does what follows from what happened to the miners.
     fn follow(&mut self, told: Vec<Told>, now: Instant) -> Result<(), SuperviseError> {
         let (mut moved, mut lost) = (false, false);
@@ -352,6 +388,7 @@ impl Session {
                 }
                 Effect::FirstJob => self.first_job(id, now),
                 Effect::Moved => moved = true,
+                Effect::Behind(why) => self.programs.bar(id, &why),
                 Effect::GaveUp(why) => {
                     lost = true;
                     if self.crew.len() > 1 {
@@ -364,7 +401,7 @@ impl Session {
         if moved {
             self.write_record();
         }
-        if lost && self.crew.is_lost() && !self.course.is_ending() {
+        if lost && self.crew.is_lost() && !self.programs.may_come() && !self.course.is_ending() {
             return Err(self.nobody_left());
         }
         Ok(())
@@ -372,6 +409,7 @@ impl Session {
 
     /// A line about a miner says which, where there is more than one.
     fn named(&self, id: MinerId, text: String) -> String {
+        let text = self.crew.in_its_words(id, text);
         if self.crew.len() > 1 { format!("[{}] {text}", self.crew.name(id)) } else { text }
     }
 
@@ -423,6 +461,7 @@ impl Session {
                 let at = at.map(|endpoint| format!(" at {}", endpoint.address)).unwrap_or_default();
                 format!("{}{at} {trouble}", work.source)
             }
+            _ if self.crew.len() == 0 => "waiting for programs at the miner port".to_owned(),
             _ if self.crew.present().all(|miner| miner.is_paused()) => "every miner is paused".to_owned(),
             _ if self.course.running_since().is_some() => format!("mining with {names}"),
             _ => format!("starting {names}"),
@@ -492,6 +531,12 @@ impl Session {
         while self.crew.iter().any(|miner| miner.is_open()) {
             let event = tokio::select! {
                 event = self.inbox.events.recv() => event,
+                Some(event) = self.inbox.port.recv() => {
+                    let now = Instant::now();
+                    let told = self.port_event(event, now);
+                    let _ = self.follow(told, now);
+                    continue;
+                }
                 Some((miner, judged)) = self.inbox.judged.recv() => {
                     let told = self.judged(miner, judged, Instant::now());
                     let _ = self.follow(told, Instant::now());
@@ -726,7 +771,7 @@ impl Session {
         let changes = reload::compare(
             (&self.settings.config, &self.settings.tunables),
             (config, &tunables),
-            self.crew.present().map(crate::miner::Miner::plan),
+            self.crew.present().filter(|miner| !miner.is_program()).map(crate::miner::Miner::plan),
             plans,
         );
         self.settings.tunables = tunables;
@@ -757,6 +802,7 @@ impl Session {
             record: &self.record,
             last_error: self.herald.last_error().map(str::to_owned),
             log: self.herald.log().recent().map(str::to_owned).collect(),
+            port: self.programs.endpoints(),
         };
         describe::report(&view, miners, now)
     }

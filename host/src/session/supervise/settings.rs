@@ -85,5 +85,6 @@ pub fn secret_names(config: &Config) -> Vec<&str> {
     let node = mining.node.as_ref().map(|node| node.password_env.as_str());
     let backups = mining.pool.backups.iter().map(|backup| &backup.manner);
     let pools = std::iter::once(&mining.pool.manner).chain(backups);
-    node.into_iter().chain(pools.filter_map(|manner| manner.password_env.as_deref())).collect()
+    let port = mining.port.password_env.as_deref();
+    node.into_iter().chain(port).chain(pools.filter_map(|manner| manner.password_env.as_deref())).collect()
 }

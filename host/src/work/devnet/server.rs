@@ -4,7 +4,7 @@
 //! that a proof could be decoded; what becomes of it is told to whoever runs the server, as [`ServerEvent`]s.
 //!
 //! ```text
-//! line --read_request--> Request --answer--> reply line
+//! line --miner_rpc::read--> Request --answer--> reply line
 //!                                    \--> submission --check--> block | stale | rejected --> ServerEvent
 //! ```
 //!
@@ -18,22 +18,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use pearl_pow::{PlainProof, U256};
+use pearl_pow::PlainProof;
 use serde::Serialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{Devnet, Refused, check};
 use crate::work::lines::{LineError, LineReader, write_line};
+use crate::work::miner_rpc::{self, Asked, LINE_BYTES_MAX, Request, Submitted};
 use crate::work::{WorkJob, block_hash_text};
 
-/// The longest request line, without its newline.
-const LINE_BYTES_MAX: usize = 1 << 20;
 /// Connections at a time; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
 /// Proofs that are checked or wait for it.
@@ -250,10 +246,15 @@ async fn converse(shared: Arc<Shared>, read: impl AsyncRead + Unpin, mut write: 
         let reply = match lines.next().await {
             Ok(Some(line)) => answer_line(&shared, &line),
             Ok(None) | Err(LineError::Io(_)) => return,
-            Err(LineError::TooLong { max }) => {
-                error(Value::Null, -32000, &format!("a line is limited to {max} bytes"), None)
+            Err(LineError::TooLong { max }) => miner_rpc::error(
+                &Value::Null,
+                miner_rpc::REFUSED,
+                &format!("a line is limited to {max} bytes"),
+                None,
+            ),
+            Err(LineError::NotText) => {
+                miner_rpc::error(&Value::Null, -32700, "Parse error", Some("not UTF-8"))
             }
-            Err(LineError::NotText) => error(Value::Null, -32700, "Parse error", Some("not UTF-8")),
         };
         if write_line(&mut write, &reply).await.is_err() {
             return;
@@ -261,55 +262,11 @@ async fn converse(shared: Arc<Shared>, read: impl AsyncRead + Unpin, mut write: 
     }
 }
 
-/// A request that fits the envelope.
-#[derive(Debug)]
-struct Request {
-    id: Value,
-    method: String,
-    params: Map<String, Value>,
-}
-
-/// Checks the envelope: `jsonrpc`, `method` and `id` are required, `params` is optional, nothing else is allowed.
-fn read_request(line: &str) -> Result<Request, String> {
-    let value: Value = serde_json::from_str(line)
-        .map_err(|err| error(Value::Null, -32700, "Parse error", Some(&err.to_string())))?;
-    let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or(Value::Null);
-    let invalid = |data: &str| error(id.clone(), -32600, "Invalid Request", Some(data));
-    let Value::Object(mut members) = value else { return Err(invalid("not an object")) };
-    if members.remove("jsonrpc") != Some(Value::from("2.0")) {
-        return Err(invalid("`jsonrpc` must be \"2.0\""));
-    }
-    let Some(Value::String(method)) = members.remove("method") else {
-        return Err(invalid("`method` must be a string"));
-    };
-    match members.remove("id") {
-        Some(Value::String(_) | Value::Number(_) | Value::Null) => {}
-        _ => return Err(invalid("`id` must be a string, a number or null")),
-    }
-    let params = match members.remove("params") {
-        None => Map::new(),
-        Some(Value::Object(params)) => params,
-        Some(_) => return Err(invalid("`params` must be an object")),
-    };
-    if let Some(name) = members.keys().next() {
-        return Err(invalid(&format!("unknown member `{name}`")));
-    }
-    Ok(Request { id, method, params })
-}
-
 fn answer_line(shared: &Arc<Shared>, line: &str) -> String {
-    let request = match read_request(line) {
-        Ok(request) => request,
-        Err(reply) => return reply,
-    };
-    match request.method.as_str() {
-        "getMiningInfo" if request.params.is_empty() => mining_info(shared, &request.id),
-        "getMiningInfo" => error(request.id, -32602, "Invalid params", Some("takes none")),
-        "submitPlainProof" => match read_submission(&request.params) {
-            Ok((header, proof)) => take_submission(shared, request.id, header, proof),
-            Err(data) => error(request.id, -32602, "Invalid params", Some(&data)),
-        },
-        method => error(request.id, -32601, &format!("Method {method} not found"), None),
+    match miner_rpc::read(line) {
+        Err(reply) => reply,
+        Ok(Request { id, what: Asked::Job }) => mining_info(shared, &id),
+        Ok(Request { id, what: Asked::Proof(submitted) }) => take_submission(shared, &id, *submitted),
     }
 }
 
@@ -321,52 +278,16 @@ fn mining_info(shared: &Shared, id: &Value) -> String {
     }
     state.asked = now;
     let job = state.network.job();
-    let target = RawValue::from_string(U256::from_le_bytes(job.target).to_string()).expect("digits are JSON");
-    #[derive(Serialize)]
-    struct Info<'a> {
-        incomplete_header_bytes: String,
-        target: &'a RawValue,
-        cert_version: u32,
-    }
-    let info = Info {
-        incomplete_header_bytes: BASE64.encode(job.header),
-        target: &target,
-        cert_version: job.certificate_version,
-    };
-    let info = serde_json::to_string(&info).expect("strings and digits are JSON");
-    format!(r#"{{"jsonrpc":"2.0","result":{info},"id":{id}}}"#)
+    miner_rpc::mining_info(id, &job.header, &job.target, job.certificate_version)
 }
 
-/// Checks the parameters of `submitPlainProof`; the error is what is wrong with them.
-fn read_submission(params: &Map<String, Value>) -> Result<([u8; 76], Vec<u8>), String> {
-    if let Some(name) = params.keys().find(|name| !matches!(name.as_str(), "plain_proof" | "mining_job")) {
-        return Err(format!("unknown member `{name}`"));
-    }
-    let bytes = |value: Option<&Value>, name: &str| {
-        let text = value.and_then(Value::as_str).ok_or_else(|| format!("`{name}` must be a string"))?;
-        BASE64.decode(text).map_err(|_| format!("`{name}` is not base64"))
-    };
-    let proof = bytes(params.get("plain_proof"), "plain_proof")?;
-    let job = params.get("mining_job").and_then(Value::as_object).ok_or("`mining_job` must be an object")?;
-    let header = bytes(job.get("incomplete_header_bytes"), "incomplete_header_bytes")?;
-    let header = header.try_into().map_err(|_| "`incomplete_header_bytes` is not 76 bytes".to_owned())?;
-    let integral =
-        |value: &Value| value.as_f64().is_some_and(|number| number >= 0.0 && number.fract() == 0.0);
-    if !job.get("target").is_some_and(integral) {
-        return Err("`target` must be a non-negative integer".to_owned());
-    }
-    if job.get("cert_version").and_then(Value::as_u64).is_none_or(|version| version < 1) {
-        return Err("`cert_version` must be an integer of at least 1".to_owned());
-    }
-    Ok((header, proof))
-}
-
-fn take_submission(shared: &Arc<Shared>, id: Value, header: [u8; 76], proof: Vec<u8>) -> String {
+fn take_submission(shared: &Arc<Shared>, id: &Value, submitted: Submitted) -> String {
+    let Submitted { header, proof, .. } = submitted;
     if let Err(err) = PlainProof::decode(&proof) {
-        return error(id, -32000, &err.to_string(), None);
+        return miner_rpc::error(id, miner_rpc::REFUSED, &err.to_string(), None);
     }
     let Ok(permit) = Arc::clone(&shared.submissions).try_acquire_owned() else {
-        return error(id, -32000, "proof submission queue full", None);
+        return miner_rpc::error(id, miner_rpc::REFUSED, "proof submission queue full", None);
     };
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
@@ -378,7 +299,7 @@ fn take_submission(shared: &Arc<Shared>, id: Value, header: [u8; 76], proof: Vec
         }
         drop(permit);
     });
-    json!({"jsonrpc": "2.0", "result": "submitted", "id": id}).to_string()
+    miner_rpc::submitted(id)
 }
 
 async fn settle(shared: &Shared, header: [u8; 76], proof: Vec<u8>) -> ServerEvent {
@@ -400,14 +321,6 @@ async fn settle(shared: &Shared, header: [u8; 76], proof: Vec<u8>) -> ServerEven
         Err(Refused::Stale) => ServerEvent::Stale,
         Err(Refused::Invalid(reason)) => ServerEvent::Rejected { reason },
     }
-}
-
-fn error(id: Value, code: i64, message: &str, data: Option<&str>) -> String {
-    let mut error = json!({"code": code, "message": message});
-    if let Some(data) = data {
-        error["data"] = Value::from(data);
-    }
-    json!({"jsonrpc": "2.0", "error": error, "id": id}).to_string()
 }
 
 #[cfg(test)]

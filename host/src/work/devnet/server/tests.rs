@@ -1,5 +1,8 @@
 //! The devnet's server as other miners meet it: lines over a socket, in the codes and framing of a gateway.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
