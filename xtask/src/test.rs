@@ -251,13 +251,32 @@ fn matrices() -> Result<String> {
         .context("cargo does not say where the tests lie")?;
     let mut script = std::process::Command::new(sh::root().join("plugins/gpu-pearl/software-gpu.sh"));
     script.args([&program, "kernels::", "--show-output"]).env("PEARLBED_NEED_MATRICES", "1");
-    let output = script.output().context("cannot run plugins/gpu-pearl/software-gpu.sh")?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let kernels = match script_said(script)? {
+        Ok(_) => format!("kernels on a newer Mesa; {}", crate::shaders::check()?),
+        Err(skipped) => skipped,
+    };
+    // What they become on AMD's cards, by a Mesa that has matrices there.
+    let mut script = std::process::Command::new(sh::root().join("plugins/gpu-pearl/radv.sh"));
+    script.args([&program, "radv::", "--show-output"]);
+    let code = match script_said(script)? {
+        Ok(said) if said.lines().any(|line| line.starts_with("product int8-")) => {
+            "no kernel spills on RDNA".into()
+        }
+        Ok(_) => bail!("the Mesa of radv.sh compiles no kernels by matrices"),
+        Err(skipped) => skipped,
+    };
+    Ok(format!("{kernels}; {code}"))
+}
+
+/// What a script of the GPU provider's printed, or its reason for having skipped.
+fn script_said(mut script: std::process::Command) -> Result<std::result::Result<String, String>> {
+    let output = script.output().with_context(|| format!("cannot run {}", script.get_program().display()))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     print!("{said}");
     match (output.status.code(), said.lines().find(|line| line.starts_with("skipped: "))) {
-        (Some(77), Some(skipped)) => Ok(skipped.to_owned()),
-        (Some(0), _) => Ok(format!("kernels on a newer Mesa; {}", crate::shaders::check()?)),
-        _ => bail!("the kernels failed on a newer Mesa:\n{}", String::from_utf8_lossy(&output.stderr)),
+        (Some(77), Some(skipped)) => Ok(Err(skipped.to_owned())),
+        (Some(0), _) => Ok(Ok(said)),
+        _ => bail!("{} failed:\n{}", script.get_program().display(), String::from_utf8_lossy(&output.stderr)),
     }
 }
 

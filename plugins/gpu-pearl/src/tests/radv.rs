@@ -11,10 +11,13 @@ use std::fmt::Write as _;
 
 use ash::vk;
 
+use crate::matrices::Matrices;
 use crate::shaders;
 
-/// Families of cards, as RADV calls them: RDNA 2 and RDNA 3.
-const FAMILIES: [&str; 2] = ["navi21", "gfx1100"];
+/// Families of cards, and what one or another Mesa calls a card of each.
+const FAMILIES: [(&str, &[&str]); 2] = [("rdna2", &["navi21"]), ("rdna3", &["gfx1100", "navi31"])];
+/// For each driver that it was made with a line `# driver`, then one for each kernel: registers of a lane, registers that
+/// are spilled, dot products, and matrix instructions.
 const KEPT: &str = include_str!("../../machine-code-radv.txt");
 
 fn text(letters: &[c_char]) -> String {
@@ -45,6 +48,8 @@ struct Compiler {
     _entry: ash::Entry,
     device: ash::Device,
     executables: ash::khr::pipeline_executable_properties::Device,
+    /// Whether it compiles kernels by matrices.
+    has_matrices: bool,
     /// The driver's name and version.
     driver: String,
 }
@@ -68,27 +73,52 @@ impl Compiler {
             if driver.driver_id != vk::DriverId::MESA_RADV {
                 continue;
             }
+            // SAFETY: as above.
+            let offered = unsafe { instance.enumerate_device_extension_properties(physical) }.unwrap();
+            let matrices = ash::khr::cooperative_matrix::NAME;
+            let has_matrices =
+                offered.iter().any(|one| text(&one.extension_name).as_bytes() == matrices.to_bytes());
             let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
-            let extensions = [ash::khr::pipeline_executable_properties::NAME.as_ptr()];
+            let mut extensions = vec![ash::khr::pipeline_executable_properties::NAME.as_ptr()];
             let mut executables = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default()
                 .pipeline_executable_info(true);
-            let mut thirteen = vk::PhysicalDeviceVulkan13Features::default().shader_integer_dot_product(true);
-            let wanted = vk::DeviceCreateInfo::default()
+            let mut twelve = vk::PhysicalDeviceVulkan12Features::default();
+            let mut cooperative = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
+            if has_matrices {
+                extensions.push(matrices.as_ptr());
+                twelve =
+                    twelve.shader_int8(true).vulkan_memory_model(true).vulkan_memory_model_device_scope(true);
+                cooperative = cooperative.cooperative_matrix(true);
+            }
+            let mut thirteen = vk::PhysicalDeviceVulkan13Features::default()
+                .shader_integer_dot_product(true)
+                .subgroup_size_control(true);
+            let mut wanted = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
                 .enabled_extension_names(&extensions)
                 .push_next(&mut executables)
+                .push_next(&mut twelve)
                 .push_next(&mut thirteen);
+            if has_matrices {
+                wanted = wanted.push_next(&mut cooperative);
+            }
             // SAFETY: as for the instance.
             let device = unsafe { instance.create_device(physical, &wanted, None) }.unwrap();
             let executables = ash::khr::pipeline_executable_properties::Device::new(&instance, &device);
             let driver = format!("{} {}", text(&driver.driver_name), text(&driver.driver_info));
-            return Some(Self { _entry: entry, device, executables, driver });
+            return Some(Self { _entry: entry, device, executables, has_matrices, driver });
         }
         None
     }
 
-    /// The compiler's numbers, and how often its code has each of the instructions `counted`.
-    fn compile(&self, code: &[u32], entry: &str, bindings: &[&[vk::DescriptorType]]) -> Vec<String> {
+    /// The compiler's numbers, as [`KEPT`] has them. `lanes` is the size of a subgroup where it matters.
+    fn compile(
+        &self,
+        code: &[u32],
+        entry: &str,
+        bindings: &[&[vk::DescriptorType]],
+        lanes: Option<u32>,
+    ) -> String {
         let device = &self.device;
         let layouts: Vec<_> = bindings
             .iter()
@@ -117,10 +147,15 @@ impl Compiler {
             unsafe { device.create_shader_module(&vk::ShaderModuleCreateInfo::default().code(code), None) }
                 .unwrap();
         let entry = CString::new(entry).unwrap();
-        let stage = vk::PipelineShaderStageCreateInfo::default()
+        let mut subgroup = vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default()
+            .required_subgroup_size(lanes.unwrap_or_default());
+        let mut stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)
             .module(module)
             .name(&entry);
+        if lanes.is_some() {
+            stage = stage.push_next(&mut subgroup);
+        }
         let flags = vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR
             | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
         let wanted = [vk::ComputePipelineCreateInfo::default().flags(flags).stage(stage).layout(layout)];
@@ -138,8 +173,8 @@ impl Compiler {
         let code = self.code(&its);
         let number = |name: &str| numbers.get(name).copied().unwrap_or_else(|| panic!("{numbers:?}"));
         let spilled = number("Spilled VGPRs") + number("Spilled SGPRs");
-        let dots = code.matches("v_dot4").count();
-        vec![number("VGPRs").to_string(), spilled.to_string(), dots.to_string()]
+        let (dots, matrices) = (code.matches("v_dot4").count(), code.matches("v_wmma").count());
+        format!("{}, {spilled}, {dots}, {matrices}", number("VGPRs"))
     }
 
     /// The code that the compiler ended with, as text.
@@ -171,66 +206,90 @@ impl Compiler {
 #[test]
 #[ignore = "run by the test below, once for each family of cards"]
 fn of_one_family() {
-    let family = std::env::var("RADV_FORCE_FAMILY").unwrap();
     let Some(compiler) = Compiler::new() else { return println!("no RADV") };
     println!("driver {}", compiler.driver);
     let (uniform, storage) = (vk::DescriptorType::UNIFORM_BUFFER, vk::DescriptorType::STORAGE_BUFFER);
-    let operand = [uniform, storage, storage, storage, storage, storage, storage];
-    let product = [uniform, storage, storage, storage, storage];
-    let texts =
-        [(shaders::operand(), &["leaves", "reduce", "seed", "dense_factor", "sparse_factor", "pack"][..])];
-    let texts = texts.into_iter().chain([(shaders::dot_product(), &["product", "limit"][..])]);
+    let operand: &[_] = &[uniform, storage, storage, storage, storage, storage, storage];
+    let product: &[_] = &[uniform, storage, storage, storage, storage];
+    let texts = [
+        (shaders::operand(), &["leaves", "reduce", "seed", "dense_factor", "sparse_factor", "pack"][..]),
+        (shaders::dot_product(), &["product", "limit"][..]),
+    ];
     for (wgsl, entries) in texts {
         for entry in entries {
-            let sets: &[&[vk::DescriptorType]] =
-                if matches!(*entry, "product" | "limit") { &[&product] } else { &[&operand, &[uniform]] };
-            let numbers = compiler.compile(&spirv(&wgsl, entry), entry, sets);
-            println!("kernel {entry} {family}: {}", numbers.join(", "));
+            let sets: &[&[_]] =
+                if matches!(*entry, "product" | "limit") { &[product] } else { &[operand, &[uniform]] };
+            println!("kernel {entry}: {}", compiler.compile(&spirv(&wgsl, entry), entry, sets, None));
+        }
+    }
+    let fitting = |size: &&Matrices| (size.rows, size.columns, size.depth) == (16, 16, 16);
+    for size in crate::matrices::ALL.iter().filter(fitting).filter(|_| compiler.has_matrices) {
+        for (what, code) in [("product", size.product), ("limit", size.limit)] {
+            let words: Vec<u32> =
+                code.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+            let numbers = compiler.compile(&words, "main", &[product], Some(size.lanes));
+            println!("kernel {what} {}: {numbers}", size.name);
         }
     }
 }
 
-#[test]
-fn no_kernel_spills_on_amd_cards() {
-    let mut all = String::new();
-    let mut drivers = Vec::new();
-    for family in FAMILIES {
+/// What the child says for the first name of a family that its Mesa knows; none where there is no such Mesa.
+fn of_family(names: &[&str]) -> Option<String> {
+    for name in names {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "tests::radv::of_one_family", "--nocapture", "--test-threads=1"])
-            .env("RADV_FORCE_FAMILY", family)
+            .env("RADV_FORCE_FAMILY", name)
             .env("MESA_SHADER_CACHE_DISABLE", "true")
             .env("VK_LOADER_LAYERS_DISABLE", "~implicit~")
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{family}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr);
         if said.contains("no RADV") {
+            return None;
+        }
+        if output.status.success() {
+            return Some(said);
+        }
+        let is_unknown = [&*said, &*complained].iter().any(|text| text.contains("Unknown family"));
+        assert!(is_unknown, "{name}: {said}{complained}");
+    }
+    None
+}
+
+#[test]
+fn no_kernel_spills_on_amd_cards() {
+    let (mut all, mut driver) = (String::new(), String::new());
+    for (family, names) in FAMILIES {
+        let Some(said) = of_family(names) else {
             println!("skipped: no RADV of Mesa here that compiles for a card that is not there");
             return;
-        }
-        drivers.extend(
-            said.lines().filter_map(|line| line.split_once("driver ").map(|(_, name)| name.to_owned())),
-        );
-        for line in said.lines().filter_map(|line| line.split_once("kernel ").map(|(_, line)| line)) {
-            _ = writeln!(all, "{line}");
+        };
+        // The test harness begins the first line itself.
+        driver = said.split("driver ").nth(1).and_then(|rest| rest.lines().next()).unwrap().to_owned();
+        for line in said.lines().filter_map(|line| line.strip_prefix("kernel ")) {
+            let (kernel, numbers) = line.split_once(": ").unwrap();
+            _ = writeln!(all, "{kernel} {family}: {numbers}");
         }
     }
-    println!("{}\n{all}", drivers[0]);
-    assert_eq!(all.lines().count(), 16);
+    println!("# {driver}\n{all}");
+    let numbers = |line: &str| -> Vec<u32> {
+        line.rsplit(": ").next().unwrap().split(", ").map(|number| number.parse().unwrap()).collect()
+    };
+    assert!(all.lines().count() >= 16, "{all}");
     for line in all.lines() {
-        assert_eq!(line.split(", ").nth(1), Some("0"), "it spills: {line}");
-    }
-    // What the product is for: its dot products are one instruction each.
-    let dots = |line: &str| line.rsplit(", ").next().and_then(|count| count.parse::<u32>().ok());
-    assert!(
-        all.lines().filter(|line| line.starts_with("product ")).all(|line| dots(line) == Some(512)),
-        "{all}"
-    );
-    let (first, kept) = KEPT.split_once('\n').unwrap();
-    match first.strip_prefix("# ") {
-        Some(made) if made == drivers[0] => {
-            assert_eq!(all, kept, "machine-code-radv.txt is to be written anew")
+        let [_, spilled, dots, matrices] = numbers(line)[..] else { panic!("{line}") };
+        assert_eq!(spilled, 0, "it spills: {line}");
+        // What a product is for are its instructions: one for four entries each, or for a fragment.
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["product", "rdna2:" | "rdna3:", ..] => assert_eq!(dots, 512, "{line}"),
+            ["product", ..] => assert_eq!(matrices, 64, "{line}"),
+            _ => {}
         }
-        made => println!("skipped: machine-code-radv.txt is of {made:?}, and here is {}", drivers[0]),
+    }
+    let kept = KEPT.split("# ").find_map(|section| section.strip_prefix(&format!("{driver}\n")));
+    match kept {
+        Some(kept) => assert_eq!(all.trim(), kept.trim(), "machine-code-radv.txt is to be written anew"),
+        None => println!("skipped: machine-code-radv.txt has no section of {driver}"),
     }
 }
