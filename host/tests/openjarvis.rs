@@ -68,6 +68,23 @@ fn what_is_a_providers_own_reaches_it_unchanged() {
 }
 
 #[test]
+fn more_miners_in_its_file_are_ours_and_it_still_reads_the_rest() {
+    for name in ["vllm-pearl", "cpu-pearl", "apple-mps-pearl"] {
+        let table = [("name", "card"), ("provider", "another")]
+            .map(|(key, value)| (key.to_owned(), value.into()))
+            .to_vec();
+        let card = Change::Append { key: "mining.miners".into(), table };
+        let text = edit::apply(&read(&format!("{name}.toml")), &[card]).unwrap();
+        openjarvis_can_read(&text).unwrap();
+        let mining = load(&text).mining;
+        let miners: Vec<_> =
+            mining.miners.iter().map(|miner| (miner.name.as_str(), miner.provider.as_deref())).collect();
+        assert_eq!(miners, [(name, Some(name)), ("card", Some("another"))], "{text}");
+        assert!(!mining.miners[1].extra.contains_key("vllm_args"), "what is another's own is not inherited");
+    }
+}
+
+#[test]
 fn its_pool_form_is_understood() {
     let target = load(&read("pool.toml")).mining.submit_target;
     assert_eq!(target, SubmitTarget::Pool("https://pool.openjarvis.ai/submit".into()));
