@@ -111,6 +111,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let proposal = proposal.filter(|_| open);
     if !only_settings {
         changes.extend(provider_changes(args, &first.config, &candidates, proposal.as_ref())?);
+        // Whoever leaves the choice to the host hears which were no choice, and why: a slow machine may be all there is to it.
+        for candidate in candidates.iter().filter(|candidate| wants_auto && !candidate.supported) {
+            let reason = candidate.reason.as_deref().unwrap_or("it gives no reason");
+            context.note(&printable(&format!("{} cannot mine here: {reason}", candidate.id)));
+        }
         let so_far = Plan::new(&file, &changes)?;
         let missing = missing(&so_far.config, args);
         if context.can_ask() && !(args.yes && missing.is_empty()) {
