@@ -19,7 +19,7 @@ pub enum Exit {
     Stopped = 3,
     /// `status`: a session runs but does not earn.
     NotEarning = 4,
-    /// The network asks for a certificate version that the provider does not speak.
+    /// The network asks for a certificate version that the provider, or the gateway, does not speak.
     NeedsUpdate = 5,
     /// Trying again will not help: the configuration, or what it names, has to be changed first.
     Futile = 6,
@@ -43,7 +43,7 @@ impl Exit {
         (Self::Usage, "the command line was wrong"),
         (Self::Stopped, "`status`: no session is running"),
         (Self::NotEarning, "`status`: a session is running but not earning"),
-        (Self::NeedsUpdate, "the network wants a certificate version that the provider does not speak"),
+        (Self::NeedsUpdate, "the network wants a certificate version that nobody here speaks"),
         (
             Self::Futile,
             "trying again will not help: the configuration, or what it names, has to be changed first",
