@@ -57,8 +57,9 @@ impl Rest {
     }
 }
 
+/// A plugin without a device mines on the processor. What a program at the port mines on is not known, so it goes on.
 fn uses_the_processor(miner: &Miner) -> bool {
-    !miner.is_dismissed() && !miner.plan().grants.has_devices()
+    !miner.is_dismissed() && !miner.is_program() && !miner.plan().grants.has_devices()
 }
 
 /// Why a stop that began at `since` still waits, if it does: a sentence.
