@@ -96,13 +96,13 @@ fn a_miner_that_is_removed_keeps_its_counts_and_goes_on_with_them_when_it_comes_
     let bed = Bed::with("", &format!("{mining}{second}"));
     assert_eq!(bed.start().code, 0);
     let verified = |row: &Value| row["proofs"]["verified"].as_u64().unwrap_or_default();
-    let before = bed.wait_for(PATIENCE, |status| verified(rows(status)["second"]) >= 1);
+    let before = bed.wait_for(PATIENCE, |status| verified(row(status, "second")) >= 1);
     let first = rows(&before)["odd-miner"]["provider_pid"].clone();
 
     bed.config("", mining);
     let answer = bed.run(&["reload"]);
     assert!(answer.code == 0 && answer.stdout.contains("miner second removed"), "{answer:?}");
-    let status = bed.wait_for(PATIENCE, |status| rows(status)["second"]["condition"] == "removed");
+    let status = bed.wait_for(PATIENCE, |status| row(status, "second")["condition"] == "removed");
     assert!(verified(rows(&status)["second"]) >= verified(rows(&before)["second"]), "{status:#}");
     assert_totals_are_sums(&status);
     assert_eq!(status["reason"], Value::Null, "nobody misses it: {status:#}");
@@ -113,7 +113,7 @@ fn a_miner_that_is_removed_keeps_its_counts_and_goes_on_with_them_when_it_comes_
     let answer = bed.run(&["reload"]);
     assert!(answer.code == 0 && answer.stdout.contains("miner second added"), "{answer:?}");
     let found = verified(rows(&status)["second"]);
-    let status = bed.wait_for(PATIENCE, |status| verified(rows(status)["second"]) > found);
+    let status = bed.wait_for(PATIENCE, |status| verified(row(status, "second")) > found);
     assert_eq!(status["miners"].as_array().map(Vec::len), Some(2), "one name is one row: {status:#}");
     assert_eq!(rows(&status)["odd-miner"]["provider_pid"], first);
     assert_totals_are_sums(&status);
@@ -170,6 +170,12 @@ fn rows(status: &Value) -> BTreeMap<String, &Value> {
     rows.map(|row| (row["name"].as_str().unwrap_or_default().to_owned(), row)).collect()
 }
 
+/// The row of one miner; nothing where the session could not be asked in time.
+fn row<'a>(status: &'a Value, name: &str) -> &'a Value {
+    static NOTHING: Value = Value::Null;
+    rows(status).get(name).copied().unwrap_or(&NOTHING)
+}
+
 /// Everything that is counted in the totals is the sum of the rows, in one and the same answer.
 fn assert_totals_are_sums(status: &Value) {
     let rows = rows(status);
@@ -223,10 +229,13 @@ fn rates_add_up_and_a_miner_that_crashes_is_given_up_while_the_others_lose_nothi
     let bed = crew();
     let answer = bed.start();
     assert_eq!(answer.code, 0, "{answer:?}");
-    let begun = bed.status();
+    let begun = bed.wait_for(PATIENCE, |status| rows(status).len() == 5);
     let number = |row: &Value, key: &str| row[key].as_u64().unwrap_or_default();
     let crashed = bed.wait_for(PATIENCE, |status| {
         let rows = rows(status);
+        if rows.is_empty() {
+            return false;
+        }
         assert_totals_are_sums(status);
         let proved = |name: &&str| number(&rows[*name]["proofs"], "verified") >= 1;
         let rated = |name: &&str| rows[*name]["hashrate"]["raw"]["10s"].as_f64() > Some(0.0);
@@ -280,7 +289,7 @@ fn rates_add_up_and_a_miner_that_crashes_is_given_up_while_the_others_lose_nothi
 /// Ten failures, whose waits grow to a minute: minutes in all.
 fn given_up_in_the_end(bed: &Bed) {
     let patience = Duration::from_secs(900);
-    let status = bed.wait_for(patience, |status| rows(status)["crasher"]["condition"] == "given-up");
+    let status = bed.wait_for(patience, |status| row(status, "crasher")["condition"] == "given-up");
     let rows = rows(&status);
     assert_eq!(rows["crasher"]["restarts"], 9, "{status:#}");
     let why = rows["crasher"]["reason"].as_str().unwrap();
@@ -295,7 +304,9 @@ fn processes_are_called_what_they_are_and_stand_back_for_others() {
     let second = "[[mining.miners]]\nname = \"second\"\nprovider = \"odd-miner\"\nnice = 3\n";
     let bed = Bed::with("", &format!("[mining]\nprovider = \"odd-miner\"\n{second}"));
     assert_eq!(bed.start().code, 0);
-    let status = bed.status();
+    let has_process = |status: &Value, name| row(status, name)["provider_pid"].is_u64();
+    let status = bed
+        .wait_for(PATIENCE, |status| ["odd-miner", "second"].iter().all(|name| has_process(status, *name)));
     let pid = |value: &Value| value.as_u64().unwrap().to_string();
     let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim().to_owned();
     let title = |pid: &str| {
