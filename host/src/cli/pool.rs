@@ -8,6 +8,7 @@ use super::render::{BAD, GOOD, hanging, styled};
 use super::{Context, Error};
 use crate::config::{Config, PoolUrl, SubmitTarget};
 use crate::exit::Exit;
+use crate::progress::Progress;
 use crate::text;
 use crate::work::pool::resolver::Resolver;
 use crate::work::pool::settings::Pool;
@@ -79,7 +80,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let mut exit = Exit::Ok;
     let mut rows = Vec::new();
     for pool in &pools {
+        let asking = format!("asking {}", text::printable(&pool.address));
+        let progress = Progress::waiting(context.wants_progress(), &asking);
         let findings = runtime.block_on(ask(pool, &Resolver::System, &Roots::Platform));
+        progress.end();
         let status = status_of(&findings);
         if exit == Exit::Ok {
             exit = status;
