@@ -143,18 +143,7 @@ impl Operand {
         let plan = &self.plan;
         card.write(self.state, &operand::state(&keys, draw, plan.side))?;
         self.drawn = Some((keys, draw));
-        let shape = [
-            plan.rows,
-            plan.padded,
-            plan.row_words,
-            plan.used_words,
-            plan.rank,
-            plan.leaves,
-            plan.root_node,
-            plan.nodes_of_16,
-            u32::from(plan.side == Side::BT),
-        ];
-        let mut parameters = vec![words(&shape)];
+        let mut parameters = vec![words(&plan.words())];
         let places = [self.state, self.other, self.nodes, self.dense, self.pairs, self.packed];
         parameters.extend(places.map(address));
         card.launch(Kernels::Leaves, plan.leaves.div_ceil(64), &parameters)?;

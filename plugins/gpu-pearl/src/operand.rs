@@ -108,6 +108,21 @@ impl Plan {
         4 * (self.packed_words + self.dense_words + self.pair_words + self.node_words)
     }
 
+    /// What every kernel of an operand is told of it, as `shaders/common.wgsl` has it.
+    pub(crate) fn words(&self) -> [u32; 9] {
+        [
+            self.rows,
+            self.padded,
+            self.row_words,
+            self.used_words,
+            self.rank,
+            self.leaves,
+            self.root_node,
+            self.nodes_of_16,
+            u32::from(self.side == Side::BT),
+        ]
+    }
+
     /// Nodes of sixteen leaves.
     pub(crate) fn kept_nodes(&self) -> u32 {
         self.leaves.div_ceil(1 << NODE_HEIGHT)
@@ -182,20 +197,9 @@ impl Operand {
             words(plan.pair_words),
             words(plan.packed_words),
         );
-        let shape = [
-            rows,
-            plan.padded,
-            plan.row_words,
-            plan.used_words,
-            plan.rank,
-            plan.leaves,
-            plan.root_node,
-            plan.nodes_of_16,
-            u32::from(side == Side::BT),
-            layout as u32,
-            0,
-            0,
-        ];
+        let mut shape = [0; 12];
+        shape[..9].copy_from_slice(&plan.words());
+        shape[9] = layout as u32;
         let shape = device.uniform(&shape);
         let none;
         let other = match b {

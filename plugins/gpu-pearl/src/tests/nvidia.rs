@@ -123,13 +123,9 @@ fn the_self_test_passes() {
 fn every_shape_gives_the_seeds_the_roots_and_the_jackpots_of_the_reference() {
     // Ranks, k that is no multiple of the rank, blocks that end within, numbers of leaves that are odd at one height or
     // another, more than one block either way.
-    for (m, n, k, rank) in [
-        (57, 58, 1024 + 64, 64),
-        (130, 270, 2048, 128),
-        (65, 66, 4096 + 64, 256),
-        (72, 321, 1088, 64),
-        (64, 64, 8192 + 128, 512),
-    ] {
+    for (m, n, k, rank) in
+        [(57, 58, 1024 + 64, 64), (130, 270, 2048, 128), (65, 66, 4096 + 64, 256), (72, 321, 1088, 64)]
+    {
         let mut engine = engine(m, n, k, rank);
         let header = Header::from_bytes([0xa7; 76]);
         let rule = if m % 2 == 0 { SeedRule::Salted } else { SeedRule::Legacy };
@@ -163,8 +159,10 @@ fn bounds_are_compared_from_the_highest_word_to_the_lowest_and_inclusively() {
     let mut bounds = vec![U256::ZERO, U256::MAX, middle, middle - one, numbers[0], numbers[0] - one];
     // One more and one less in each word.
     bounds.extend((0..8).flat_map(|word| [middle + (one << (32 * word)), middle - (one << (32 * word))]));
+    selftest::through(&mut engine, &header, SeedRule::Salted, draws, &U256::ZERO).unwrap();
     for bound in bounds {
-        let found = selftest::through(&mut engine, &header, SeedRule::Salted, draws, &bound).unwrap().found;
+        engine.submit(0, 1, 0..1, &bound).unwrap();
+        let found = engine.land(0).unwrap();
         let within = numbers.iter().filter(|number| **number <= bound).count();
         assert_eq!(found.hits.len(), within, "{bound}");
     }
