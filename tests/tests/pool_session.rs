@@ -165,7 +165,7 @@ fn killed_and_started_again_at_random_moments_every_share_is_counted_once() {
     println!("PEARLBED_TEST_SEED={seed}");
     let nobody = Bed::new("");
     // Many shares, so that a kill meets some on their way.
-    let pool = ReferencePool::with(&nobody, &["--share-interval", "0.4", "--spacing", "4"]);
+    let pool = ReferencePool::with(&nobody, &["--difficulty", "0.0001", "--spacing", "4"]);
     let bed = bed(&pool.address);
     let (mut met, mut missed) = (0_u64, 0_u64);
     for round in 0..kills {
@@ -325,6 +325,9 @@ fn init_on_a_terminal_asks_for_the_pool_refuses_a_wrong_one_and_asks_it_on_the_s
         println!("skipped: this system gives no pseudo-terminals");
         return;
     };
+    // The only provider here asks for something.
+    terminal.expect("Grant `program:/bin/true`?");
+    terminal.type_in("n");
     terminal.expect("Where work comes from");
     terminal.expect("pool: shares");
     // Two down, from solo to pool.
