@@ -91,13 +91,16 @@ fn killed_at_any_moment_it_leaves_nothing() {
         bed.signal(*victim.unwrap(), Signal::KILL);
         child.wait().unwrap();
         bed.run(&["stop"]);
+        // A provider whose supervisor was killed is nobody's child any more, and ends in a moment of its own.
+        let left = || [bed.processes(), bed.alive(&seen)].concat();
         let deadline = Instant::now() + PATIENCE;
-        while !bed.processes().is_empty() {
-            assert!(Instant::now() < deadline, "left behind after kill {kill}: {:?}", bed.processes());
+        while !left().is_empty() {
+            assert!(Instant::now() < deadline, "left behind after kill {kill}: {:?}", left());
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(bed.alive(&seen), Vec::<u32>::new(), "left behind after kill {kill}");
     }
+    // 4 is "not yet": a software device can take longer to open than `start` waits.
     let answer = start(&bed);
-    assert_eq!(answer.code, 0, "{answer:?}\n{}", bed.log());
+    assert!(matches!(answer.code, 0 | 4), "{answer:?}\n{}", bed.log());
+    bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
 }
