@@ -49,12 +49,15 @@ fn serve(pipe: OwnedFd) -> io::Result<()> {
     };
     hall.outgoing.push(FromPort::Hello { version: VERSION }.encode());
     let order = loop {
-        hall.wait_for_pipe()?;
-        hall.read_pipe()?;
         match hall.incoming.take().map_err(io::Error::other)? {
             Some(ToPort::Open(order)) => break order,
-            Some(ToPort::Hello { .. }) | None => {}
+            // One that came with another is in hand already: only where nothing is, is more waited for.
+            Some(ToPort::Hello { .. }) => {}
             Some(_) => return Err(io::ErrorKind::InvalidData.into()),
+            None => {
+                hall.wait_for_pipe()?;
+                hall.read_pipe()?;
+            }
         }
     };
     let order: Order = serde_json::from_str(&order)?;
