@@ -60,7 +60,7 @@ pub struct Settings {
     pub first_work: f64,
     /// Jobs of a session that are good, the newest included.
     pub keeps: usize,
-    /// Shares of one session that may be in the verifier.
+    /// Shares of one session that may be in the verifier: more than a miner has in flight that frees a slow line at once.
     pub verifying: usize,
     /// Whether logins as an object are taken.
     pub object: bool,
@@ -75,7 +75,7 @@ impl Default for Settings {
             difficulty: None,
             first_work: FIRST_WORK,
             keeps: 16,
-            verifying: 16,
+            verifying: 64,
             object: true,
             array: true,
         }
