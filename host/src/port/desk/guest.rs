@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::super::lines::Lines;
-use super::super::wire::{Dialect, SeatId};
 use crate::miner::gate::Gate;
+use crate::port::lines::Lines;
+use crate::port::wire::{Dialect, SeatId};
 use crate::work::miner_rpc::LINE_BYTES_MAX;
 use crate::work::stratum::Encoding;
 
