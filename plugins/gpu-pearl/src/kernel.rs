@@ -4,9 +4,9 @@ use pearl_pow::PeriodicPattern;
 
 use crate::device::{Adapter, Device, DeviceError, compute_pipeline, module, passed_through};
 use crate::matrices::{self, Matrices};
-use crate::nvidia;
 use crate::operand::Layout;
 use crate::shaders;
+use crate::shape::Tile;
 
 /// A way to multiply, fold and hash.
 pub(crate) struct Kernel {
@@ -33,6 +33,11 @@ const fn by_matrices(matrices: &'static Matrices) -> Kernel {
     Kernel { name: matrices.name, layout: Layout::Rows, step: 64, program: Program::Matrices(matrices) }
 }
 
+/// The name of the kernel of NVIDIA's own instructions ([`crate::nvidia`]).
+pub(crate) const NVIDIA: &str = "mma-m16n8k32";
+/// Columns of k that it takes at a time.
+pub(crate) const NVIDIA_STEP: u32 = 64;
+
 /// Every kernel.
 pub(crate) const KERNELS: &[Kernel] = &[
     Kernel { name: "dot4", layout: Layout::Words, step: 32, program: Program::Dot },
@@ -42,17 +47,8 @@ pub(crate) const KERNELS: &[Kernel] = &[
     by_matrices(&matrices::ALL[3]),
     by_matrices(&matrices::ALL[4]),
     by_matrices(&matrices::ALL[5]),
-    Kernel { name: nvidia::NAME, layout: Layout::Rows, step: nvidia::STEP, program: Program::Nvidia },
+    Kernel { name: NVIDIA, layout: Layout::Rows, step: NVIDIA_STEP, program: Program::Nvidia },
 ];
-
-/// The tiles that a kernel hashes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Tile {
-    pub rows: PeriodicPattern,
-    pub columns: PeriodicPattern,
-    /// As [`Kernel::step`].
-    pub step: u32,
-}
 
 /// A kernel compiled for a device.
 pub(crate) struct Compiled {

@@ -15,6 +15,7 @@
 //! The README beside this has the kernels, the settings and what is known of their speed.
 #![deny(unsafe_code)]
 
+mod bound;
 mod cards;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "NVIDIA's driver, which is asked in C")]

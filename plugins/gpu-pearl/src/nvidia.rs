@@ -12,20 +12,16 @@ use pearl_pow::{Digest, PeriodicPattern, Side, Tree, U256};
 
 use crate::device::DeviceError;
 use crate::draw::DrawKey;
-use crate::engine::{Engine, Which};
-use crate::kernel::Tile;
+use crate::engine::Engine;
+use crate::kernel::{NVIDIA as NAME, NVIDIA_STEP as STEP};
 use crate::operand::{self, FAN, Keys, Plan, SEED, STATE_WORDS};
-use crate::product::{self, Found, HITS_BYTES, IN_FLIGHT_MAX, Slot};
+use crate::product::{self, Found, HITS_BYTES, IN_FLIGHT_MAX, Slot, Which};
 use crate::selftest;
 use crate::shaders::{HITS_MAX, to_digest};
-use crate::shape::{Shape, Tiles};
+use crate::shape::{Shape, Tile, Tiles};
 
-/// Its name, in settings and reports.
-pub(crate) const NAME: &str = "mma-m16n8k32";
 /// Columns of a block; it has 128 rows.
 const WIDTH: u32 = 256;
-/// Columns of k that it takes at a time.
-pub(crate) const STEP: u32 = 64;
 /// Threads of a group of the product, and bytes of shared memory of its own: three stages, and sixteen words a thread.
 const THREADS: u32 = 256;
 const SHARED_BYTES: u32 = 3 * (128 + 256) * 64 + 16 * THREADS * 4;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bound::Bound;
 use crate::device::{Adapter, Device, DeviceError};
-use crate::engine::{self, Bound, Engine};
-use crate::kernel::{Compiled, KERNELS, Kernel, Tile};
+use crate::engine::{self, Engine};
+use crate::kernel::{self, Compiled, KERNELS, Kernel};
 use crate::product::Bed;
 use crate::selftest;
 use crate::settings::Wishes;
-use crate::shape::{RANK, Shape};
+use crate::shape::{RANK, Shape, Tile};
 use crate::stats::Facts;
 
 /// How long each kernel is tried where there is a choice, and how long a kernel's limit is measured.
@@ -98,11 +99,11 @@ fn bound(
 fn nvidia(adapter: &Adapter, wishes: &Wishes) -> Result<Box<dyn Engine>, DeviceError> {
     use crate::nvidia::{self, Card, Nvidia};
     if adapter.is_software || adapter.pci.is_empty() {
-        let why = format!("kernel `{}` needs a card of NVIDIA's, which this is not", nvidia::NAME);
+        let why = format!("kernel `{}` needs a card of NVIDIA's, which this is not", kernel::NVIDIA);
         return Err(DeviceError::Failed(why));
     }
     let of_kernel = |err| match err {
-        DeviceError::Failed(why) => DeviceError::Failed(format!("kernel `{}`: {why}", nvidia::NAME)),
+        DeviceError::Failed(why) => DeviceError::Failed(format!("kernel `{}`: {why}", kernel::NVIDIA)),
         lost => lost,
     };
     let card = crate::cuda::Cuda::open(&adapter.pci).map_err(of_kernel)?;
@@ -114,7 +115,7 @@ fn nvidia(adapter: &Adapter, wishes: &Wishes) -> Result<Box<dyn Engine>, DeviceE
 
 #[cfg(not(target_os = "linux"))]
 fn nvidia(_: &Adapter, _: &Wishes) -> Result<Box<dyn Engine>, DeviceError> {
-    Err(DeviceError::Failed(format!("kernel `{}` is for Linux", crate::nvidia::NAME)))
+    Err(DeviceError::Failed(format!("kernel `{}` is for Linux", kernel::NVIDIA)))
 }
 
 /// Compiles a kernel and tests it.

@@ -8,7 +8,6 @@ use pearl_pow::{Digest, U256};
 
 use crate::device::{Device, DeviceError, Use, mapped};
 use crate::draw::DrawKey;
-use crate::engine::Which;
 use crate::kernel::Compiled;
 use crate::operand::{BLOCK, Keys, Operand};
 use crate::shaders::{HITS_MAX, to_digest};
@@ -68,6 +67,14 @@ pub(crate) struct Flight {
 
 /// One of the A's.
 pub(crate) type Slot = usize;
+
+/// One of the matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The A of a slot.
+    A(Slot),
+    B,
+}
 
 impl Bed {
     /// Allocates everything.

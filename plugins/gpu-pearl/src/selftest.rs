@@ -7,11 +7,11 @@ use pearl_pow::{Digest, Header, Matrix, SeedRule, U256, job_key};
 
 use crate::device::{Device, DeviceError};
 use crate::draw::{DrawKey, Secret};
-use crate::engine::{Engine, Which};
-use crate::kernel::{Compiled, Tile};
+use crate::engine::Engine;
+use crate::kernel::Compiled;
 use crate::operand::Keys;
-use crate::product::{Bed, Found};
-use crate::shape::Shape;
+use crate::product::{Bed, Found, Which};
+use crate::shape::{Shape, Tile};
 
 /// What a device worked out of one product.
 pub(crate) struct Outcome {

@@ -1,12 +1,20 @@
 //! The shape of the product, and how it is cut into blocks and tiles.
 
-use pearl_pow::{MiningConfiguration, ParameterError, parameters};
+use pearl_pow::{MiningConfiguration, ParameterError, PeriodicPattern, parameters};
 
-use crate::kernel::Tile;
 use crate::operand::BLOCK;
 
 /// The rank: the lowest that the network takes, and the one that wastes nothing.
 pub(crate) const RANK: u16 = 128;
+
+/// The tiles that a kernel hashes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tile {
+    pub rows: PeriodicPattern,
+    pub columns: PeriodicPattern,
+    /// Columns of k that the kernel takes at a time.
+    pub step: u32,
+}
 
 /// The product that is computed again and again.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +97,7 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// The tiles of a shape in blocks of 128 rows by `width` columns.
     pub(crate) fn new(shape: &Shape, width: u32) -> Self {
-        let count = |pattern: &pearl_pow::PeriodicPattern, rows: u32, block: u32| {
+        let count = |pattern: &PeriodicPattern, rows: u32, block: u32| {
             let mut tiles = vec![0; rows.div_ceil(block) as usize];
             pattern.bases(u64::from(rows)).for_each(|base| tiles[(base / u64::from(block)) as usize] += 1);
             tiles

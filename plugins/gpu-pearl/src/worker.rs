@@ -11,11 +11,11 @@ use pearlbed_plugin_api::{LogLevel, SubmitError};
 
 use crate::device::{self, Adapter, DeviceError};
 use crate::draw::DrawKey;
-use crate::engine::{Engine, Which};
+use crate::engine::Engine;
 use crate::heat::{Heat, degrees};
 use crate::opening::{Opened, open};
 use crate::operand::Keys;
-use crate::product::{Hit, Slot};
+use crate::product::{Hit, Slot, Which};
 use crate::proof;
 use crate::rounds::{Pace, Rounds, Step};
 use crate::session::{Problem, Session};

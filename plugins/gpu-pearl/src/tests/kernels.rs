@@ -6,9 +6,10 @@ use pearl_pow::{Header, Matrix, SeedRule, U256};
 use std::sync::Arc;
 
 use super::{alone, software};
+use crate::bound::Bound;
 use crate::device::{Adapter, Device};
 use crate::draw::{DrawKey, Secret};
-use crate::engine::{Bound, Engine as _, speed};
+use crate::engine::{Engine as _, speed};
 use crate::kernel::{Compiled, KERNELS};
 use crate::operand::Layout;
 use crate::product::Bed;
