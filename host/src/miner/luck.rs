@@ -207,12 +207,15 @@ struct Exposure {
     seconds: f64,
     /// Sum of seconds divided by the work in force: shares per hash-a-second.
     per_rate: f64,
+    /// Sum of seconds times the work in force.
+    work: f64,
 }
 
 impl Exposure {
     fn add(&mut self, other: Self) {
         self.seconds += other.seconds;
         self.per_rate += other.per_rate;
+        self.work += other.work;
     }
 }
 
@@ -258,8 +261,9 @@ impl Luck {
     /// be found all the while, nothing is due for them.
     pub fn claimed(&mut self, hashes: u64, now: Instant) {
         self.pass(now);
-        let Exposure { seconds, per_rate } = std::mem::take(&mut self.since_report);
-        self.before.add(Exposure { seconds, per_rate });
+        let reported = std::mem::take(&mut self.since_report);
+        self.before.add(reported);
+        let Exposure { seconds, per_rate, .. } = reported;
         let shares_per_hash = match self.in_force {
             _ if seconds > 0.0 => per_rate / seconds,
             Some((work, _)) => 1.0 / work,
@@ -332,14 +336,25 @@ impl Luck {
         self.verdict
     }
 
+    /// The work that the shares stand for over the time in which they could be found.
+    ///
+    /// A miner's rate is not the same all the time: it warms up, and its first targets are easy. To count shares, each for
+    /// what its second was worth, would let a moment at an easy target outvote an hour at a hard one. The sum of their work
+    /// does not. It is as certain as a Poisson count of shares of the work that was in force on average: with the rate
+    /// `r`, its mean is `r T` and its variance `r Σ(w t)`.
     fn rate(&self, exposure: Exposure) -> Option<VerifiedRate> {
         // Below a second the rate would be a number without a meaning.
-        if exposure.seconds < 1.0 || exposure.per_rate <= 0.0 {
+        if exposure.seconds < 1.0 || exposure.work <= 0.0 {
             return None;
         }
-        let (low, high) = poisson_band(self.found);
-        let per = exposure.per_rate;
-        Some(VerifiedRate { hashrate: self.found as f64 / per, low: low / per, high: high / per })
+        let each = exposure.work / exposure.seconds;
+        let (low, high) = band_between(self.verified / each);
+        let per_second = |count: f64| count * each / exposure.seconds;
+        Some(VerifiedRate {
+            hashrate: self.verified / exposure.seconds,
+            low: per_second(low),
+            high: per_second(high),
+        })
     }
 
     fn exposure(&self, now: Instant) -> Exposure {
@@ -353,7 +368,7 @@ impl Luck {
     fn running(&self, now: Instant) -> Exposure {
         self.in_force.map_or_else(Exposure::default, |(work, since)| {
             let seconds = now.saturating_duration_since(since).as_secs_f64();
-            Exposure { seconds, per_rate: seconds / work }
+            Exposure { seconds, per_rate: seconds / work, work: seconds * work }
         })
     }
 
@@ -376,6 +391,14 @@ impl Luck {
             self.verdict = if telling { Verdict::WithinLuck } else { Verdict::TooEarly };
         }
     }
+}
+
+/// [`poisson_band`] between two counts.
+fn band_between(count: f64) -> (f64, f64) {
+    let (below, part) = (count.floor(), count.fract());
+    let (low, high) = poisson_band(below as u64);
+    let (next_low, next_high) = poisson_band(below as u64 + 1);
+    (low + part * (next_low - low), high + part * (next_high - high))
 }
 
 /// The exact 95 % band of the mean of a Poisson variable of which `count` was seen (Garwood's): what lies below would

@@ -265,9 +265,27 @@ fn found_and_due_add_up_under_changing_targets() {
     let judgement = luck.judgement(at(4));
     assert_eq!((judgement.found, judgement.verified_hashes, judgement.seconds), (2, 1500.0, 4.0));
     assert_eq!(judgement.words(), "within luck: 2 found, 7.0 due");
-    // The rate counts time and shares alone: 2 shares where a hash a second would bring 0.007.
+    // The rate counts time and shares alone.
     let rate = judgement.rate.unwrap();
-    assert!((rate.hashrate - 2.0 / 0.007).abs() < 1e-6, "{rate:?}");
+    assert!((rate.hashrate - 1500.0 / 4.0).abs() < 1e-6, "{rate:?}");
+}
+
+#[test]
+fn a_slow_start_at_an_easy_target_does_not_outvote_the_minutes_after_it() {
+    let start = Instant::now();
+    let at = |seconds: u64| start + Duration::from_secs(seconds);
+    let mut luck = Luck::default();
+    // It warms up for a second in which a thousand shares could be found, and mines 10^11 hashes a second from then on.
+    luck.in_force(1e8, at(0));
+    (0..5).for_each(|_| luck.found(1e8));
+    luck.in_force(1e12, at(1));
+    // The seconds until the first hard share say nothing against it either.
+    let early = luck.judgement(at(5)).rate.unwrap();
+    assert!(early.low <= early.hashrate && early.high > 1e11, "{early:?}");
+    (0..6).for_each(|_| luck.found(1e12));
+    let rate = luck.judgement(at(61)).rate.unwrap();
+    assert!((rate.hashrate / 1e11 - 1.0).abs() < 0.05, "{rate:?}");
+    assert!(rate.low > 0.2e11 && rate.high < 3e11, "{rate:?}");
 }
 
 #[test]
