@@ -26,6 +26,15 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// A file of the kernel's, whose lines may hold names that somebody else chose: bytes that are no UTF-8 hide nothing else.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn read_lossy(path: impl AsRef<Path>) -> std::io::Result<String> {
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// As [`printable`], for names that need not be UTF-8: stray bytes become `\xNN`.
 pub fn printable_os(text: &OsStr) -> String {
     let mut safe = String::new();
@@ -148,6 +157,14 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_name_that_is_no_text_hides_nothing_else_in_a_file_of_the_kernels() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"Name:\t\xff\xfe\nVmRSS:\t12 kB\n").unwrap();
+        assert!(read_lossy(file.path()).unwrap().lines().any(|line| line == "VmRSS:\t12 kB"));
+        assert!(read_lossy("/nowhere/at/all").is_err());
+    }
 
     #[test]
     fn printable_leaves_honest_text_alone() {

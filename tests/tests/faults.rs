@@ -136,6 +136,7 @@ const SCRAMBLED: &str = "crashed|killed|exited|timed-out|panicked|bad-answer|bro
 const PATIENCE: &str = "10s";
 
 const ENTRY: &str = pearlbed_plugin_api::abi::ENTRY_SYMBOL;
+const DOOR: &str = pearlbed_plugin_api::abi::DOOR_SYMBOL;
 
 #[test]
 fn broken_files_are_named_and_cost_no_healthy_plugin() {
@@ -163,7 +164,10 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
     std::os::unix::fs::symlink("f14-a.so", folder.join("f14-b.so")).unwrap();
     make_node(&folder.join("f15.so"), libc::S_IFIFO, 0);
     put_library(&folder, "f17", &good("f17").replaced(b"libgcc_s.so.1\0", b"libnone_.so.1\0"));
-    put_library(&folder, "f19-other-api", &good("f19").replaced(ENTRY.as_bytes(), &vec![b'x'; ENTRY.len()]));
+    // Neither of the two ways in has the name that it should have.
+    let [root_module, door] = [ENTRY, DOOR].map(|name| (name.as_bytes(), vec![b'x'; name.len()]));
+    let other_api = good("f19").replaced(root_module.0, &root_module.1).replaced(door.0, &door.1);
+    put_library(&folder, "f19-other-api", &other_api);
     let api = br#"{"id":"f20","version":"9.0.0","plugin_api":[7,8],"certificate_versions":[9]}"#;
     put_library(&folder, "f20", &good("f20").with_manifest(api));
     put(&folder, "f21", "entry:decline");
@@ -448,7 +452,12 @@ const BAD_ANSWERS: &[(&str, &str, &str)] = &[
     ("detect:whole-network", "bad-answer", "2e18 H/s, which no machine has"),
     ("detect:below-nothing", "bad-answer", "estimates a hashrate of -"),
     // H6: what the code says in the host's place is a code, checked, or nothing.
-    ("ctor:advise=library", "missing-library", "it needs a library that is not installed: x; curl"),
+    // Its own message on its own channel is its own answer; on another's it is told.
+    (
+        "ctor:advise=library",
+        "missing-library|usable",
+        "it needs a library that is not installed: x; curl|wrote a message to a channel that is not its own",
+    ),
     ("ctor:advise=words", "usable", "wrote a message to a channel that is not its own"),
     ("ctor:advise=changes", "usable", "wrote a message to a channel that is not its own"),
     ("detect:bad-status", "bad-answer", "status 77"),
@@ -503,7 +512,29 @@ fn misbehaving_plugins_are_named_and_reach_nobody() {
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     let plugins = by_name(&answer);
     let mut wrong = vec![];
-    for (file, order, code, words) in &expected {
+    // Beside ten that hang and some that take every processor, a slow machine has no time for all of two hundred, and says
+    // so. Those are asked again as that line proposes: by themselves, or nearly.
+    let had_no_time = |file: &str| matches!(plugins[file]["code"].as_str(), Some("not-probed" | "timed-out"));
+    let (late, in_time): (Vec<_>, Vec<_>) = expected.iter().partition(|(file, _, code, words)| {
+        let mut wrong = vec![];
+        assert_named(&plugins, file, code, words, &mut wrong);
+        !wrong.is_empty() && plugins.contains_key(file) && had_no_time(file)
+    });
+    for few in late.chunks(3) {
+        let again = tempfile::tempdir().unwrap();
+        for (file, ..) in few {
+            std::fs::copy(folder.join(file), again.path().join(file)).unwrap();
+        }
+        let (path, patience) = (again.path().to_str().unwrap(), PATIENCE);
+        let asked = ["doctor", "--json", "--probe-timeout", patience, "--plugin-dir", path];
+        let output = ground.command(&asked).output().unwrap();
+        let answer = by_name(&serde_json::from_slice(&output.stdout).unwrap());
+        for (file, order, code, words) in few {
+            println!("asked again: {order}");
+            assert_named(&answer, file, code, words, &mut wrong);
+        }
+    }
+    for (file, order, code, words) in in_time {
         let before = wrong.len();
         assert_named(&plugins, file, code, words, &mut wrong);
         wrong.iter_mut().skip(before).for_each(|line| line.insert_str(0, &format!("{order}: ")));

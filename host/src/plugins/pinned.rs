@@ -94,7 +94,7 @@ pub fn noexec_mount(file: &File, path: &Path) -> Option<PathBuf> {
     // `ST_NOEXEC`, in Linux's own number.
     const NOEXEC: u64 = 8;
     let flags = rustix::fs::fstatvfs(file).ok()?.f_flag.bits();
-    let mounts = || std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = || crate::text::read_lossy("/proc/self/mounts").unwrap_or_default();
     (flags & NOEXEC != 0).then(|| mount_point(path, &mounts()))
 }
 

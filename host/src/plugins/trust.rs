@@ -375,7 +375,8 @@ fn read_signature(path: &Path, real_path: &Path) -> Result<Option<String>, Strin
                 let text = String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())?;
                 return Ok(Some(text));
             }
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            // No file can have a name so long.
+            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) => {}
             Err(err) => return Err(err.to_string()),
         }
     }

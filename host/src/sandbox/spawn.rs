@@ -431,12 +431,11 @@ const CROWD: usize = 4;
 ///
 /// Shared memory that it has mapped counts whole: it may have been filled and then dropped from the process alone.
 pub fn memory_bytes(id: i32) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{id}/statm")).unwrap_or_default();
+    let statm = text::read_lossy(format!("/proc/{id}/statm")).unwrap_or_default();
     let mut pages = statm.split(' ').skip(1).map_while(|pages| pages.parse::<u64>().ok());
     let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
     let page = rustix::param::page_size() as u64;
-    let mapped =
-        shared_mapping_bytes(&std::fs::read_to_string(format!("/proc/{id}/maps")).unwrap_or_default());
+    let mapped = shared_mapping_bytes(&text::read_lossy(format!("/proc/{id}/maps")).unwrap_or_default());
     (resident * page).max(resident.saturating_sub(shared) * page + mapped)
 }
 

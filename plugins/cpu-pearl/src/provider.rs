@@ -46,7 +46,7 @@ impl MiningProvider for CpuPearl {
         let rate = calibrate::speed(kernel, Duration::from_millis(6));
         MiningCapabilities::supported().with_estimate(rate * cores as f64 * WHOLE_ROUND).with_reason(format!(
             "kernel {}, {cores} thread{}",
-            kernel.name(),
+            kernel.family(),
             if cores == 1 { "" } else { "s" }
         ))
     }

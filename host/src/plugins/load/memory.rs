@@ -163,7 +163,7 @@ mod system {
     }
 
     pub fn runs() -> io::Result<Vec<Run>> {
-        let maps = std::fs::read_to_string("/proc/self/maps")?;
+        let maps = crate::text::read_lossy("/proc/self/maps")?;
         Ok(maps.lines().filter_map(read_line).collect())
     }
 

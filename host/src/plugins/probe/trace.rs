@@ -36,7 +36,7 @@ impl Trace {
     /// `None` where the process has nothing left to look with.
     pub fn take() -> Option<Self> {
         use rustix::process::{Resource, getrlimit};
-        let status = std::fs::read_to_string("/proc/self/status");
+        let status = crate::text::read_lossy("/proc/self/status");
         // macOS has no such file.
         let status = if cfg!(target_os = "linux") { status.ok()? } else { String::new() };
         let line = |name: &str| {

@@ -127,7 +127,7 @@ fn granted_socket(policy: &Policy, wanted: &Path) -> Option<PathBuf> {
 
 /// A second descriptor, ours, for a socket of the child.
 pub fn fetch(thread: u32, descriptor: i32) -> Option<OwnedFd> {
-    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let status = crate::text::read_lossy(format!("/proc/{thread}/status")).ok()?;
     let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
     let process = rustix::process::pidfd_open(Pid::from_raw(process)?, PidfdFlags::empty()).ok()?;
     rustix::process::pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty()).ok()

@@ -110,7 +110,7 @@ impl Waiting {
     }
 
     fn status(&self, name: &str) -> Option<u32> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.thread)).ok()?;
+        let status = crate::text::read_lossy(format!("/proc/{}/status", self.thread)).ok()?;
         status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
     }
 

@@ -395,7 +395,7 @@ fn row(crew: &mut Crew, sitter: &Sitter) -> Option<(String, Option<MinerId>)> {
 
 /// What a process calls itself, where the system says.
 fn command(pid: Option<u32>) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{}/comm", pid?)).ok()?;
+    let text = crate::text::read_lossy(format!("/proc/{}/comm", pid?)).ok()?;
     Some(text.trim().to_owned())
 }
 

@@ -118,6 +118,19 @@ fn spawn(config: &GatewayConfig, argv: &[String], password: Option<&str>) -> std
     if let Some(password) = password {
         command.env("PEARLD_RPC_PASSWORD", password);
     }
+    // Whoever was started in the background by a script ignores interrupts, and so would all that he starts.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; signal() is one, the numbers are constants,
+    // and the closure allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                if libc::signal(signal, libc::SIG_DFL) == libc::SIG_ERR {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
     #[cfg(target_os = "linux")]
     {
         use rustix::process::set_parent_process_death_signal;
