@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 use std::cell::Cell;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pearl_pow::{CertificateVersion, Header, Job};
@@ -387,4 +388,62 @@ fn trouble_with_the_node_or_the_gateway_is_shown_while_it_lasts_and_no_longer() 
     let status = solo.accepted(accepted + 1);
     assert_eq!(trouble(&status, "gateway"), &Value::Null, "{status:#}");
     solo.assert_manners();
+}
+
+/// A gateway's command that does nothing for three seconds, is started again, and says each time which descriptors it was given.
+fn idle_command(folder: &Path) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = folder.join("idle-gateway");
+    let text = format!("#!/bin/sh\nls -l /proc/$$/fd >> {}\nsleep 3\n", folder.join("descriptors").display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    script.display().to_string()
+}
+
+#[test]
+fn who_shares_the_processor_rests_while_our_block_is_proved_and_the_status_says_so() {
+    let solo = Solo::new();
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(12));
+    solo.start();
+    let status = solo.wait(|status| status["reason"].to_string().contains("rests meanwhile"));
+    assert_eq!((&status["earning"], &status["condition"]), (&true.into(), &"earning".into()), "{status:#}");
+    assert_eq!(solo.bed.run(&["status"]).code, 0);
+    // It has no job, so it does nothing; and it gets one when the block is there.
+    assert_eq!(status["miners"][0]["job"], Value::Null, "{status:#}");
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
+    let status = solo.accepted(2);
+    assert_eq!(status["restarts"], 0, "resting is no stall: {status:#}");
+}
+
+#[test]
+fn a_stop_waits_for_the_block_that_the_sessions_own_gateway_is_proving() {
+    let solo = Solo::new();
+    let folder = tempfile::tempdir().unwrap();
+    let extra = format!(
+        "gateway_port = {}\npearld_rpc_url = \"{}\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"",
+        solo.gateway.port(),
+        solo.node.url()
+    );
+    let mining = format!(
+        "[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"\n[mining.gateway]\ncommand = [\"{}\"]",
+        idle_command(folder.path())
+    );
+    solo.bed.config(&extra, &mining);
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(15));
+    solo.start();
+    solo.wait(|_| solo.gateway.seen().proved > 0);
+    let before = solo.network.main_chain().len();
+    let answer = solo.bed.run(&["stop"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let said = answer.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("which a stop waits for"), "{answer:?}");
+    assert!(said.contains("`pearlbed stop` again"), "{answer:?}");
+    assert_eq!(solo.network.main_chain().len(), before + 1, "the block is there");
+    // Nothing of ours is open in what we start, also after a provider was confined: a shell's own, and its script.
+    let given = std::fs::read_to_string(folder.path().join("descriptors")).unwrap();
+    let open: Vec<_> =
+        given.lines().filter_map(|line| line.split_once(" -> ")).map(|(_, file)| file).collect();
+    assert!(open.len() > 4, "it was started more than once: {given}");
+    let known = |file: &str| ["/dev/null", "pipe:", "/tmp"].iter().any(|known| file.starts_with(known));
+    assert!(open.iter().all(|file| known(file) || file.ends_with("idle-gateway")), "{given}");
 }

@@ -75,6 +75,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("cc", "gcc libc6-dev"),
     ("tar", "tar"),
     ("gzip", "gzip"),
+    // The clients in another language.
+    ("python3", "python3"),
     // A processor that plays a graphics card, for the GPU provider.
     ("/usr/share/vulkan/icd.d/lvp_icd", "mesa-vulkan-drivers libvulkan1"),
 ];

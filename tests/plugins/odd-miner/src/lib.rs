@@ -33,6 +33,7 @@
 //! | `stop-fails` | calls it an error to be stopped where nothing is started |
 //! | `says-running`, `bad-stats` | says always that it runs, answers numbers that are none |
 //! | `panic-on-settings` | panics in `start` on settings that it does not know |
+//! | `serve` | mines, and says that it serves a model meanwhile |
 //! | `hoard` | takes all the memory that it gets |
 
 mod attempt;
@@ -153,6 +154,10 @@ impl MiningProvider for Odd {
         let gave_up = self.gave_up.load(Ordering::Relaxed);
         let mut stats = MiningStats::default();
         stats.last_error = gave_up.then(|| "it was told to give up".to_owned());
+        if self.is_told("serve") {
+            stats.details =
+                serde_json::json!({ "endpoint": "http://127.0.0.1:8000/v1", "model": "odd-model" });
+        }
         if self.is_told("bad-stats") {
             stats.hashrate = f64::NAN;
         }

@@ -1,0 +1,228 @@
+//! Sessions in the surroundings that people have: tidied folders, replaced files, closed terminals, taken ports, other
+//! programs' records. Each test is named after what holds.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pearlbed_tests::build;
+use pearlbed_tests::session::{Bed, wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn plugin_file(bed: &Bed) -> PathBuf {
+    Path::new(bed.plugins()).join(format!("odd_miner{}", std::env::consts::DLL_SUFFIX))
+}
+
+/// Kills the provider and waits for the next.
+fn next_provider(bed: &Bed) -> Value {
+    let before = bed.wait_for(PATIENCE, |status| !status["provider_pid"].is_null());
+    let pid = before["provider_pid"].as_u64().unwrap();
+    bed.signal(pid.try_into().unwrap(), Signal::KILL);
+    bed.wait_for(PATIENCE, |status| {
+        status["provider_pid"].as_u64().is_some_and(|other| other != pid)
+            && status["miners"][0]["condition"] == "mining"
+    })
+}
+
+#[test]
+fn a_plugin_that_was_touched_or_replaced_is_looked_at_again_and_used_or_refused_with_its_reason() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    let file = plugin_file(&bed);
+    let said = || bed.log().matches("was replaced since the session began").count();
+    // The same bytes under another time.
+    let now = std::time::SystemTime::now();
+    std::fs::File::options().append(true).open(&file).unwrap().set_modified(now).unwrap();
+    next_provider(&bed);
+    let before = said();
+    // Another file with the same provider, as a package manager puts it there.
+    let other = file.with_extension("new");
+    std::fs::copy(&file, &other).unwrap();
+    let mut bytes = std::fs::read(&other).unwrap();
+    bytes.extend_from_slice(b"another build");
+    std::fs::write(&other, bytes).unwrap();
+    std::fs::rename(&other, &file).unwrap();
+    next_provider(&bed);
+    let log = bed.log();
+    assert!(said() > before && log.contains("blake3"), "{log}");
+    // One that may not be used is refused by its code, with what to do.
+    std::fs::write(&other, "no library").unwrap();
+    std::fs::rename(&other, &file).unwrap();
+    let pid = bed.pids()[1];
+    bed.signal(pid, Signal::KILL);
+    let status = bed.wait_for(PATIENCE, |status| status["last_error"].to_string().contains("not-a-library"));
+    let error = status["last_error"].as_str().unwrap().to_owned();
+    assert!(error.contains("the new one is refused"), "{error}");
+}
+
+#[test]
+fn a_runtime_folder_that_was_tidied_away_is_made_again_and_no_second_session_starts() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    let pids = bed.pids();
+    std::fs::remove_dir_all(bed.home().join("runtime")).unwrap();
+    let status = bed.wait_for(PATIENCE, |status| status["state"] == "RUNNING");
+    assert_eq!(status["supervisor_pid"].as_u64(), Some(pids[0].into()), "{status:#}");
+    wait_until(PATIENCE, || bed.sidecar().is_some(), || bed.log());
+    assert!(bed.log().contains("somebody removed files of the session"), "{}", bed.log());
+    let again = bed.start();
+    assert!(again.stderr.contains("already") || again.stdout.contains("already"), "{again:?}");
+    assert_eq!(bed.pids()[0], pids[0]);
+    assert_eq!(bed.run(&["stop"]).code, 0);
+    assert!(bed.alive(&pids).is_empty());
+}
+
+#[test]
+fn a_foreground_session_ends_in_order_with_its_terminal() {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _};
+    use std::os::unix::process::CommandExt as _;
+
+    let bed = Bed::new("");
+    let (mut ours, mut theirs) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: both numbers are written to, and a name, a mode and a size may be left out.
+    let made = unsafe { libc::openpty(&mut ours, &mut theirs, null, null.cast(), null.cast()) };
+    assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: both were just opened, and nobody else knows their numbers.
+    let [ours, theirs] = [ours, theirs].map(|number| unsafe { std::fs::File::from_raw_fd(number) });
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::CLOEXEC).unwrap();
+    let number = theirs.as_raw_fd();
+    let mut command = bed.command(&["start", "--devnet", "--foreground", "--plugin-dir", bed.plugins()]);
+    command.stdin(theirs.try_clone().unwrap());
+    command.stdout(theirs.try_clone().unwrap()).stderr(theirs.try_clone().unwrap());
+    // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated: two system calls on
+    // a descriptor that is open.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setsid() < 0 || libc::ioctl(number, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let mut session = command.spawn().unwrap();
+    drop((command, theirs));
+    bed.wait_for(PATIENCE, |status| status["state"] == "RUNNING");
+    let pids = bed.pids();
+    drop(ours);
+    assert!(session.wait().unwrap().success(), "{}", bed.log());
+    assert!(bed.log().contains("its terminal was closed"), "{}", bed.log());
+    assert!(bed.alive(&pids).is_empty());
+    assert_eq!(bed.status()["state"], "STOPPED");
+}
+
+fn metrics(status: &Value) -> Value {
+    let endpoints = status["endpoints"].as_array().unwrap();
+    endpoints.iter().find(|endpoint| endpoint["purpose"] == "metrics").cloned().unwrap_or_default()
+}
+
+#[test]
+fn metrics_on_a_taken_port_are_told_with_the_cause_and_tried_again() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let bed = Bed::with("", &format!("[mining.session]\nmetrics_listen = \"{address}\""));
+    assert_eq!(bed.start().code, 0);
+    let log = bed.log();
+    assert!(log.contains(&format!("metrics cannot be served on {address}")), "{log}");
+    assert!(log.contains("Address already in use"), "{log}");
+    assert_eq!(metrics(&bed.status())["reachable"], false);
+    drop(taken);
+    bed.wait_for(PATIENCE, |status| metrics(status)["reachable"] == true);
+    assert!(bed.http(&address.to_string(), "/metrics").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn metrics_are_always_served_and_recorded_as_openjarvis_reads_them() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    wait_until(PATIENCE, || bed.sidecar().is_some(), || bed.log());
+    let record = bed.sidecar().unwrap();
+    let base = record["gateway_metrics_url"].as_str().unwrap();
+    let address = base.strip_prefix("http://").unwrap();
+    assert!(address.starts_with("127.0.0.1:"), "{record:#}");
+    assert_eq!(record["metrics_url"], format!("{base}/metrics"));
+    assert!(bed.http(address, "/metrics").contains("pearl_gateway_shares_submitted_total"));
+}
+
+#[test]
+fn a_record_of_another_program_in_our_place_is_left_and_told_and_ours_is_made_again_after_it() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    wait_until(PATIENCE, || bed.sidecar().is_some(), || bed.log());
+    let file = bed.home().join("runtime/mining.json");
+    // Its process is this test's, which runs.
+    let foreign = format!(r#"{{"provider":"vllm-pearl","gateway_pid":{}}}"#, std::process::id());
+    std::fs::write(&file, &foreign).unwrap();
+    let told =
+        |status: &Value| status["last_error"].to_string().contains("another program recorded a session");
+    bed.wait_for(PATIENCE, told);
+    // A provider that is started again writes a record, too.
+    next_provider(&bed);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), foreign);
+    std::fs::remove_file(&file).unwrap();
+    wait_until(
+        PATIENCE,
+        || bed.sidecar().is_some_and(|record| record["provider"] == "odd-miner"),
+        || bed.log(),
+    );
+}
+
+#[test]
+fn a_model_that_a_provider_serves_meanwhile_is_in_the_record_while_it_runs() {
+    let bed = Bed::new("odd = \"serve\"");
+    assert_eq!(bed.start().code, 0);
+    let served = |record: &Value| {
+        record["vllm_endpoint"] == "http://127.0.0.1:8000/v1" && record["model"] == "odd-model"
+    };
+    wait_until(PATIENCE, || bed.sidecar().as_ref().is_some_and(served), || bed.sidecar());
+}
+
+#[test]
+fn a_wallet_that_was_changed_under_a_session_is_told_by_doctor() {
+    let [paid, other] = ["prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k", OTHER_WALLET];
+    let network = pearlbed_tests::network::Network::new(0x1d10_0000, 3);
+    let gateway = pearlbed_tests::gateway::Gateway::tcp(&network);
+    let extra = format!("gateway_port = {}", gateway.port());
+    let mining = |wallet: &str| format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{wallet}\"");
+    let bed = Bed::with(&extra, &mining(paid));
+    let started = bed.run(&["start", "--plugin-dir", bed.plugins()]);
+    assert_eq!(started.code, 0, "{started:?}");
+    let doctor = || bed.run(&["doctor", "--plugin-dir", bed.plugins()]).stdout;
+    let drifted = |text: &str| {
+        text.split_whitespace().collect::<Vec<_>>().join(" ").contains("the session that runs pays")
+    };
+    assert!(!drifted(&doctor()));
+    bed.config(&extra, &mining(other));
+    let told = doctor();
+    assert!(drifted(&told), "{told}");
+}
+
+/// Another valid Taproot address.
+const OTHER_WALLET: &str = "prl1pquyqjzstpsxsurcszyfpx9q4zct3sxg6rvwp68slyqsjygeyy5nq54mnzx";
+
+#[test]
+fn every_setting_of_the_bundled_cpu_provider_is_explained_in_its_documents_and_by_a_command() {
+    let bed = Bed::new("");
+    let folder = build::plugin("cpu-pearl");
+    let folder = folder.parent().unwrap().to_str().unwrap().to_owned();
+    let answer = bed.run(&["config", "keys", "--provider", "cpu-pearl", "--plugin-dir", &folder]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let readme = std::fs::read_to_string(build::workspace().join("plugins/cpu-pearl/README.md")).unwrap();
+    for key in ["threads", "cpu_percent", "pin"] {
+        assert!(answer.stdout.contains(key), "{key}: {}", answer.stdout);
+        assert!(readme.contains(&format!("`{key}`")), "{key}");
+    }
+}
+
+#[test]
+fn no_proof_of_the_first_session_ever_is_called_one_of_an_earlier_session() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(3));
+    assert!(!bed.log().contains("of an earlier session"), "{}", bed.log());
+}
