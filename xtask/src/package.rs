@@ -79,7 +79,8 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
     let file = folder.join(format!("pearlbed_{VERSION}_{architecture}.deb"));
     let mut build = Command::new("dpkg-deb");
     build.args(["--root-owner-group", "-Zxz", &format!("-z{level}"), "--build"]);
-    sh::run(build.arg(&tree).arg(&file))?;
+    // What it says is no more than what is said below, in the middle of a line of progress.
+    sh::output(build.arg(&tree).arg(&file))?;
     std::fs::remove_dir_all(tree)?;
     Ok(file)
 }
