@@ -2,14 +2,19 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use pearlbed_plugin_api::Manifest;
 
 use super::*;
-use crate::miner::frame::WireJob;
-use crate::miner::link::{LaunchError, Place};
+use crate::miner::effect::{Judged, Verdict, Work};
+use crate::miner::frame::{FromProvider, Receipt, ToProvider, WireJob};
+use crate::miner::link::{LaunchError, Link, Place, Submission, What};
+use crate::miner::plan::Program;
 use crate::miner::plugin::Chosen;
-use crate::work::{FoundProof, WorkJob};
+use crate::miner::vardiff::work_of;
+use crate::work::{FoundProof, ProofId, ProofState, WorkJob};
 
 /// What a test sees of all links of one miner, and how they behave.
 #[derive(Debug, Default)]
