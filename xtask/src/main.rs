@@ -20,6 +20,7 @@ mod progress;
 mod sh;
 mod shaders;
 mod sign;
+mod tally;
 mod test;
 mod units;
 
