@@ -567,8 +567,8 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Flag,
         default: Some("false"),
         example: "true",
-        help: "Have a panic in a plugin bring a backtrace, into the session log or `plugins inspect`. For whoever writes \
-               one.",
+        help: "Have a panic in a plugin bring a backtrace, into the session log, `plugins inspect` and `plugins verify`. \
+               For whoever writes one.",
     },
 ];
 

@@ -20,6 +20,7 @@ mod judge;
 mod obligations;
 mod past;
 mod probes;
+mod proofs;
 mod trial;
 mod words;
 
@@ -175,6 +176,9 @@ pub struct Report {
     pub withheld: Vec<String>,
     /// How it does with less memory than its own, as far as that was tried: the most first.
     pub memory: Vec<LessMemory>,
+    /// What it printed where it panicked, backtraces included: only where these are asked for ([`ProbeOptions::debug`]).
+    /// Not printable: escape it before it is shown.
+    pub panics: Vec<String>,
     /// One for each obligation, in order.
     pub obligations: Vec<Verdict>,
 }
@@ -222,13 +226,16 @@ pub fn run(
     probes::judge(&probes, &mut found);
     let [entry, _] = probes;
     let mut tried = Tried::default();
+    if let Some(probe) = entry.probe.as_ref().filter(|_| plan.probe.debug) {
+        tried.printed(&probe.stderr.text);
+    }
     let otherwise = match why_not(&entry) {
         Some(why) => {
             load(&entry, config, plan, &mut found)?;
             why
         }
         None => {
-            tried = trials(&entry, config, plan, &mut found, watch)?;
+            trials(&entry, config, plan, &mut found, &mut tried, watch)?;
             "it did not come so far".to_owned()
         }
     };
@@ -240,6 +247,7 @@ pub fn run(
         complete: obligations.iter().all(|verdict| verdict.state != State::Untried),
         withheld: tried.withheld,
         memory: tried.memory,
+        panics: tried.panics,
         obligations,
     })
 }
@@ -262,7 +270,7 @@ fn why_not(entry: &Entry) -> Option<String> {
 /// Loads what answered its probe and cannot mine here, to compare what it says of itself.
 fn load(entry: &Entry, config: &Config, plan: &Plan, found: &mut Findings) -> Result<(), SpawnError> {
     let Some(bed) = Bed::new(entry, config, plan).filter(|_| entry.is_usable()) else { return Ok(()) };
-    bed.try_out(Trial::Load, found)
+    bed.try_out(Trial::Load, found).map(|_| ())
 }
 
 /// What every trial of one plugin has in common.
@@ -272,6 +280,8 @@ struct Bed<'a> {
     order: Order,
     policy: Policy,
     memory_bytes: u64,
+    /// Have panics bring a backtrace.
+    debug: bool,
     /// The manifest as the file shows it.
     shown: Option<Value>,
 }
@@ -306,15 +316,17 @@ impl<'a> Bed<'a> {
             },
             policy,
             memory_bytes,
+            debug: plan.probe.debug,
             shown: look.section.as_deref().and_then(|section| serde_json::from_slice(section).ok()),
         })
     }
 
-    fn try_out(&self, trial: Trial, found: &mut Findings) -> Result<(), SpawnError> {
+    /// One trial, judged; what it printed as errors.
+    fn try_out(&self, trial: Trial, found: &mut Findings) -> Result<String, SpawnError> {
         let order = Order { trial, ..self.order.clone() };
-        let record = trial::run(SUBCOMMAND, &order, &self.policy, self.memory_bytes)?;
+        let record = trial::run(SUBCOMMAND, &order, &self.policy, self.memory_bytes, self.debug)?;
         judge::judge(&record, self.memory_bytes, self.shown.as_ref(), found);
-        Ok(())
+        Ok(record.stderr.text)
     }
 
     /// Mines for a moment within `bytes` of memory.
@@ -323,7 +335,7 @@ impl<'a> Bed<'a> {
         let order = Order { trial, ..self.order.clone() };
         let mut policy = self.policy.clone();
         policy.limits.memory_bytes = Some(bytes);
-        let record = trial::run(SUBCOMMAND, &order, &policy, bytes)?;
+        let record = trial::run(SUBCOMMAND, &order, &policy, bytes, false)?;
         let mut found = Findings::default();
         judge::judge(&record, bytes, self.shown.as_ref(), &mut found);
         let worst = found.findings.iter().find(|finding| finding.state == State::Fail);
@@ -344,6 +356,18 @@ struct Tried {
     /// What the provider wants and was not granted.
     withheld: Vec<String>,
     memory: Vec<LessMemory>,
+    panics: Vec<String>,
+}
+
+impl Tried {
+    /// Keeps what was printed as errors, from the first panic on.
+    fn printed(&mut self, text: &str) {
+        let lines = text.split_inclusive('\n').skip_while(|line| !line.contains(" panicked at "));
+        let text: String = lines.collect();
+        if !text.is_empty() {
+            self.panics.push(text);
+        }
+    }
 }
 
 /// Runs every trial.
@@ -352,9 +376,18 @@ fn trials(
     config: &Config,
     plan: &Plan,
     found: &mut Findings,
+    tried: &mut Tried,
     watch: &mut dyn FnMut(Progress),
-) -> Result<Tried, SpawnError> {
-    let Some(bed) = Bed::new(entry, config, plan) else { return Ok(Tried::default()) };
+) -> Result<(), SpawnError> {
+    let Some(bed) = Bed::new(entry, config, plan) else { return Ok(()) };
+    tried.withheld = bed.grants.withheld_text();
+    let mut try_out = |trial, found: &mut Findings| {
+        let printed = bed.try_out(trial, found)?;
+        if bed.debug {
+            tried.printed(&printed);
+        }
+        Ok::<_, SpawnError>(())
+    };
     let declared = &bed.manifest.certificate_versions;
     let undeclared = (901..).find(|version| !declared.contains(version));
     for (at, certificate) in versions(bed.manifest).into_iter().enumerate() {
@@ -365,28 +398,27 @@ fn trials(
             (false, _) => 1_500,
         };
         let undeclared = undeclared.filter(|_| at == 0);
-        bed.try_out(Trial::Mine { certificate, prove_ms, undeclared }, found)?;
+        try_out(Trial::Mine { certificate, prove_ms, undeclared }, found)?;
     }
     // Settings say nothing of a provider that ends its process with any.
     if !found.has_failed("P24") && !found.has_failed("P25") {
         watch(Progress::Settings);
-        bed.try_out(Trial::Settings, found)?;
+        try_out(Trial::Settings, found)?;
     }
-    let mut memory = vec![];
     if plan.full && !found.has_failed("P11") && !found.has_failed("P25") {
         for bytes in LESS_MEMORY_BYTES.into_iter().filter(|bytes| *bytes < bed.memory_bytes) {
             let Some(&certificate) = versions(bed.manifest).first() else { break };
             watch(Progress::LessMemory(bytes));
             let with_less = bed.with_less(bytes, certificate)?;
             let mined = with_less.mined;
-            memory.push(with_less);
+            tried.memory.push(with_less);
             // With less still it would do no better.
             if !mined {
                 break;
             }
         }
     }
-    Ok(Tried { withheld: bed.grants.withheld_text(), memory })
+    Ok(())
 }
 
 /// The certificate versions to try: newest first, so that what is tried once is tried with the newest.

@@ -13,6 +13,8 @@ use crate::sandbox::{self, Captured, Channel, Command, Crash, Ending, Policy, Sp
 const LINE_BYTES_MAX: usize = 64 << 20;
 /// How much of what it prints is kept, in bytes.
 const OUTPUT_BYTES_MAX: usize = 16 << 10;
+/// The same where backtraces are asked for, which are long.
+const DEBUG_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// How often the memory is looked at, and the deadline.
 const LOOK: Duration = Duration::from_millis(50);
 /// The most events of one trial: more than any honest one has.
@@ -45,7 +47,7 @@ pub struct Record {
     pub stderr: Captured,
 }
 
-/// Runs one trial to its end. `memory_bytes` is what the process may use.
+/// Runs one trial to its end. `memory_bytes` is what the process may use; with `debug` panics in it bring a backtrace.
 ///
 /// # Errors
 ///
@@ -55,12 +57,16 @@ pub fn run(
     order: &Order,
     policy: &Policy,
     memory_bytes: u64,
+    debug: bool,
 ) -> Result<Record, SpawnError> {
     let start = |err| SpawnError::Start { program: "pearlbed".into(), err };
-    let command = Command::this_program(subcommand)
+    let mut command = Command::this_program(subcommand)
         .map_err(start)?
         .channel(Channel::Stream)
-        .capture_bytes(OUTPUT_BYTES_MAX);
+        .capture_bytes(if debug { DEBUG_OUTPUT_BYTES_MAX } else { OUTPUT_BYTES_MAX });
+    if debug {
+        command = command.env("RUST_BACKTRACE", "1");
+    }
     let mut confined = sandbox::spawn(&command, policy)?;
     let mut channel = UnixStream::from(confined.channel().try_clone_to_owned().map_err(start)?);
     let mut line = serde_json::to_vec(order).expect("an order has text keys and plain values");

@@ -8,7 +8,7 @@ use super::{Chosen, chosen};
 use crate::cli::bench::setting;
 use crate::cli::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use crate::cli::{Context, Error, PluginDirs};
-use crate::contract::{self, Plan, Progress, Refused, Report, State};
+use crate::contract::{self, Plan, Progress, Refused, Report, State, Verdict};
 use crate::exit::Exit;
 use crate::plugins::ProbeOptions;
 use crate::text::{self, printable, printable_path};
@@ -88,6 +88,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         context.print_json(&answer)?;
     } else {
         let mut text = render(&report, &printable_path(&path), context.width());
+        render_panics(&mut text, &report.panics);
         render_past(&mut text, &past, context.width());
         context.print(&text)?;
     }
@@ -99,23 +100,18 @@ const INDENT: usize = 14;
 
 fn render(report: &Report, path: &str, width: usize) -> String {
     let mut out = String::new();
-    for verdict in &report.obligations {
-        let (style, word) = match verdict.state {
-            State::Pass => (GOOD, "ok"),
-            State::Untried => (WARN, "untried"),
-            State::Fail => (BAD, "broken"),
+    // Many that were not tried for one reason are told in one line.
+    let same = |one: &Verdict, other: &Verdict| {
+        (one.state, other.state) == (State::Untried, State::Untried) && one.finding == other.finding
+    };
+    for group in report.obligations.chunk_by(same) {
+        let [verdict, .., last] = group else {
+            group.iter().for_each(|verdict| obligation(&mut out, verdict, width));
+            continue;
         };
-        let first = format!("{}  {}  ", padded(style, word, 7), padded(BOLD, verdict.id, 3));
-        hanging(&mut out, &first, INDENT, verdict.asked, width);
-        // What holds needs no more words; what does not gets them all.
-        if verdict.state != State::Pass {
-            let first = format!("{:INDENT$}{}", "", styled(DIM, "seen: "));
-            hanging(&mut out, &first, INDENT + 6, &verdict.finding, width);
-        }
-        if let Some(fix) = verdict.fix {
-            let first = format!("{:INDENT$}{}", "", styled(DIM, "fix: "));
-            hanging(&mut out, &first, INDENT + 5, fix, width);
-        }
+        let first = format!("{}  {}  ", padded(WARN, "untried", 7), padded(BOLD, verdict.id, 3));
+        let text = format!("to {}: {}", last.id, verdict.finding);
+        hanging(&mut out, &first, INDENT, &text, width);
     }
     if !report.withheld.is_empty() {
         let text = format!(
@@ -143,6 +139,41 @@ fn render(report: &Report, path: &str, width: usize) -> String {
     );
     hanging(&mut out, "", 0, &summary, width);
     out
+}
+
+/// One obligation, and what was seen of it.
+fn obligation(out: &mut String, verdict: &Verdict, width: usize) {
+    let (style, word) = match verdict.state {
+        State::Pass => (GOOD, "ok"),
+        State::Untried => (WARN, "untried"),
+        State::Fail => (BAD, "broken"),
+    };
+    let first = format!("{}  {}  ", padded(style, word, 7), padded(BOLD, verdict.id, 3));
+    hanging(out, &first, INDENT, verdict.asked, width);
+    // What holds needs no more words; what does not gets them all.
+    if verdict.state != State::Pass {
+        let first = format!("{:INDENT$}{}", "", styled(DIM, "seen: "));
+        hanging(out, &first, INDENT + 6, &verdict.finding, width);
+    }
+    if let Some(fix) = verdict.fix {
+        let first = format!("{:INDENT$}{}", "", styled(DIM, "fix: "));
+        hanging(out, &first, INDENT + 5, fix, width);
+    }
+}
+
+/// Lines of a backtrace that are shown; the first that tell are near its beginning.
+const PANIC_LINES_MAX: usize = 60;
+
+/// What it printed where it panicked, where that was asked for.
+fn render_panics(out: &mut String, panics: &[String]) {
+    let Some(first) = panics.first() else { return };
+    out.push_str("\nit panicked, and printed:\n");
+    for line in first.lines().take(PANIC_LINES_MAX) {
+        out.push_str(&format!("  {}\n", printable(line)));
+    }
+    if panics.len() > 1 || first.lines().count() > PANIC_LINES_MAX {
+        out.push_str("  … and more; --json has all\n");
+    }
 }
 
 /// Refused proofs that are shown.
