@@ -35,6 +35,7 @@ typedef struct work {
     int8_t a[TILE * K], bt[TILE * K], a_noised[TILE * K], bt_noised[TILE * K];
     uint8_t config[PEARL_POW_CONFIG_LEN];
     uint64_t hashes_per_tile;
+    uint64_t untold; /* hashes that nobody was told of yet */
     uint8_t proof[128 * 1024]; /* more than any of this shape */
     FILE *random;
     pearl_pow_error error;
@@ -99,11 +100,18 @@ static int try_tile(provider *self, work *work, const pearlbed_job *job, const u
             pthread_mutex_unlock(&self->lock);
         }
     }
-    self->host.progress(self->host.context, work->hashes_per_tile);
-    pthread_mutex_lock(&self->lock);
-    self->stats.hashes += work->hashes_per_tile;
-    pthread_mutex_unlock(&self->lock);
+    work->untold += work->hashes_per_tile;
     return 0;
+}
+
+/* Tells the host and the numbers what was done since the last time; ten times a second is enough. */
+static void tell(provider *self, work *work)
+{
+    self->host.progress(self->host.context, work->untold);
+    pthread_mutex_lock(&self->lock);
+    self->stats.hashes += work->untold;
+    pthread_mutex_unlock(&self->lock);
+    work->untold = 0;
 }
 
 /* Takes jobs until the host has no more of them. */
@@ -125,9 +133,13 @@ static int mine_all(provider *self, work *work)
         if (pearl_pow_job_key(job.header, work->config, key, &work->error) ||
             pearl_pow_bound(job.target, work->config, job.flags & PEARLBED_JOB_RANK_PENALTY, bound, &work->error))
             return -1;
-        while (!host->is_stale(host->context, job.id))
+        for (uint32_t number = 1; !host->is_stale(host->context, job.id); number++) {
             if (try_tile(self, work, &job, key, bound))
                 return -1;
+            if (number % 16 == 0)
+                tell(self, work);
+        }
+        tell(self, work);
     }
     return 0;
 }

@@ -39,6 +39,20 @@ pub fn packages() -> PathBuf {
     target().join("xtask/dist/packages")
 }
 
+/// Lays out an installation in `folder`, with its plugins signed by the minisign secret key in the file `key` where there is
+/// one. What was said of it.
+pub fn installation(folder: &Path, key: Option<&Path>) -> String {
+    let mut cargo = cargo(&["run", "-p", "xtask", "--", "dist", "--dev", "--to"]);
+    cargo.arg(folder);
+    if let Some(key) = key {
+        cargo.arg("--sign-key").arg(key);
+    }
+    let output = cargo.output().expect("cargo runs: it started this test");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
 /// The static library of the proof of work for C.
 pub fn pow_c() -> PathBuf {
     profile_folder(&["build", "--lib", "-p", "pearl-pow-c"]).join("libpearl_pow_c.a")
@@ -52,26 +66,34 @@ fn profile_folder(arguments: &[&str]) -> PathBuf {
     static DONE: LazyLock<Mutex<BTreeMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
     let mut done = DONE.lock().unwrap_or_else(|broken| broken.into_inner());
     let folder = done.entry(arguments.join(" ")).or_insert_with(|| {
-        let release = !cfg!(debug_assertions);
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        let (verb, rest) = arguments.split_first().expect("cargo is told something");
-        cargo.arg(verb).args(["--quiet", "--locked"]).args(rest).current_dir(workspace());
-        if release && *verb == "build" {
-            cargo.arg("--release");
-        }
-        // What cargo tells this test of its package would tell `ring`'s build script to start again, each time.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(&*name);
-            }
-        }
+        let mut cargo = cargo(arguments);
         let status =
             cargo.stdout(std::process::Stdio::null()).status().expect("cargo runs: it started this test");
         assert!(status.success(), "cargo {} failed", arguments.join(" "));
-        target().join(if release { "release" } else { "debug" })
+        target().join(if RELEASE { "release" } else { "debug" })
     });
     folder.clone()
+}
+
+/// The tests were built so, and build what they run so.
+const RELEASE: bool = !cfg!(debug_assertions);
+
+/// Cargo, told `arguments`.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let (verb, rest) = arguments.split_first().expect("cargo is told something");
+    cargo.arg(verb).args(["--quiet", "--locked"]).args(rest).current_dir(workspace());
+    if RELEASE && *verb == "build" {
+        cargo.arg("--release");
+    }
+    // What cargo tells this test of its package would tell `ring`'s build script to start again, each time.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
 }
 
 /// Cargo's target folder: this test lies in it, below `<profile>/deps`.

@@ -33,6 +33,10 @@ pub struct Args {
     #[arg(long)]
     dev: bool,
 
+    /// Lay it out in this folder instead, which is emptied, and make no packages
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+
     /// Sign the plugins with the minisign secret key in this file
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
@@ -45,6 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
             (Profile::Dev, sh::target().join("xtask/dist/tree"), sh::target().join("xtask/dist/packages"))
         }
     };
+    let dist = args.to.clone().unwrap_or(dist);
     build(profile)?;
     let progress = sh::waiting("laying out the installation");
     lay_out(&dist, profile)?;
@@ -57,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
             .aside(|| println!("unsigned: the plugins carry no signature (--sign-key FILE signs them)")),
     }
     progress.aside(|| println!("{}", dist.display()));
-    if !args.no_packages {
+    if !args.no_packages && args.to.is_none() {
         progress.say("packing");
         let made = package::make(&dist, &packages, profile)?;
         progress.end();
@@ -139,6 +144,8 @@ fn kit(dist: &Path, profile: Profile) -> Result<()> {
         let text = std::fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"))?;
         sh::write(&dist.join(file), text.replace("@VERSION@", version))?;
     }
+    // The versions that all of this was tested with: a project begins with them.
+    sh::copy(&root.join("Cargo.lock"), &dist.join("share/pearlbed/Cargo.lock"), 0o644)?;
     // As `cargo publish` would pack them: without this workspace, so that they stand alone.
     let crates = dist.join("share/pearlbed/crates");
     std::fs::create_dir_all(&crates)?;

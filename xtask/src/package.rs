@@ -220,6 +220,7 @@ fn check_tree(prefix: &Path, home: &Path) -> Result<()> {
         "lib/pkgconfig/pearlbed.pc",
         "lib/pkgconfig/pearl_pow.pc",
         "lib/cmake/pearlbed/pearlbed-config.cmake",
+        "share/pearlbed/Cargo.lock",
         "share/pearlbed/crates/pearlbed-plugin-api/Cargo.toml",
         "share/pearlbed/crates/pearl-pow/Cargo.toml",
         "share/doc/pearlbed/LICENSE-MIT",

@@ -89,6 +89,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("gzip", "gzip"),
     // The clients in another language.
     ("python3", "python3"),
+    // Signs the plugins of an installation.
+    ("minisign", "minisign"),
     // A processor that plays a graphics card, for the GPU provider.
     ("/usr/share/vulkan/icd.d/lvp_icd", "mesa-vulkan-drivers libvulkan1"),
 ];

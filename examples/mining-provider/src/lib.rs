@@ -18,6 +18,8 @@ use pearlbed_plugin_api::{
 
 /// More threads than any machine has.
 const THREADS_MAX: u64 = 1024;
+/// How often the host is told what was done, however many threads do it.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// The provider, and what it shares with its threads while it mines.
 #[derive(Default)]
@@ -38,6 +40,22 @@ struct Numbers {
     jobs: AtomicU64,
     failed: AtomicBool,
     last_error: Mutex<Option<String>>,
+    /// What the host was not told of yet, and when it was told last.
+    untold: AtomicU64,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Numbers {
+    fn count(&self, hashes: u64, host: &Host) {
+        self.hashes.fetch_add(hashes, Relaxed);
+        self.untold.fetch_add(hashes, Relaxed);
+        // Whoever comes while another thread tells the host has nothing to do.
+        let Ok(mut told) = self.told.try_lock() else { return };
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            *told = Some(Instant::now());
+            host.progress(self.untold.swap(0, Relaxed));
+        }
+    }
 }
 
 /// The job that all threads work on.
@@ -172,9 +190,7 @@ fn work(job: &Job, host: &Host, numbers: &Numbers, room: &mut kernel::Room) -> R
                     numbers.proofs.fetch_add(1, Relaxed);
                 }
             }
-            let hashes = kernel::HASHES_PER_TILE;
-            numbers.hashes.fetch_add(hashes, Relaxed);
-            host.progress(hashes);
+            numbers.count(kernel::HASHES_PER_TILE, host);
         }
     }
     Ok(())

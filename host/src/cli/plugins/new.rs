@@ -80,6 +80,11 @@ impl Source {
         }
     }
 
+    /// The versions of other crates that the installation was tested with, where it has them.
+    fn lock(&self) -> Option<String> {
+        std::fs::read_to_string(self.prefix.as_ref()?.join("share/pearlbed/Cargo.lock")).ok()
+    }
+
     fn prefix(&self) -> String {
         self.prefix.as_ref().map_or_else(|| "/usr".to_owned(), |prefix| prefix.to_string_lossy().into_owned())
     }
@@ -106,6 +111,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     };
     for (name, text) in templates {
         write(&args.folder.join(name), &fill(text, id, &source))?;
+    }
+    // Cargo drops what the project does not need from it.
+    if let (Lang::Rust, Some(lock)) = (args.lang, source.lock()) {
+        write(&args.folder.join("Cargo.lock"), &lock)?;
     }
     let steps = match args.lang {
         Lang::Rust => {

@@ -1,0 +1,225 @@
+//! A new vendor's way, from the installed packages alone: a project, its build, `verify`, a block of the devnet.
+//!
+//! Nothing of the checkout is used but the packages that were made of it. What each step takes is printed and asserted of
+//! nobody: it depends on the machine.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says where; what takes how long is told"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use pearlbed_tests::build;
+use pearlbed_tests::session::wait_until;
+use serde_json::Value;
+
+/// The packages, unpacked: the prefix of an installation. Kept for the life of the process.
+static INSTALLED: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+    let packages = std::fs::read_dir(build::packages()).unwrap().flatten().map(|entry| entry.path());
+    let archive = packages.into_iter().find(|path| path.to_string_lossy().ends_with(".tar.gz"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = Command::new("tar");
+    told(tar.arg("-xzf").arg(archive.expect("dist makes an archive")).arg("-C").arg(folder.path()));
+    let prefix = std::fs::read_dir(folder.path()).unwrap().flatten().next().unwrap().path();
+    (folder, prefix)
+});
+
+fn told(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|err| panic!("{command:?}: {err}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A vendor: an empty home, a folder for the project, and the shell's environment without anything of this workspace.
+struct Vendor {
+    folder: tempfile::TempDir,
+    language: &'static str,
+    last: Instant,
+}
+
+impl Vendor {
+    fn new(language: &'static str) -> Self {
+        // What the packages take is no part of the vendor's time.
+        LazyLock::force(&INSTALLED);
+        Self { folder: tempfile::tempdir().unwrap(), language, last: Instant::now() }
+    }
+
+    fn project(&self) -> PathBuf {
+        self.folder.path().join("my-miner")
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PEARLBED_HOME", self.folder.path().join("home"));
+        for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    fn pearlbed(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(&INSTALLED.1.join("bin/pearlbed"));
+        command.args(arguments);
+        command
+    }
+
+    fn status(&self) -> Value {
+        let output = self.pearlbed(&["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Says what the step took.
+    fn step(&mut self, what: &str) {
+        println!("vendor in {}: {what} {:.1} s", self.language, self.last.elapsed().as_secs_f64());
+        self.last = Instant::now();
+    }
+
+    /// From the library that was built to a block of the devnet.
+    fn verify_and_mine(&mut self, library: &Path) {
+        let library = library.to_str().unwrap();
+        let output = self.pearlbed(&["plugins", "verify", library, "--json"]).output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|err| panic!("{err}: {}", String::from_utf8_lossy(&output.stderr)));
+        let broken: Vec<_> =
+            answer["obligations"].as_array().unwrap().iter().filter(|one| one["state"] != "pass").collect();
+        assert!(broken.is_empty() && answer["ok"] == true && answer["complete"] == true, "{broken:#?}");
+        self.step("plugins verify");
+        told(&mut self.pearlbed(&["plugins", "install", library]));
+        let output = self.pearlbed(&["start", "--devnet", "--provider", "my-miner"]).output().unwrap();
+        // 4 is "not yet": a machine that has much to do.
+        assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
+        let accepted = || self.status()["proofs"]["accepted"].as_u64().unwrap_or(0) > 0;
+        wait_until(Duration::from_secs(180), accepted, || self.status());
+        let status = self.status();
+        assert_eq!(status["proofs"]["refused"], 0, "{status:#}");
+        // Another build takes its place: the session keeps the one that it has, and mines on.
+        let mut bytes = std::fs::read(library).unwrap();
+        bytes.extend([0; 16]);
+        std::fs::write(library, bytes).unwrap();
+        told(&mut self.pearlbed(&["plugins", "install", library]));
+        let accepted = |status: &Value| status["proofs"]["accepted"].as_u64().unwrap_or(0);
+        let before = accepted(&self.status());
+        let more = || accepted(&self.status()) > before;
+        wait_until(Duration::from_secs(180), more, || self.status());
+        assert_eq!(self.status()["restarts"], 0, "{:#}", self.status());
+        self.step("install, start, a block of the devnet");
+        told(&mut self.pearlbed(&["stop"]));
+        self.step("stop");
+    }
+}
+
+impl Drop for Vendor {
+    fn drop(&mut self) {
+        let _ = self.pearlbed(&["stop"]).output();
+    }
+}
+
+#[test]
+fn a_vendor_goes_from_the_packages_to_a_block_in_rust() {
+    let mut vendor = Vendor::new("Rust");
+    told(&mut vendor.pearlbed(&["plugins", "new", "--lang", "rust", "my-miner"]));
+    vendor.step("plugins new");
+    let text = std::fs::read_to_string(vendor.project().join("Cargo.toml")).unwrap();
+    let root = build::workspace().to_str().unwrap();
+    assert!(text.contains(INSTALLED.1.to_str().unwrap()) && !text.contains(root), "{text}");
+    // In one folder with the other projects beside the workspace, so that few crates are compiled twice.
+    let target = build::target().join("frozen");
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = vendor.command(Path::new("cargo"));
+        cargo.args(arguments).args(["--quiet", "--offline", "--target-dir"]).arg(&target);
+        cargo.env("CARGO_PROFILE_DEV_DEBUG", "false").current_dir(vendor.project());
+        told(&mut cargo)
+    };
+    let output = cargo(&["build"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is warned of");
+    vendor.step("cargo build");
+    let built = target.join("debug").join(format!("libmy_miner{}", std::env::consts::DLL_SUFFIX));
+    let library = vendor.folder.path().join("libmy_miner.so");
+    std::fs::copy(built, &library).unwrap();
+    vendor.verify_and_mine(&library);
+}
+
+#[test]
+fn a_vendor_goes_from_the_packages_to_a_block_in_c() {
+    let mut vendor = Vendor::new("C");
+    if Command::new("make").arg("--version").output().is_err()
+        || Command::new("cc").arg("-v").output().is_err()
+    {
+        println!("skipped: a vendor in C: no make or C compiler");
+        return;
+    }
+    let mut pkg_config = vendor.command(Path::new("pkg-config"));
+    pkg_config.args(["--cflags", "--libs", "--static", "pearlbed", "pearl_pow"]);
+    match pkg_config.env("PKG_CONFIG_PATH", INSTALLED.1.join("lib/pkgconfig")).output() {
+        Err(err) => println!("skipped: pkg-config on the installation: {err}"),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let prefix = INSTALLED.1.to_str().unwrap();
+            assert!(
+                said.contains(&format!("-I{prefix}/")) && said.contains("-lpearl_pow"),
+                "{said}{output:?}"
+            );
+        }
+    }
+    told(&mut vendor.pearlbed(&["plugins", "new", "--lang", "c", "my-miner"]));
+    vendor.step("plugins new");
+    let mut make = vendor.command(Path::new("make"));
+    let output = told(make.current_dir(vendor.project()));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is warned of");
+    vendor.step("make");
+    let library = vendor.project().join("libmy_miner.so");
+    vendor.verify_and_mine(&library);
+}
+
+#[test]
+fn dist_says_unsigned_or_signs_the_plugins_with_a_key_that_is_given_by_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let said = build::installation(&path("plain"), None);
+    assert!(said.contains("unsigned: the plugins carry no signature"), "{said}");
+    let (public, secret) = (path("key.pub"), path("key"));
+    let mut minisign = Command::new("minisign");
+    minisign.args(["-G", "-W", "-p"]).arg(&public).arg("-s").arg(&secret);
+    if minisign.output().is_err() {
+        println!("skipped: dist --sign-key: no minisign");
+        return;
+    }
+    let said = build::installation(&path("dist"), Some(&secret));
+    assert!(said.contains("plugins signed with") && !said.contains("unsigned"), "{said}");
+    let key = std::fs::read_to_string(&public).unwrap();
+    let key = key.lines().last().unwrap();
+    std::fs::create_dir(path("home")).unwrap();
+    let text = format!("[plugins]\nkeys = [{key:?}]\nrequire_signature = true\n");
+    std::fs::write(path("home/config.toml"), text).unwrap();
+    let mut list = Command::new(path("dist/bin/pearlbed"));
+    list.args(["plugins", "list", "--json"]).env_clear().env("PEARLBED_HOME", path("home"));
+    let answer: Value = serde_json::from_slice(&told(&mut list).stdout).unwrap();
+    // The machine may have others of its own.
+    let ours = |plugin: &&Value| Path::new(plugin["path"].as_str().unwrap()).starts_with(path("dist"));
+    let plugins: Vec<_> = answer["plugins"].as_array().unwrap().iter().filter(ours).collect();
+    assert!(plugins.len() >= 2, "{answer:#}");
+    for plugin in plugins {
+        let file = plugin["path"].as_str().unwrap();
+        assert_eq!(
+            (&plugin["state"], &plugin["signature"]["state"]),
+            (&"usable".into(), &"by".into()),
+            "{plugin:#}"
+        );
+        // By the program that signed it, too.
+        told(Command::new("minisign").args(["-V", "-q", "-P", key, "-m", file]));
+    }
+}
