@@ -264,7 +264,11 @@ fn matrices() -> Result<String> {
     let mut script = std::process::Command::new(sh::root().join("plugins/gpu-pearl/radv.sh"));
     script.args([&program, "radv::", "--show-output"]);
     let code = match script_said(script)? {
-        Ok(said) if said.lines().any(|line| line.starts_with("product int8-")) => {
+        Ok(said)
+            if ["int8-", "half-"]
+                .iter()
+                .all(|kind| said.lines().any(|line| line.starts_with(&format!("product {kind}")))) =>
+        {
             "no kernel spills on RDNA".into()
         }
         Ok(_) => bail!("the Mesa of radv.sh compiles no kernels by matrices"),

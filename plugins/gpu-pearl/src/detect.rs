@@ -215,6 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn asked_for_one_device_it_answers_for_that_one() {
+        let mut machine = Machine::new();
+        machine.card("nvidia", "0000:01:00.0", "0x2684", Some("nvidia"));
+        machine.card("nvidia", "0000:02:00.0", "0x2204", Some("nvidia"));
+        machine.card("amd", "0000:03:00.0", "0x744c", None);
+        machine.vulkan(&["nvidia_icd.json", "radeon_icd.x86_64.json"]);
+        let alone = |of: usize| {
+            let mut hardware = machine.1.clone();
+            hardware.gpus = vec![machine.1.gpus[of].clone()];
+            detect(&hardware, machine.0.path())
+        };
+        let [first, second, third] = [alone(0), alone(1), alone(2)];
+        for (answer, id) in [(&first, 0x2684), (&second, 0x2204)] {
+            assert_eq!(answer.reason.as_deref(), Some("1 device, packed dot products by Vulkan"));
+            let estimate = answer.estimated_hashrate.unwrap();
+            assert_eq!(Some(estimate), cards::estimate(NVIDIA, id));
+        }
+        assert_ne!(first.estimated_hashrate, second.estimated_hashrate);
+        let all = first.estimated_hashrate.unwrap() + second.estimated_hashrate.unwrap();
+        assert_eq!(machine.detect().estimated_hashrate, Some(all), "of all, the sum");
+        // What is said of the one that falls out is of no other.
+        let why = third.reason.unwrap();
+        assert!(!third.supported, "{why}");
+        assert_eq!(why, "amd card at 0000:03:00.0: the kernel has no driver for it; install or load it");
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         for (driver, loader, said) in [
             (None, true, "no driver for it"),

@@ -1,8 +1,7 @@
 //! A card's temperature, and whether it is too hot to go on.
 //!
-//! Reads what the kernel's sensors say of a PCI device (`hwmon`, which AMD's and Intel's drivers fill). NVIDIA's driver
-//! tells temperatures through its own library alone, which is not asked: a limit on such a card is told to be without
-//! effect. Nothing is ever set: no clock, no fan, no power limit.
+//! Reads what the kernel's sensors say of a PCI device (`hwmon`, which AMD's and Intel's drivers fill); NVIDIA's driver
+//! tells temperatures through its own library ([`crate::nvml`]). Nothing is ever set: no clock, no fan, no power limit.
 
 use std::path::{Path, PathBuf};
 

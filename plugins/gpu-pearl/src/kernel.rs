@@ -2,9 +2,12 @@
 
 use pearl_pow::PeriodicPattern;
 
-use crate::device::{Adapter, Device, DeviceError, compute_pipeline, module, passed_through};
+use crate::adapter::Adapter;
+use crate::device::{Device, DeviceError};
+use crate::halves::{self, Halves};
 use crate::matrices::{self, Matrices};
 use crate::operand::Layout;
+use crate::pipelines::{compute_pipeline, module, passed_through};
 use crate::shaders;
 use crate::shape::Tile;
 
@@ -25,12 +28,18 @@ enum Program {
     Dot,
     /// SPIR-V, with int8 matrices.
     Matrices(&'static Matrices),
+    /// WGSL, with half-precision matrices.
+    Halves(&'static Halves),
     /// PTX, which wgpu knows nothing of ([`crate::nvidia`]).
     Nvidia,
 }
 
 const fn by_matrices(matrices: &'static Matrices) -> Kernel {
     Kernel { name: matrices.name, layout: Layout::Rows, step: 64, program: Program::Matrices(matrices) }
+}
+
+const fn by_halves(halves: &'static Halves) -> Kernel {
+    Kernel { name: halves.name, layout: Layout::Rows, step: 64, program: Program::Halves(halves) }
 }
 
 /// The name of the kernel of NVIDIA's own instructions ([`crate::nvidia`]).
@@ -47,6 +56,10 @@ pub(crate) const KERNELS: &[Kernel] = &[
     by_matrices(&matrices::ALL[3]),
     by_matrices(&matrices::ALL[4]),
     by_matrices(&matrices::ALL[5]),
+    by_halves(&halves::ALL[0]),
+    by_halves(&halves::ALL[1]),
+    by_halves(&halves::ALL[2]),
+    by_halves(&halves::ALL[3]),
     Kernel { name: NVIDIA, layout: Layout::Rows, step: NVIDIA_STEP, program: Program::Nvidia },
 ];
 
@@ -75,9 +88,17 @@ impl Kernel {
         match self.program {
             Program::Dot => true,
             Program::Matrices(matrices) => matrices.is_offered_by(adapter),
+            Program::Halves(halves) => halves.is_offered_by(adapter),
             // Its driver is another one, and it is taken by name only.
             Program::Nvidia => false,
         }
+    }
+
+    /// Whether it is worth a trial on a device where nobody names a kernel: half-precision matrices are slower than those
+    /// of integers wherever there are both.
+    pub(crate) fn is_tried_on(&self, adapter: &Adapter) -> bool {
+        let is_behind = matches!(self.program, Program::Halves(_)) && !adapter.int8_matrices.is_empty();
+        self.is_offered_by(adapter) && !is_behind
     }
 
     /// Whether it is one that wgpu knows nothing of.
@@ -120,6 +141,18 @@ impl Kernel {
                     product: pipeline(matrices.product),
                     limit: pipeline(matrices.limit),
                     limit_hashes: matrices.limit_hashes(),
+                })
+            }
+            Program::Halves(halves) => {
+                let module = module(&device.device, self.name, halves.text());
+                let pipeline = |entry| compute_pipeline(&device.device, &module, &groups, entry);
+                halves.tiles().map_err(DeviceError::Failed).map(|(rows, columns, lanes)| Compiled {
+                    kernel: self,
+                    tile: Tile { rows, columns, step: self.step },
+                    lanes,
+                    product: pipeline("product"),
+                    limit: pipeline("limit"),
+                    limit_hashes: halves.limit_hashes(),
                 })
             }
             Program::Nvidia => Err(DeviceError::Failed(format!("kernel `{}` is none of wgpu's", self.name))),

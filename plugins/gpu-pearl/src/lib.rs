@@ -10,27 +10,35 @@
 //!
 //! The whole round runs on the device: matrices are drawn there and lie nowhere else, and nothing comes back but hits.
 //! `detect` opens no driver; a kernel mines only after it agreed with `pow` on its device. A device is reached by wgpu or,
-//! for one kernel, by NVIDIA's own driver; `engine` is what both are to a worker. `unsafe` is in `device` and `cuda` alone.
+//! for one kernel, by NVIDIA's own driver; `engine` is what both are to a worker. `unsafe` is in `adapter`,
+//! `pipelines`, `cuda` and `nvml` alone.
 //!
 //! The README beside this has the kernels, the settings and what is known of their speed.
 #![deny(unsafe_code)]
 
+#[expect(unsafe_code, reason = "the environment of drivers, and what wgpu does not tell of them")]
+mod adapter;
 mod bound;
 mod cards;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "NVIDIA's driver, which is asked in C")]
 mod cuda;
 mod detect;
-#[expect(unsafe_code, reason = "shaders without run-time checks, and the environment of drivers")]
 mod device;
 mod draw;
 mod engine;
+mod halves;
 mod heat;
 mod kernel;
 mod matrices;
 mod nvidia;
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "NVIDIA's library for sensors, which is asked in C")]
+mod nvml;
 mod opening;
 mod operand;
+#[expect(unsafe_code, reason = "shaders without run-time checks, and code that is passed through")]
+mod pipelines;
 mod product;
 mod proof;
 mod provider;

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use pearl_pow::{PeriodicPattern, parameters};
 
-use crate::device::{Adapter, Device, DeviceError, Use};
+use crate::adapter::Adapter;
+use crate::device::{Device, DeviceError, Use};
 use crate::operand::BLOCK;
 
 /// One size of fragments and subgroup, and the code that was compiled for it (`shaders/matrix.comp`).
@@ -82,6 +83,28 @@ impl Matrices {
         u64::from(subgroups) * 8 * u64::from(self.rows * self.columns * self.depth)
     }
 
+    /// As [`Part::tiles`].
+    pub(crate) fn tiles(&self, held: &Held) -> Result<(PeriodicPattern, PeriodicPattern, [u32; 64]), String> {
+        Part {
+            name: self.name,
+            fragment: (self.rows, self.columns),
+            part: (self.part, self.part),
+            lanes: self.lanes,
+        }
+        .tiles(held)
+    }
+}
+
+/// A subgroup's part of a block, as rows and columns, and the fragments that it is made of.
+pub(crate) struct Part {
+    /// The kernel's name.
+    pub name: &'static str,
+    pub fragment: (u32, u32),
+    pub part: (u32, u32),
+    pub lanes: u32,
+}
+
+impl Part {
     /// The tile that the lanes' sums make, and each lane's first row and column in its part (`row | column << 16`).
     ///
     /// # Errors
@@ -93,13 +116,14 @@ impl Matrices {
         let mut tile: Option<(Vec<u64>, Vec<u64>)> = None;
         let mut taken = BTreeSet::new();
         for (sums, place) in held.iter().zip(&mut places) {
-            let repeated = |size: u32, numbers: BTreeSet<u32>| -> BTreeSet<u32> {
-                (0..self.part / size).flat_map(|i| numbers.iter().map(move |n| i * size + n)).collect()
+            let repeated = |size: u32, part: u32, numbers: BTreeSet<u32>| -> BTreeSet<u32> {
+                (0..part / size).flat_map(|i| numbers.iter().map(move |n| i * size + n)).collect()
             };
-            let rows = repeated(self.rows, sums.iter().map(|(row, _)| *row).collect());
-            let columns = repeated(self.columns, sums.iter().map(|(_, column)| *column).collect());
+            let (fragment, part) = (self.fragment, self.part);
+            let rows = repeated(fragment.0, part.0, sums.iter().map(|(row, _)| *row).collect());
+            let columns = repeated(fragment.1, part.1, sums.iter().map(|(_, column)| *column).collect());
             let all = sums.iter().collect::<BTreeSet<_>>().len() as u32;
-            let fragments = (self.part / self.rows) * (self.part / self.columns);
+            let fragments = (part.0 / fragment.0) * (part.1 / fragment.1);
             if all * fragments != (rows.len() * columns.len()) as u32 {
                 return Err(no("a lane's are no rows by columns"));
             }
@@ -122,7 +146,7 @@ impl Matrices {
             }
             *place = row | column << 16;
         }
-        if held.len() as u32 != self.lanes || taken.len() as u32 != self.part * self.part {
+        if held.len() as u32 != self.lanes || taken.len() as u32 != self.part.0 * self.part.1 {
             return Err(no("some are nobody's"));
         }
         let (rows, columns) = tile.ok_or_else(|| no("there are none"))?;
@@ -136,12 +160,13 @@ impl Matrices {
         if !is_legal {
             return Err(no("the tile is none that the protocol takes"));
         }
-        let parts = (0..BLOCK).step_by(self.part as usize);
-        let is_base = |pattern: &PeriodicPattern, first: u32| {
-            parts.clone().all(|part| pattern.is_base(u64::from(part + first)))
+        let is_base = |pattern: &PeriodicPattern, size: u32, first: u32| {
+            (0..BLOCK).step_by(size as usize).all(|part| pattern.is_base(u64::from(part + first)))
         };
-        let all = places.iter().take(held.len());
-        if !all.clone().all(|place| is_base(&rows, place & 0xffff) && is_base(&columns, place >> 16)) {
+        let begins = |place: &u32| {
+            is_base(&rows, self.part.0, place & 0xffff) && is_base(&columns, self.part.1, place >> 16)
+        };
+        if !places.iter().take(held.len()).all(begins) {
             return Err(no("tiles would begin where the protocol lets none begin"));
         }
         Ok((rows, columns, places))

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::adapter::Adapter;
 use crate::bound::Bound;
-use crate::device::{Adapter, Device, DeviceError};
+use crate::device::{Device, DeviceError};
 use crate::engine::{self, Engine};
 use crate::kernel::{self, Compiled, KERNELS, Kernel};
 use crate::product::Bed;
@@ -47,7 +48,7 @@ impl Opened {
 pub(crate) fn open(adapter: &Adapter, wishes: &Wishes) -> Result<Opened, DeviceError> {
     let wanted = |kernel: &&Kernel| match &wishes.kernel {
         Some(name) => name == kernel.name,
-        None => kernel.is_offered_by(adapter),
+        None => kernel.is_tried_on(adapter),
     };
     let wanted: Vec<_> = KERNELS.iter().filter(wanted).collect();
     let bound_device = match wanted.iter().any(|kernel| !kernel.is_nvidia()) {

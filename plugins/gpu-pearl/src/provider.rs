@@ -10,8 +10,8 @@ use pearlbed_plugin_api::{
     ProviderError,
 };
 
+use crate::adapter::{self, Adapter};
 use crate::detect;
-use crate::device::{self, Adapter};
 use crate::draw::Secret;
 use crate::opening::open;
 use crate::session::Session;
@@ -66,7 +66,7 @@ impl MiningProvider for GpuPearl {
 ///
 /// None of them works, and why.
 pub(crate) fn begin(settings: &Settings, host: Host, secret: Secret) -> Result<Running, String> {
-    let chosen = choose(settings, device::adapters())?;
+    let chosen = choose(settings, adapter::adapters())?;
     let (mut opened, mut reasons) = (Vec::new(), Vec::new());
     for adapter in chosen {
         let wishes = settings.of(&adapter.pci);

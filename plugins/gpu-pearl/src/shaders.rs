@@ -64,7 +64,7 @@ pub(crate) fn dot_product() -> String {
 pub(crate) const DOT_BLOCK: u32 = 128;
 
 /// What all products have in common.
-fn product() -> String {
+pub(crate) fn product() -> String {
     [&compress(), &format!("const HITS_MAX = {HITS_MAX}u;\n"), include_str!("shaders/product.wgsl")].concat()
 }
 

@@ -11,7 +11,7 @@ mod sessions;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::device::{self, Adapter};
+use crate::adapter::{self, Adapter};
 use crate::engine::Engine;
 use crate::product::Hit;
 
@@ -58,7 +58,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 ///
 /// With `PEARLBED_NEED_SOFTWARE_GPU` set it must be there.
 pub(crate) fn software() -> Option<Adapter> {
-    let found = device::adapters().into_iter().find(|adapter| adapter.is_software);
+    let found = adapter::adapters().into_iter().find(|adapter| adapter.is_software);
     if found.is_none() {
         assert!(std::env::var_os("PEARLBED_NEED_SOFTWARE_GPU").is_none(), "no software Vulkan device here");
         println!("skipped: no software Vulkan device here (mesa-vulkan-drivers)");

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use pearl_pow::{Tree, job_key};
 use pearlbed_plugin_api::{LogLevel, SubmitError};
 
-use crate::device::{self, Adapter, DeviceError};
+use crate::adapter::{self, Adapter};
+use crate::device::DeviceError;
 use crate::draw::DrawKey;
 use crate::engine::Engine;
 use crate::heat::{Heat, degrees};
@@ -138,7 +139,7 @@ impl Worker {
 
     fn open_again(&mut self) -> Result<Opened, Over> {
         let same = |other: &Adapter| other.pci == self.adapter.pci && other.name == self.adapter.name;
-        let found = device::adapters().into_iter().find(same);
+        let found = adapter::adapters().into_iter().find(same);
         self.adapter = found.ok_or_else(|| Over::Lost("the drivers do not list it any more".into()))?;
         let opened = open(&self.adapter, &self.wishes).map_err(Over::from)?;
         self.counters().update(|facts| opened.describe(&self.adapter, facts));
@@ -148,7 +149,7 @@ impl Worker {
     fn serve(&mut self, engine: &mut dyn Engine) -> Over {
         #[cfg(test)]
         self.session.faults.opened(self.index, engine);
-        if self.heat.is_limited() && degrees(Path::new("/"), &self.adapter.pci).is_none() {
+        if self.heat.is_limited() && self.degrees().is_none() {
             self.tell(
                 LogLevel::Warn,
                 "its temperature cannot be read, so temperature_limit is without effect",
@@ -174,6 +175,17 @@ impl Worker {
         }
     }
 
+    /// The card's temperature. NVIDIA's library is asked only where there is a limit to hold.
+    fn degrees(&self) -> Option<f64> {
+        let its = degrees(Path::new("/"), &self.adapter.pci);
+        #[cfg(target_os = "linux")]
+        let its = its.or_else(|| {
+            let is_asked = self.adapter.is_nvidia && self.heat.is_limited();
+            if is_asked { crate::nvml::degrees(&self.adapter.pci) } else { None }
+        });
+        its
+    }
+
     /// Whether the card is to pause; looks at it every two seconds.
     fn too_hot(&mut self) -> bool {
         let was_pausing = self.counters().facts().is_pausing;
@@ -181,7 +193,7 @@ impl Worker {
             return was_pausing;
         }
         self.looked = Instant::now();
-        let now = degrees(Path::new("/"), &self.adapter.pci);
+        let now = self.degrees();
         let pauses = self.heat.must_pause(now);
         if pauses != was_pausing {
             let degrees = now.unwrap_or_default();

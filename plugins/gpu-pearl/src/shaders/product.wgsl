@@ -15,6 +15,11 @@ struct Chunk {
     slice_words: u32,
     slices: u32,
     bound: array<vec4<u32>, 2>,
+    // For kernels by matrices: the first row and column of each lane's tile in its part (row | column << 16), and how far a
+    // tile reaches.
+    lanes: array<vec4<u32>, 16>,
+    row_extent: u32,
+    column_extent: u32,
 }
 
 @group(0) @binding(0) var<uniform> chunk: Chunk;

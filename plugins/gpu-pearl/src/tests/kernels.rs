@@ -6,8 +6,9 @@ use pearl_pow::{Header, Matrix, SeedRule, U256};
 use std::sync::Arc;
 
 use super::{alone, software};
+use crate::adapter::Adapter;
 use crate::bound::Bound;
-use crate::device::{Adapter, Device};
+use crate::device::Device;
 use crate::draw::{DrawKey, Secret};
 use crate::engine::{Engine as _, speed};
 use crate::kernel::{Compiled, KERNELS};
@@ -15,7 +16,7 @@ use crate::operand::Layout;
 use crate::product::Bed;
 use crate::selftest::{self, Outcome, entries};
 use crate::shaders::HITS_MAX;
-use crate::shape::Shape;
+use crate::shape::{Shape, Tile};
 
 /// A product on the device and by `pow`.
 struct Both {
@@ -74,13 +75,15 @@ impl Both {
 
 /// Every kernel that the device's driver claims to be able to run, compiled.
 ///
-/// With `PEARLBED_NEED_MATRICES` set there must be one by matrices.
+/// With `PEARLBED_NEED_MATRICES` set there must be one by int8 matrices and one by those of halves.
 fn kernels(adapter: &Adapter, device: &Device) -> Vec<Arc<Compiled>> {
     let offered = KERNELS.iter().filter(|kernel| kernel.is_offered_by(adapter));
     let compiled: Vec<_> = offered.map(|kernel| Arc::new(kernel.compile(device).unwrap())).collect();
-    if compiled.len() < 2 {
-        assert!(std::env::var_os("PEARLBED_NEED_MATRICES").is_none(), "no int8 matrices here");
-        println!("skipped: this software device has no int8 matrices (Mesa 26.1 has)");
+    for kind in ["int8-", "half-"] {
+        if !compiled.iter().any(|compiled| compiled.kernel.name.starts_with(kind)) {
+            assert!(std::env::var_os("PEARLBED_NEED_MATRICES").is_none(), "no {kind} matrices here");
+            println!("skipped: this software device has no {kind} matrices (Mesa 26.1 has)");
+        }
     }
     compiled
 }
@@ -178,16 +181,21 @@ fn hits_that_have_no_room_in_the_list_are_counted() {
     let _alone = alone();
     let Some(adapter) = software() else { return };
     let device = adapter.open().unwrap();
-    let compiled = Arc::new(KERNELS[0].compile(&device).unwrap());
-    let shape = Shape::new(&compiled.tile, 256, 1152, 2048, 128).unwrap();
-    let mut bed = Bed::new(&device, Arc::clone(&compiled), shape).unwrap();
-    let header = Header::from_bytes([2; 76]);
-    let outcome =
-        selftest::compute(&device, &mut bed, &header, SeedRule::Salted, draws(9), &U256::MAX).unwrap();
-    let tiles = 16 * 72;
-    assert_eq!(outcome.found.hits.len() as u32, HITS_MAX);
-    assert_eq!(outcome.found.lost, tiles - HITS_MAX);
-    assert_eq!(bed.hashes(0..shape.items()), u64::from(tiles) * 256 * 2048);
+    for compiled in kernels(&adapter, &device) {
+        let shape = Shape::new(&compiled.tile, 256, 1152, 2048, 128).unwrap();
+        let mut bed = Bed::new(&device, Arc::clone(&compiled), shape).unwrap();
+        let header = Header::from_bytes([2; 76]);
+        let outcome =
+            selftest::compute(&device, &mut bed, &header, SeedRule::Salted, draws(9), &U256::MAX).unwrap();
+        let name = compiled.kernel.name;
+        let Tile { rows, columns, .. } = compiled.tile;
+        let tiles = (rows.bases(256).count() * columns.bases(1152).count()) as u32;
+        assert!(tiles > HITS_MAX, "{name}");
+        assert_eq!(outcome.found.hits.len() as u32, HITS_MAX, "{name}");
+        assert_eq!(outcome.found.lost, tiles - HITS_MAX, "{name}");
+        let hashes = u64::from(tiles) * u64::from(rows.size() * columns.size()) * 2048;
+        assert_eq!(bed.hashes(0..shape.items()), hashes, "{name}");
+    }
 }
 
 #[test]

@@ -86,8 +86,11 @@ impl Compiler {
             let mut cooperative = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
             if has_matrices {
                 extensions.push(matrices.as_ptr());
-                twelve =
-                    twelve.shader_int8(true).vulkan_memory_model(true).vulkan_memory_model_device_scope(true);
+                twelve = twelve
+                    .shader_int8(true)
+                    .shader_float16(true)
+                    .vulkan_memory_model(true)
+                    .vulkan_memory_model_device_scope(true);
                 cooperative = cooperative.cooperative_matrix(true);
             }
             let mut thirteen = vk::PhysicalDeviceVulkan13Features::default()
@@ -231,6 +234,12 @@ fn of_one_family() {
             println!("kernel {what} {}: {numbers}", size.name);
         }
     }
+    for size in crate::halves::ALL.iter().filter(|size| size.side == 16 && compiler.has_matrices) {
+        for what in ["product", "limit"] {
+            let numbers = compiler.compile(&spirv(&size.text(), what), what, &[product], Some(size.lanes));
+            println!("kernel {what} {}: {numbers}", size.name);
+        }
+    }
 }
 
 /// What the child says for the first name of a family that its Mesa knows; none where there is no such Mesa.
@@ -283,6 +292,9 @@ fn no_kernel_spills_on_amd_cards() {
         // What a product is for are its instructions: one for four entries each, or for a fragment.
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["product", "rdna2:" | "rdna3:", ..] => assert_eq!(dots, 512, "{line}"),
+            // A subgroup's part of 32 or 64 rows by 64 columns, 32 deep at a step.
+            ["product", "half-16x16x16-32", ..] => assert_eq!(matrices, 16, "{line}"),
+            ["product", "half-16x16x16-64", ..] => assert_eq!(matrices, 32, "{line}"),
             ["product", ..] => assert_eq!(matrices, 64, "{line}"),
             _ => {}
         }

@@ -165,11 +165,36 @@ fn a_stale_job_ends_within_chunks_and_stats_tell_of_the_device() {
     assert_eq!(shown["hits_refused"], 0);
     assert!(shown["limit_hashrate"].as_f64() > Some(1e6) && shown["memory_bytes"].as_u64() > Some(1 << 20));
     assert!(shown["kernel"].is_string() && shown["shape"].as_str().unwrap().starts_with("144x528x2048"));
-    let begun = Instant::now();
     host.offer(2, 3, 200);
     host.wait("work on the next job", |_| hashes() > before);
-    println!("from the next job to its first chunk, on this device: {:?}", begun.elapsed());
     provider.stop().unwrap();
+}
+
+#[test]
+fn a_new_job_is_worked_on_after_the_chunks_in_flight_and_how_long_that_takes_is_told() {
+    let _alone = alone();
+    if software().is_none() {
+        return;
+    }
+    let mut extra = small();
+    (extra["m"], extra["n"], extra["chunk_ms"]) = (json!(128), json!(128), json!(1));
+    let (provider, host) = start(extra);
+    let of_new_job = |id: u64| {
+        let begun = Instant::now();
+        // Every hundredth tile or so is a hit: the first proof is that of an early chunk.
+        host.offer(id, 3, 5);
+        host.wait("a proof of the new job", |state| state.proofs.iter().any(|(job, _)| *job == id));
+        begun.elapsed()
+    };
+    of_new_job(1);
+    let mut took: Vec<Duration> = (2..=21).map(of_new_job).collect();
+    took.sort_unstable();
+    println!(
+        "from a new job to its first verified proof: {:?} in the median, {:?} at most",
+        took[10], took[19]
+    );
+    provider.stop().unwrap();
+    host.assert_all_hold();
 }
 
 #[test]
