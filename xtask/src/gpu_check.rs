@@ -196,6 +196,11 @@ fn table(kernels: &[Value], session: &Value) {
             session["proofs"]["accepted"], session["proofs"]["rejected"]
         ),
     }
+    for device in session["provider_stats"]["details"]["devices"].as_array().into_iter().flatten() {
+        if let Some(time) = device["job_to_work_ms"].as_f64() {
+            println!("{}: {time:.1} ms from the last job to the end of its first chunk", device["name"]);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -265,4 +265,21 @@ mod tests {
         };
         assert_eq!((tile(0), tile(1), tile(2), tile(3)), ((16, 4), (8, 4), (16, 4), (16, 4)));
     }
+
+    #[test]
+    fn the_compiler_of_shaders_takes_every_size_also_those_of_devices_that_are_not_here() {
+        use wgpu::naga::{front::wgsl, valid};
+        for halves in &ALL {
+            let text = halves.text();
+            let module = wgsl::parse_str(&text).unwrap_or_else(|err| panic!("{}", err.emit_to_string(&text)));
+            let mut validator =
+                valid::Validator::new(valid::ValidationFlags::all(), valid::Capabilities::all());
+            let checked = validator.validate(&module);
+            checked.unwrap_or_else(|err| panic!("{}: {}", halves.name, err.emit_to_string(&text)));
+            for entry in &module.entry_points {
+                assert_eq!(entry.workgroup_size, [halves.subgroups() * halves.lanes, 1, 1], "{}", entry.name);
+            }
+            assert_eq!(module.entry_points.len(), 2);
+        }
+    }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Problem {
     pub id: u64,
     pub job: pearl_pow::Job,
     pub target: Target,
+    /// When the host gave it out.
+    pub taken: Instant,
 }
 
 impl Problem {
@@ -31,7 +33,7 @@ impl Problem {
         let header = Header::from_bytes(job.header);
         let rank_penalty = job.rank_penalty;
         let its = pearl_pow::Job { header, target: Some(target), certificate, rank_penalty };
-        Ok(Self { id: job.id, job: its, target })
+        Ok(Self { id: job.id, job: its, target, taken: Instant::now() })
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     pub memory_bytes: u64,
     /// Hashes per second of its instruction on registers alone, measured at its start.
     pub limit_hashrate: f64,
+    /// From taking the last job that it worked on to the end of its first chunk: what was in flight, a new B, a new A.
+    pub job_to_work: Option<Duration>,
     pub temperature: Option<f64>,
     /// Too hot: it waits.
     pub is_pausing: bool,
@@ -138,6 +140,9 @@ impl Totals {
                     "limit_hashrate": facts.limit_hashrate,
                 });
                 if let Some(object) = shown.as_object_mut() {
+                    if let Some(time) = facts.job_to_work {
+                        object.insert("job_to_work_ms".into(), (time.as_secs_f64() * 1e3).into());
+                    }
                     if let Some(degrees) = facts.temperature {
                         object.insert("temperature_celsius".into(), degrees.into());
                     }

@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     /// Number of the next matrix to draw.
     matrices: u64,
     losses: Vec<Instant>,
+    /// The job of the last chunk.
+    worked_on: Option<u64>,
 }
 
 /// Why a device's thread ends, or mines no more.
@@ -79,7 +81,17 @@ impl Worker {
     pub(crate) fn new(session: Arc<Session>, index: usize, adapter: Adapter, wishes: Wishes) -> Self {
         let heat = Heat::new(wishes.temperature_limit);
         let looked = Instant::now();
-        Self { session, index, adapter, wishes, heat, looked, matrices: 0, losses: Vec::new() }
+        Self {
+            session,
+            index,
+            adapter,
+            wishes,
+            heat,
+            looked,
+            matrices: 0,
+            losses: Vec::new(),
+            worked_on: None,
+        }
     }
 
     /// Mines until everybody goes home or the device is given up.
@@ -241,6 +253,10 @@ impl Worker {
                     let now = Instant::now();
                     pace.took(landed.items.len() as u32, now.duration_since(last.max(submitted)));
                     last = now;
+                    if self.worked_on.replace(mine.problem.id) != Some(mine.problem.id) {
+                        let took = now.duration_since(mine.problem.taken);
+                        self.counters().update(|facts| facts.job_to_work = Some(took));
+                    }
                     self.counters().hashes.fetch_add(engine.hashes(landed.items), Relaxed);
                     self.counters().lost.fetch_add(u64::from(found.lost), Relaxed);
                     for hit in found.hits {
