@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pearlbed_plugin_api::serde_json::Value;
 use pearlbed_plugin_api::{GpuInfo, HardwareInfo, MiningCapabilities};
 
 use crate::cards::{self, AMD, INTEL, NVIDIA};
@@ -39,8 +40,9 @@ pub(crate) fn detect(hardware: &HardwareInfo, root: &Path) -> MiningCapabilities
     }
     let system = System::look(root);
     let (mut fit, mut unfit, mut estimate) = (Vec::new(), Vec::new(), None);
-    for gpu in &hardware.gpus {
-        match judge(gpu, &system, hardware.platform.starts_with("macos")) {
+    for (index, gpu) in hardware.gpus.iter().enumerate() {
+        let details = &hardware.details["gpus"][index];
+        match judge(gpu, details, &system, hardware.platform.starts_with("macos")) {
             Ok(family) => {
                 fit.push(family);
                 if let Some(rate) = its_estimate(gpu, root) {
@@ -94,15 +96,14 @@ impl System {
     }
 }
 
-/// The kernels that a card is tried with, in words.
+/// The kernels that a card is tried with, in words; `details` is what the host knows of it beside the contract.
 ///
 /// # Errors
 ///
 /// What is missing, and what to install.
-fn judge(gpu: &GpuInfo, system: &System, is_mac: bool) -> Result<&'static str, String> {
-    const FAMILY: &str = "packed dot products by Vulkan";
+fn judge(gpu: &GpuInfo, details: &Value, system: &System, is_mac: bool) -> Result<&'static str, String> {
     if is_mac {
-        return Ok("kernels by Metal");
+        return Ok("half-precision matrices or packed dot products by Metal");
     }
     let (manifests, kernel_driver, package): (&[&str], &[&str], &str) = match gpu.vendor.as_str() {
         "nvidia" => {
@@ -131,7 +132,28 @@ fn judge(gpu: &GpuInfo, system: &System, is_mac: bool) -> Result<&'static str, S
     if !system.has_driver(manifests) {
         return Err(format!("it has no Vulkan driver; install {package}"));
     }
-    Ok(FAMILY)
+    Ok(family(gpu, details))
+}
+
+/// The kernels that a card's own instructions are for, as far as is known of it; its driver has the last word at the start.
+fn family(gpu: &GpuInfo, details: &Value) -> &'static str {
+    const DOT: &str = "packed dot products by Vulkan";
+    const INT8: &str = "int8 matrices or packed dot products by Vulkan";
+    const HALVES: &str = "half-precision matrices or packed dot products by Vulkan";
+    let capability = gpu.compute_capability.as_deref().and_then(|text| {
+        let (major, minor) = text.split_once('.')?;
+        Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+    });
+    match (capability, details["architecture"].as_str()) {
+        // Turing has the first int8 matrices, Volta those of halves alone.
+        (Some(capability), _) if capability >= (7, 5) => INT8,
+        (Some((7, _)), _) => HALVES,
+        (Some(_), _) => DOT,
+        // RDNA 3 and 4.
+        (None, Some(name)) if name.starts_with("gfx11") || name.starts_with("gfx12") => INT8,
+        (None, Some(_)) => DOT,
+        (None, None) => "int8 matrices, where its driver lists them, or packed dot products by Vulkan",
+    }
 }
 
 const MESA: &str = "mesa-vulkan-drivers (Debian, Fedora) or vulkan-radeon and vulkan-intel (Arch)";
@@ -157,6 +179,8 @@ fn title(gpu: &GpuInfo) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pearlbed_plugin_api::serde_json;
+
     use super::*;
 
     struct Machine(tempfile::TempDir, HardwareInfo);
@@ -205,10 +229,9 @@ mod tests {
         let answer = machine.detect();
         let reason = answer.reason.unwrap();
         assert!(answer.supported);
-        assert!(
-            reason.starts_with("2 devices, packed dot products by Vulkan; not amd card at 0000:03:00.0"),
-            "{reason}"
-        );
+        let expected = "2 devices, int8 matrices, where its driver lists them, or packed dot products by Vulkan; \
+                        not amd card at 0000:03:00.0";
+        assert!(reason.starts_with(expected), "{reason}");
         assert!(reason.contains("it has no Vulkan driver; install mesa-vulkan-drivers"), "{reason}");
         // The one that is in the table; of the other nothing is known.
         assert_eq!(answer.estimated_hashrate, cards::estimate(NVIDIA, 0x2684));
@@ -228,7 +251,7 @@ mod tests {
         };
         let [first, second, third] = [alone(0), alone(1), alone(2)];
         for (answer, id) in [(&first, 0x2684), (&second, 0x2204)] {
-            assert_eq!(answer.reason.as_deref(), Some("1 device, packed dot products by Vulkan"));
+            assert!(answer.reason.as_deref().unwrap().starts_with("1 device, int8 matrices"));
             let estimate = answer.estimated_hashrate.unwrap();
             assert_eq!(Some(estimate), cards::estimate(NVIDIA, id));
         }
@@ -239,6 +262,37 @@ mod tests {
         let why = third.reason.unwrap();
         assert!(!third.supported, "{why}");
         assert_eq!(why, "amd card at 0000:03:00.0: the kernel has no driver for it; install or load it");
+    }
+
+    #[test]
+    fn a_card_s_family_of_kernels_follows_from_what_is_known_of_its_instructions() {
+        for (vendor, driver, capability, architecture, family) in [
+            ("nvidia", "nvidia", Some("8.9"), None, "int8 matrices or packed dot products by Vulkan"),
+            ("nvidia", "nvidia", Some("7.5"), None, "int8 matrices or packed dot products by Vulkan"),
+            (
+                "nvidia",
+                "nvidia",
+                Some("7.0"),
+                None,
+                "half-precision matrices or packed dot products by Vulkan",
+            ),
+            ("nvidia", "nvidia", Some("6.1"), None, "packed dot products by Vulkan"),
+            ("amd", "amdgpu", None, Some("gfx1201"), "int8 matrices or packed dot products by Vulkan"),
+            ("amd", "amdgpu", None, Some("gfx1030"), "packed dot products by Vulkan"),
+        ] {
+            let mut machine = Machine::new();
+            machine.card(vendor, "0000:01:00.0", "0x0001", Some(driver));
+            machine.vulkan(&["nvidia_icd.json", "radeon_icd.x86_64.json"]);
+            machine.1.gpus[0].compute_capability = capability.map(Into::into);
+            let details = architecture.map(|name| serde_json::json!({"gpus": [{"architecture": name}]}));
+            machine.1.details = details.unwrap_or_default();
+            assert_eq!(machine.detect().reason, Some(format!("1 device, {family}")));
+        }
+        let mut machine = Machine::new();
+        machine.card("apple", "", "0x0001", None);
+        machine.1.platform = "macos-aarch64".into();
+        let said = machine.detect().reason.unwrap();
+        assert_eq!(said, "1 device, half-precision matrices or packed dot products by Metal");
     }
 
     #[test]
