@@ -22,6 +22,7 @@ pub mod init;
 pub mod session;
 
 // One source of proofs.
+pub mod container;
 pub mod miner;
 pub mod port;
 

@@ -20,6 +20,7 @@ const PAGES: &[&str] = &[
     "SECURITY.md",
     "docs/architecture.md",
     "docs/configuration.md",
+    "docs/containers.md",
     "docs/contract.md",
     "docs/exit-statuses.md",
     "docs/faults.md",

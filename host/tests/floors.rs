@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["config", "hardware", "models", "sidecar", "sandbox"],
     &["plugins", "work"],
-    &["miner", "port"],
+    &["miner", "port", "container"],
     &["doctor", "init", "session", "bench", "contract"],
     &["cli"],
 ];

@@ -21,6 +21,11 @@ pub fn pearlbed() -> PathBuf {
     profile_folder(&["build", "--bin", "pearlbed", "-p", "pearlbed"]).join("pearlbed")
 }
 
+/// The stand-in for an inference server that mines.
+pub fn stand_in() -> PathBuf {
+    profile_folder(&["build", "--bin", "stand-in", "-p", "pearlbed-tests"]).join("stand-in")
+}
+
 /// The library of the workspace's plugin `package`.
 pub fn plugin(package: &str) -> PathBuf {
     let folder = profile_folder(&["build", "--lib", "-p", package]);

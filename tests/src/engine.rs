@@ -32,6 +32,7 @@ struct Own {
 }
 
 static SHARED: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
+static BARE: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
 
 impl Engine {
     /// The engine, shared by all tests of this process; or why there is none.
@@ -44,13 +45,33 @@ impl Engine {
         if let Some(engine) = shared.upgrade() {
             return Ok(engine);
         }
-        let engine = Arc::new(Self::find()?);
+        let engine = Arc::new(Self::find("container")?);
         engine.build_image()?;
         *shared = Arc::downgrade(&engine);
         Ok(engine)
     }
 
-    fn find() -> Result<Self, String> {
+    /// The same without an image, and, where it is the test's own, with a store of its own.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, in a sentence.
+    pub fn bare() -> Result<Arc<Self>, String> {
+        let mut shared = BARE.lock().unwrap_or_else(|broken| broken.into_inner());
+        if let Some(engine) = shared.upgrade() {
+            return Ok(engine);
+        }
+        let engine = Arc::new(Self::find("container-bare")?);
+        *shared = Arc::downgrade(&engine);
+        Ok(engine)
+    }
+
+    /// Where it listens, if it is the test's own.
+    pub fn host(&self) -> Option<String> {
+        self.own.as_ref().map(|own| format!("unix://{}", own.socket.display()))
+    }
+
+    fn find(store: &str) -> Result<Self, String> {
         if !has("docker") {
             return Err("docker is not on this machine".into());
         }
@@ -63,7 +84,7 @@ impl Engine {
         }
         let run = tempfile::tempdir().map_err(|err| err.to_string())?;
         let socket = run.path().join("docker.sock");
-        let folder = build::target().join("container");
+        let folder = build::target().join(store);
         std::fs::create_dir_all(&folder).map_err(|err| err.to_string())?;
         let log = File::create(folder.join("dockerd.log")).map_err(|err| err.to_string())?;
         let mut daemon = Command::new("dockerd");

@@ -12,5 +12,6 @@ pub mod pearlbed;
 pub mod pool;
 pub mod pool_world;
 pub mod session;
+pub mod stand_in;
 pub mod surgery;
 pub mod terminal;

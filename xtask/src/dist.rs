@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bin/pearlbed
-//! lib/pearlbed/plugins/*.so        and .so.minisig, where a key is given
+//! lib/pearlbed/plugins/*.so        and *.container.toml; a .minisig beside each, where a key is given
 //! include/pearlbed.h, pearl_pow.h  for providers in C
 //! lib/libpearl_pow.{a,so}, lib/pkgconfig, lib/cmake/pearlbed
 //! share/pearlbed/crates            for providers in Rust
@@ -113,11 +113,25 @@ pub fn programs(prefix: &Path, profile: Profile) -> Result<()> {
             prefix.join("lib/pearlbed/plugins").join(file.file_name().expect("a plugin file has a name"));
         sh::copy(&file, &to, 0o644)?;
     }
+    for file in data_files()? {
+        let name = file.file_name().expect("a file that was listed has a name");
+        sh::copy(&file, &prefix.join("lib/pearlbed/plugins").join(name), 0o644)?;
+    }
     let documents = prefix.join("share/doc/pearlbed");
     for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
         sh::copy(&sh::root().join(file), &documents.join(file), 0o644)?;
     }
     sh::write(&documents.join("THIRD-PARTY.txt"), third_party()?)
+}
+
+/// The providers that are containers, and not libraries.
+fn data_files() -> Result<Vec<PathBuf>> {
+    let mut files = vec![];
+    for entry in std::fs::read_dir(sh::root().join("containers"))? {
+        files.push(entry?.path());
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The crates that a provider in Rust is built from.

@@ -120,7 +120,11 @@ fn glibc_version(text: &str) -> Option<(u32, u32)> {
 fn linked(tree: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![tree.join("usr/bin/pearlbed")];
     for entry in std::fs::read_dir(tree.join("usr/lib/pearlbed/plugins"))? {
-        files.push(entry?.path());
+        let path = entry?.path();
+        // A container's data file is linked to nothing.
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            files.push(path);
+        }
     }
     Ok(files)
 }

@@ -18,7 +18,7 @@ pub fn plugins(dist: &Path, key: &Path) -> Result<usize> {
     let mut signed = 0;
     for entry in std::fs::read_dir(&folder)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.ends_with(std::env::consts::DLL_SUFFIX) {
+        if !name.ends_with(std::env::consts::DLL_SUFFIX) && !name.ends_with(".container.toml") {
             continue;
         }
         let comment = format!("file:{name} pearlbed {}", env!("CARGO_PKG_VERSION"));

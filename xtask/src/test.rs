@@ -101,6 +101,7 @@ const WANTED: &[(&str, &str)] = &[
     ("systemd-nspawn", "systemd-container"),
     ("mmdebstrap", "mmdebstrap"),
     ("dockerd", "docker.io iptables"),
+    ("podman", "podman"),
     // Compiles the kernels for NVIDIA's cards, to compare.
     ("clang", "clang"),
 ];

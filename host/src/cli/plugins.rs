@@ -118,6 +118,7 @@ pub fn entry_json(entry: &Entry) -> Value {
         "relaxed": entry.look.as_ref().is_some_and(|look| look.relaxed),
         "signature": entry.judgement.signed,
         "note": entry.judgement.note,
+        "container": entry.container().map(|file| json!({ "image": file.image.name })),
     });
     if let Some(Value::Object(manifest)) =
         entry.manifest().and_then(|manifest| serde_json::to_value(manifest).ok())
@@ -176,7 +177,9 @@ fn render_list(found: &Survey, relaxed: bool, width: usize) -> String {
         hanging(&mut out, "", 0, "No plugins found. These folders were searched:", width);
         for folder in &found.folders {
             let state = match &folder.state {
-                FolderState::Listed { hidden: 0, .. } => "no file with the suffix .so or .dylib",
+                FolderState::Listed { hidden: 0, .. } => {
+                    "no file with the suffix .so, .dylib or .container.toml"
+                }
                 FolderState::Listed { .. } => "hidden files alone, which are passed over",
                 FolderState::Missing => "does not exist",
                 FolderState::Repeated => "is one of the above",
@@ -232,18 +235,17 @@ fn render_entry(out: &mut String, entry: &Entry, width: usize) {
         let vendor = if manifest.vendor.is_empty() { "an unnamed vendor" } else { &manifest.vendor };
         let license = if manifest.license.is_empty() { "no licence stated" } else { &manifest.license };
         under("", &printable(&format!("by {vendor}, {license}")));
-        under(
-            "",
-            &format!(
-                "plugin API {}, certificate versions {}",
-                numbers(&manifest.plugin_api),
-                numbers(&manifest.certificate_versions)
-            ),
-        );
+        let kind = match entry.container() {
+            Some(file) => format!("a container of the image {}", file.image.name),
+            None => format!("plugin API {}", numbers(&manifest.plugin_api)),
+        };
+        under("", &format!("{kind}, certificate versions {}", numbers(&manifest.certificate_versions)));
         let wants: Vec<String> = manifest.permissions.iter().map(ToString::to_string).collect();
         under(
             "wants",
-            &if wants.is_empty() {
+            &if entry.container().is_some() {
+                "your docker or podman to run it; it gets jobs, and neither wallet nor node".into()
+            } else if wants.is_empty() {
                 "nothing but to compute".into()
             } else {
                 printable(&wants.join(", ")).into_owned()

@@ -138,6 +138,15 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
             Some(Announcement::Starting { source, miners }) => {
                 let exposure = crate::sandbox::support().exposure();
                 for miner in &miners {
+                    if let Some(image) = &miner.container {
+                        note(&format!(
+                            "{} runs in a container of the image {}, by your own engine; it gets jobs, and neither wallet \
+                             nor node",
+                            miner.name,
+                            crate::text::printable(image)
+                        ));
+                        continue;
+                    }
                     note(&grants_text(&miner.name, exposure, &miner.granted, &miner.withheld));
                 }
                 about = Some((source, miners));

@@ -1,5 +1,7 @@
 //! `pearlbed status`: how the session stands, in text or as JSON.
 
+mod containers;
+
 use std::time::Duration;
 
 use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
@@ -180,6 +182,15 @@ fn running(page: &mut Page, report: &Report) {
     }
     if let Some(seconds) = report.expected_seconds.block {
         page.row("expected", &format!("a block every {}", about(seconds)));
+    }
+    for one in &report.containers {
+        for (index, line) in containers::lines(one).iter().enumerate() {
+            let style = if one.phase == "serving" { BOLD } else { WARN };
+            match index {
+                0 => page.labelled("container", style, line),
+                _ => page.row("", line),
+            }
+        }
     }
     match report.miners.as_slice() {
         [one] if one.program.is_none() => {

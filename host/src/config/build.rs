@@ -158,6 +158,23 @@ pub(super) fn build(
                 log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
                 container_engines: matches!(get("mining.session.container_engines"), Some(Value::Flag(true))),
             },
+            container: ContainerSection {
+                engine: match text("mining.container.engine").as_deref() {
+                    Some("docker") => ContainerEngine::Docker,
+                    Some("podman") => ContainerEngine::Podman,
+                    _ => ContainerEngine::Auto,
+                },
+                network: match text("mining.container.network").as_deref() {
+                    Some("host") => ContainerNetwork::Host,
+                    _ => ContainerNetwork::Bridge,
+                },
+                ready_within: duration("mining.container.ready_within"),
+                stop_grace: duration("mining.container.stop_grace"),
+                read_only: match get("mining.container.read_only") {
+                    Some(Value::Flag(flag)) => Some(*flag),
+                    _ => None,
+                },
+            },
             port: PortSection {
                 unix: match get("mining.port.unix") {
                     Some(Value::Flag(true)) => Some(PortSocket::OfHome),

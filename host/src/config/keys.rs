@@ -63,6 +63,10 @@ pub enum Kind {
     Seconds,
     /// Who may connect: `loopback` or `network`.
     Reach,
+    /// A container engine.
+    Engine,
+    /// A container's network.
+    Network,
     /// `true` or `false`.
     Flag,
 }
@@ -101,6 +105,8 @@ impl Kind {
             Self::SwitchOrPath => "true, false or a path",
             Self::Seconds => "seconds, 1 to 600",
             Self::Reach => "loopback or network",
+            Self::Engine => "auto, docker or podman",
+            Self::Network => "bridge or host",
             Self::Flag => "true or false",
         }
     }
@@ -525,6 +531,43 @@ pub const KEYS: &[Key] = &[
         default: Some("10"),
         example: "10",
         help: "How many seconds apart the shares of one program are to be on average. More often says sooner how fast it is.",
+    },
+    Key {
+        path: "mining.container.engine",
+        kind: Kind::Engine,
+        default: Some(r#""auto""#),
+        example: r#""podman""#,
+        help: "Who runs a provider that is a container: `docker`, `podman`, or `auto`, which takes Podman where it works \
+               without root and can hand over the cards, else Docker.",
+    },
+    Key {
+        path: "mining.container.network",
+        kind: Kind::Network,
+        default: Some(r#""bridge""#),
+        example: r#""bridge""#,
+        help: "How a container is on the network: `bridge`, on one of its own with its port on this machine's loopback; or \
+               `host`, where it sees all that this machine sees.",
+    },
+    Key {
+        path: "mining.container.ready_within",
+        kind: Kind::Duration,
+        default: Some(r#""30m""#),
+        example: r#""1h""#,
+        help: "How long a container may say nothing before it serves, until it is started again.",
+    },
+    Key {
+        path: "mining.container.stop_grace",
+        kind: Kind::Duration,
+        default: Some(r#""1m""#),
+        example: r#""1m""#,
+        help: "How long a container's orderly stop may take before its engine ends it.",
+    },
+    Key {
+        path: "mining.container.read_only",
+        kind: Kind::Flag,
+        default: None,
+        example: "false",
+        help: "Whether a container's root file system cannot be written. Without it, as its data file says.",
     },
     Key {
         path: "plugins.dirs",

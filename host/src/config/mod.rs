@@ -35,7 +35,8 @@ pub use pool::{Pin, PoolUrl};
 pub use read::{Override, Sources};
 pub use suggest::nearest;
 pub use types::{
-    BackupSection, Config, GatewayEndpoint, GatewaySection, MiningSection, NodeSection, PluginsSection,
-    PoolManner, PoolSection, PortSection, PortSocket, SessionSection, SubmitTarget,
+    BackupSection, Config, ContainerEngine, ContainerNetwork, ContainerSection, GatewayEndpoint,
+    GatewaySection, MiningSection, NodeSection, PluginsSection, PoolManner, PoolSection, PortSection,
+    PortSocket, SessionSection, SubmitTarget,
 };
 pub use value::{Origin, Setting, Value};

@@ -77,6 +77,43 @@ pub struct MiningSection {
     pub session: SessionSection,
     /// `[mining.port]`.
     pub port: PortSection,
+    /// `[mining.container]`.
+    pub container: ContainerSection,
+}
+
+/// `[mining.container]`: how providers that are containers are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSection {
+    /// The engine.
+    pub engine: ContainerEngine,
+    /// How they are on the network.
+    pub network: ContainerNetwork,
+    /// How long one may say nothing while it loads its model.
+    pub ready_within: Duration,
+    /// How long its orderly stop may take.
+    pub stop_grace: Duration,
+    /// Whether its root file system can be written; as its data file says without it.
+    pub read_only: Option<bool>,
+}
+
+/// A container engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerEngine {
+    /// Whichever fits: rootless Podman before Docker.
+    Auto,
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+/// How a container is on the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerNetwork {
+    /// On one of its own, with its port published on this machine's loopback.
+    Bridge,
+    /// On this machine's own.
+    Host,
 }
 
 /// `[mining.port]`: where programs that mine already are served.

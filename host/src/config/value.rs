@@ -236,6 +236,8 @@ fn scalar(kind: Kind, text: &str) -> Result<Value, Refusal> {
             ),
         },
         Kind::Reach => one_of(text, &["loopback", "network"]),
+        Kind::Engine => one_of(text, &["auto", "docker", "podman"]),
+        Kind::Network => one_of(text, &["bridge", "host"]),
         _ => kept(),
     }
 }

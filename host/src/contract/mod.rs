@@ -16,6 +16,7 @@
 
 mod bench;
 mod child;
+mod container;
 mod judge;
 mod obligations;
 mod past;
@@ -223,6 +224,10 @@ pub fn run(
     let options =
         Options { relaxed: plan.relaxed, probe: Some(plan.probe.clone()), trust: plan.trust.clone() };
     let probes = [(); 2].map(|()| survey_file(path, &options));
+    if crate::plugins::is_data_file(path) {
+        let [entry, again] = &probes;
+        return Ok(of_container(entry, again));
+    }
     probes::judge(&probes, &mut found);
     let [entry, _] = probes;
     let mut tried = Tried::default();
@@ -250,6 +255,30 @@ pub fn run(
         panics: tried.panics,
         obligations,
     })
+}
+
+/// The report on a provider that is a container's data file.
+fn of_container(entry: &Entry, again: &Entry) -> Report {
+    let found = container::judge(entry, again).into_iter();
+    let obligations: Vec<Verdict> = found
+        .map(|(id, asked, state, finding, fix)| Verdict {
+            id,
+            asked,
+            state,
+            finding: crate::text::printable(&finding).into_owned(),
+            fix,
+        })
+        .collect();
+    Report {
+        id: entry.id().map(str::to_owned),
+        version: entry.manifest().map(|manifest| manifest.version.clone()),
+        ok: obligations.iter().all(|verdict| verdict.state != State::Fail),
+        complete: obligations.iter().all(|verdict| verdict.state != State::Untried),
+        withheld: Vec::new(),
+        memory: Vec::new(),
+        panics: Vec::new(),
+        obligations,
+    }
 }
 
 /// Why it cannot be tried beyond its probe.

@@ -46,7 +46,9 @@ pub(super) fn choices(
         return Err(ChooseError::AllDisabled);
     }
     let listed = plugin::look(options, config, None);
-    let usable: Vec<&str> = listed.usable().filter_map(Entry::id).collect();
+    // A container is nobody's to start unasked: it is chosen by its name alone.
+    let libraries = listed.usable().filter(|entry| entry.container().is_none());
+    let usable: Vec<&str> = libraries.filter_map(Entry::id).collect();
     // One file needs no question. Of two with one id, the first may be broken.
     let ask = sections.iter().any(|section| match (&section.provider, &usable[..]) {
         (Some(id), _) => listed.is_contested(id),
@@ -89,13 +91,15 @@ fn assign(
                     .map_err(left_out),
             ),
             // The only plugin there is, which was not asked: it says itself what it can do.
-            None if !asked => result.push(match survey.usable().find_map(plugin::chosen) {
-                Some(chosen) => {
-                    let section = MinerSection { name: name(&chosen, &mut taken), ..(*section).clone() };
-                    Ok(Choice { section, chosen, devices: Vec::new() })
-                }
-                None => Err(left_out(ChooseError::None)),
-            }),
+            None if !asked => result.push(
+                match survey.usable().filter(|entry| entry.container().is_none()).find_map(plugin::chosen) {
+                    Some(chosen) => {
+                        let section = MinerSection { name: name(&chosen, &mut taken), ..(*section).clone() };
+                        Ok(Choice { section, chosen, devices: Vec::new() })
+                    }
+                    None => Err(left_out(ChooseError::None)),
+                },
+            ),
             None => result.extend(automatic(section, sections, survey, &rows, machine, &mut taken)),
         }
     }
@@ -175,7 +179,7 @@ fn with_devices(
         let Some((_, gpu)) = cards.find(|(index, gpu)| device.is(*index, gpu)) else {
             return Err(ChooseError::NoDevice { device: device.to_string() });
         };
-        if !units::reaches_cards(&chosen.manifest) {
+        if chosen.container.is_none() && !units::reaches_cards(&chosen.manifest) {
             let id = chosen.manifest.id.clone();
             return Err(ChooseError::NoCards { id, device: device.to_string() });
         }

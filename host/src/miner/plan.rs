@@ -51,10 +51,17 @@ pub struct Program {
     pub dialect: &'static str,
     /// Name and version, as it says; cleaned.
     pub agent: String,
-    /// Where it is: `unix`, or an address.
+    /// Where it is: `unix`, `container:NAME`, or an address.
     pub address: String,
     /// Its process, where the socket told.
     pub pid: Option<u32>,
+}
+
+impl Program {
+    /// The miner whose container it is in, where it is in one.
+    pub fn container(&self) -> Option<&str> {
+        self.address.strip_prefix("container:")
+    }
 }
 
 /// What a program at the port is called where a provider's id stands.
@@ -73,6 +80,7 @@ impl MinerPlan {
             path: PathBuf::new(),
             identity: None,
             manifest,
+            container: None,
             signed: Signed::default(),
             relaxed: false,
             trust: Trust::default(),
@@ -132,15 +140,7 @@ impl MinerPlan {
             // What other programs write for their own machinery is no reason to refuse a provider that has none.
             section.extra.retain(|key, _| !crate::config::keys::OF_OTHERS.contains(&key.as_str()));
         }
-        let is_ours = |key: &str| crate::config::keys::find(&format!("mining.extra.{key}")).is_some();
-        if let Some(mistake) = settings::check(&chosen.manifest, &section.extra, is_ours).into_iter().next() {
-            let key = match section.line {
-                None => format!("mining.extra.{}", mistake.key),
-                Some(line) => format!("extra.{} of the miner in line {line}", mistake.key),
-            };
-            let why = ChooseError::Setting { key, problem: mistake.problem, fix: mistake.fix };
-            return Err(LeftOut { name: section.name, why });
-        }
+        check_settings(&section, &chosen)?;
         let mut user = config.mining.grants.get(&chosen.manifest.id).cloned().unwrap_or_default();
         user.extend(section.grants);
         if !config.mining.session.container_engines {
@@ -189,6 +189,20 @@ impl MinerPlan {
     }
 }
 
+/// Holds the settings of `section` against what the provider says that it takes.
+fn check_settings(section: &MinerSection, chosen: &Chosen) -> Result<(), LeftOut> {
+    let is_ours = |key: &str| crate::config::keys::find(&format!("mining.extra.{key}")).is_some();
+    let Some(mistake) = settings::check(&chosen.manifest, &section.extra, is_ours).into_iter().next() else {
+        return Ok(());
+    };
+    let key = match section.line {
+        None => format!("mining.extra.{}", mistake.key),
+        Some(line) => format!("extra.{} of the miner in line {line}", mistake.key),
+    };
+    let why = ChooseError::Setting { key, problem: mistake.problem, fix: mistake.fix };
+    Err(LeftOut { name: section.name.clone(), why })
+}
+
 /// The miners that `config` asks for, in its order; none only where a miner port was asked for and no provider was.
 ///
 /// No plugin's code runs here; where several could be meant, each is probed in a confined child.
@@ -200,13 +214,19 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
     let asked = config.setting("mining.provider").is_some()
         || config.mining.miners.iter().any(|section| section.line.is_some());
     if options.port && !asked {
-        return Ok(Plans { miners: Vec::new(), left_out: Vec::new() });
+        return Ok(Plans::default());
     }
     // Two miners of one plugin need it asked once.
     let mut estimates: HashMap<PathBuf, Option<f64>> = HashMap::new();
-    let mut plans = Plans { miners: Vec::new(), left_out: Vec::new() };
+    let mut plans = Plans::default();
     for choice in choice::choices(options, config)? {
         match choice {
+            Ok(Choice { section, chosen, .. }) if chosen.container.is_some() => {
+                match check_settings(&section, &chosen) {
+                    Ok(()) => plans.containers.push((section, chosen)),
+                    Err(left_out) => plans.left_out.push(left_out),
+                }
+            }
             Ok(Choice { section, mut chosen, devices }) => {
                 chosen.trust = Trust::of(&config.plugins, Some(&options.home));
                 if chosen.estimate.is_none() {
@@ -221,17 +241,19 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
             Err(left_out) => plans.left_out.push(left_out),
         }
     }
-    if plans.miners.is_empty() && !plans.left_out.is_empty() {
+    if plans.miners.is_empty() && plans.containers.is_empty() && !plans.left_out.is_empty() {
         return Err(plans.left_out.swap_remove(0).why);
     }
     Ok(plans)
 }
 
 /// The miners of a session, and those that it goes on without.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plans {
     /// Those that can be run.
     pub miners: Vec<MinerPlan>,
+    /// Those that are containers, each with the data file that was chosen for it.
+    pub containers: Vec<(MinerSection, Chosen)>,
     /// Those that cannot.
     pub left_out: Vec<LeftOut>,
 }

@@ -1,6 +1,7 @@
 //! Chooses the plugin of a miner, and loads it in the provider process.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pearlbed_plugin_api::host_side::Provider;
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::hardware;
+use crate::plugins::container::DataFile;
 use crate::plugins::trust::{Signed, Trust};
 use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load};
 
@@ -27,6 +29,8 @@ pub struct Chosen {
     pub identity: Option<Identity>,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// What it is, where it is no library but a container's data file.
+    pub container: Option<Arc<DataFile>>,
     /// Who vouches for it.
     pub signed: Signed,
     /// Its file is used whoever owns it or may write to it, because the user said so.
@@ -116,6 +120,7 @@ pub(super) fn chosen(entry: &Entry) -> Option<Chosen> {
         path: entry.real_path().to_owned(),
         identity: entry.look.as_ref().and_then(|look| look.identity),
         manifest: entry.manifest()?.clone(),
+        container: entry.container().cloned(),
         signed: entry.judgement.signed.clone(),
         relaxed: entry.look.as_ref().is_some_and(|look| look.relaxed),
         trust: Trust::default(),
@@ -132,7 +137,8 @@ pub(super) fn chosen(entry: &Entry) -> Option<Chosen> {
 /// [`ChooseError`].
 pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError> {
     let listed = look(options, config, None);
-    let usable: Vec<&str> = listed.usable().filter_map(Entry::id).collect();
+    let libraries = listed.usable().filter(|entry| entry.container().is_none());
+    let usable: Vec<&str> = libraries.filter_map(Entry::id).collect();
     // One file needs no question. Of two with one id, the first may be broken.
     let ask = match (&config.mining.provider, &usable[..]) {
         (Some(id), _) => listed.is_contested(id),
@@ -144,12 +150,13 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
     if let Some(id) = &config.mining.provider {
         return named(id, &survey);
     }
+    let mut libraries = survey.usable().filter(|entry| entry.container().is_none());
     if !ask {
-        return survey.usable().find_map(chosen).ok_or(ChooseError::None);
+        return libraries.find_map(chosen).ok_or(ChooseError::None);
     }
     let mut best: Option<(f64, &Entry)> = None;
     let mut reasons = Vec::new();
-    for entry in survey.usable() {
+    for entry in libraries {
         let Some(capabilities) = entry.capabilities() else { continue };
         if !capabilities.supported {
             let why = capabilities.reason.as_deref().unwrap_or("it gives no reason");

@@ -8,12 +8,14 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pearlbed_plugin_api::Manifest;
 use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
+use super::container::{BYTES_MAX, DataError, DataFile, SUFFIX};
 use super::failure::Failure;
 use super::file_identity::Identity;
 use super::object::{Bytes, Object};
@@ -24,7 +26,8 @@ use crate::text::printable_path;
 /// One check of a file, in the order they are made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Its stable name: `file`, `owner`, `format`, `machine`, `structure`, `entry`, `manifest`, `api`.
+    /// Its stable name: `file`, `owner`, `format`, `machine`, `structure`, `entry`, `manifest`, `api`; of a data file
+    /// the first three and `manifest`.
     pub id: &'static str,
     /// How it ended.
     pub state: CheckState,
@@ -59,14 +62,24 @@ pub struct Look {
     pub manifest: Option<Manifest>,
     /// The text that was read as the manifest, without its padding.
     pub section: Option<Vec<u8>>,
+    /// What it is, where it is no library but the data file of a container.
+    pub container: Option<Arc<DataFile>>,
     /// The first failure.
     pub refusal: Option<Reason>,
     /// Who its owner is and who may write to it was not as it should be, and let through.
     pub relaxed: bool,
 }
 
-/// Every check, in order.
+/// Every check of a library, in order.
 const CHECKS: [&str; 8] = ["file", "owner", "format", "machine", "structure", "entry", "manifest", "api"];
+
+/// Every check of a data file, in order.
+const DATA_CHECKS: [&str; 4] = ["file", "owner", "format", "manifest"];
+
+/// Whether a file of this name says that it is a container's data file.
+pub fn is_data_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(SUFFIX.as_bytes()))
+}
 
 /// Looks at the file at `path`. With `relaxed`, its owner and its mode are reported but not held against it.
 pub fn look(path: &Path, relaxed: bool) -> Look {
@@ -76,11 +89,13 @@ pub fn look(path: &Path, relaxed: bool) -> Look {
         checks: vec![],
         manifest: None,
         section: None,
+        container: None,
         refusal: None,
         relaxed: false,
     };
     look.run(path, relaxed);
-    for id in CHECKS.iter().skip(look.checks.len()) {
+    let all: &[&'static str] = if is_data_file(path) { &DATA_CHECKS } else { &CHECKS };
+    for id in all.iter().skip(look.checks.len()) {
         look.checks.push(Check { id, state: CheckState::Skip, finding: "not looked at".into() });
     }
     look
@@ -106,6 +121,9 @@ impl Look {
             Err(reason) => self.fail("owner", reason),
         }
 
+        if is_data_file(path) {
+            return self.read_data(path, &file, metadata.len());
+        }
         let bytes = Bytes::of_file(&file, metadata.len());
         let Some(object) =
             self.step("format", |_| object::read(&bytes).map(|object| (object.kind.clone(), object)))
@@ -166,6 +184,41 @@ impl Look {
                 ))
             });
         }
+    }
+
+    /// Reads a container's data file: nothing in it is code.
+    fn read_data(&mut self, path: &Path, file: &File, len: u64) {
+        use std::io::Read as _;
+        let read = self.step("format", |_| {
+            let too_long = || {
+                let words =
+                    format!("it has {len} bytes, more than the {BYTES_MAX} that a data file may have");
+                Reason::new("data-wrong", words, "get the file as its author ships it")
+            };
+            let mut bytes = Vec::new();
+            file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|err| cannot_open(path, &err))?;
+            if bytes.len() as u64 > BYTES_MAX {
+                return Err(too_long());
+            }
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            match DataFile::parse(&name, &bytes) {
+                Ok(file) => Ok(("the data file of a container".to_owned(), file)),
+                Err(DataError::Schema(schema)) => Err(Reason::new(
+                    "data-schema",
+                    DataError::Schema(schema).to_string(),
+                    "update pearlbed, or get a file for this version",
+                )),
+                Err(err) => Err(Reason::new(
+                    "data-wrong",
+                    format!("it is no data file of a container: {err}"),
+                    "put that right; docs/containers.md says what the file may hold",
+                )),
+            }
+        });
+        let Some(read) = read else { return };
+        self.push("manifest", CheckState::Ok, format!("{} {}", read.manifest.id, read.manifest.version));
+        self.manifest = Some(read.manifest.clone());
+        self.container = Some(Arc::new(read));
     }
 
     fn step<T>(

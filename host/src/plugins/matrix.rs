@@ -58,6 +58,10 @@ pub fn matrix(machine: &HardwareInfo, survey: &Survey) -> Vec<Row> {
 }
 
 fn opinion(entry: &Entry, unit: usize, machine: &HardwareInfo) -> Option<Opinion> {
+    // A container is nobody's to start unasked: it is chosen by its name alone.
+    if entry.container().is_some() {
+        return None;
+    }
     let manifest = entry.manifest()?;
     let whole = entry.capabilities()?;
     let no = |reason: &str| MiningCapabilities::unsupported(reason);
@@ -122,6 +126,7 @@ pub(crate) mod testing {
                 checks: vec![],
                 manifest: Some(manifest),
                 section: None,
+                container: None,
                 refusal: None,
                 relaxed: false,
             }),

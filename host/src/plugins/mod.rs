@@ -19,6 +19,7 @@
 //! - A file that is replaced between the look and the probe is noticed by the probe, and reported as changed; what is
 //!   loaded is what was looked at, or nothing (`pinned` says where not).
 
+pub mod container;
 mod failure;
 mod file_identity;
 pub mod load;
@@ -36,7 +37,7 @@ pub mod trust;
 pub mod units;
 
 pub use self::file_identity::Identity;
-pub use self::look::{Check, CheckState, Look, look};
+pub use self::look::{Check, CheckState, Look, is_data_file, look};
 pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes, run_probe_child};
 pub use self::reason::Reason;
 pub use self::search::{Folder, FolderState, Origin, SearchPath};

@@ -315,6 +315,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Probe {
+    /// The answer of a provider that has no code to be asked, found within `time`.
+    pub(super) fn compared(answer: MiningCapabilities, time: Duration) -> Self {
+        Self {
+            answer: Ok(answer),
+            units: vec![],
+            impurities: vec![],
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+            times: ProbeTimes { load: None, detect: Some(time), total: time },
+            confinement: Report::default(),
+        }
+    }
+
     fn failed(reason: Reason) -> Self {
         Self {
             answer: Err(reason),

@@ -27,6 +27,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("manifest-not-utf8", "its manifest is not UTF-8"),
     ("manifest-not-json", "its manifest is not the JSON that is expected"),
     ("manifest-wrong", "a member of its manifest is not what it may be"),
+    ("data-wrong", "a container's data file that is none, or says what it may not"),
+    ("data-schema", "a container's data file of a schema that this host does not read"),
     ("other-api", "it speaks no version of the plugin API that this host speaks"),
     ("blocked", "you have blocked its id or its contents"),
     ("signature-wrong", "the signature beside it is none, or not one of this file"),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::container::SUFFIX as DATA_SUFFIX;
 use super::reason::Reason;
 use crate::home::{Env, Home};
 use crate::text::printable_path;
@@ -217,6 +218,10 @@ fn list_folder(folder: &Path, seen: &mut Vec<(u64, u64)>) -> io::Result<Option<(
 
 /// Whether a file of this name might be a plugin.
 fn is_candidate(path: &Path) -> bool {
+    let name = path.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default();
+    if name.ends_with(DATA_SUFFIX.as_bytes()) {
+        return true;
+    }
     let suffix = path.extension().or_else(|| {
         // `.so` is all suffix to us and all name to the standard library.
         path.file_name()

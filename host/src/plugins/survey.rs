@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pearlbed_plugin_api::{Manifest, MiningCapabilities};
 
+use super::container::{DataFile, detect};
 use super::file_identity::Identity;
 use super::look::{Look, look};
 use super::probe::{Job, Probe, ProbeOptions, no_time_left, probe};
@@ -114,6 +115,11 @@ impl Entry {
     /// What `detect` answered, where it was probed and answered.
     pub fn capabilities(&self) -> Option<&MiningCapabilities> {
         self.probe.as_ref()?.answer.as_ref().ok()
+    }
+
+    /// What it says, where it is no library but the data file of a container.
+    pub fn container(&self) -> Option<&Arc<DataFile>> {
+        self.look.as_ref()?.container.as_ref()
     }
 
     /// The file with its links followed.
@@ -319,11 +325,25 @@ impl Comparing {
 
 fn probe_entries(entries: &mut [Entry], options: &Options, watch: &Watch) {
     let Some(how) = &options.probe else { return };
+    for (index, entry) in entries.iter_mut().enumerate() {
+        let (true, None, Some(file)) = (entry.is_usable(), &entry.probe, entry.container()) else { continue };
+        // There is no code to be asked: what it requires is compared.
+        let begun = Instant::now();
+        let answer = detect(file, &how.hardware, &how.engine_id, &how.model);
+        let probe = Probe::compared(answer, begun.elapsed());
+        if let Some(entry) = watch.lock().entries.get_mut(index) {
+            entry.take(probe.clone());
+        }
+        entry.take(probe);
+    }
     let mut indices = vec![];
     let mut jobs = vec![];
     for (index, entry) in entries.iter().enumerate() {
         let (true, None, Some(look)) = (entry.is_usable(), &entry.probe, &entry.look) else { continue };
         let (Some(identity), Some(manifest)) = (look.identity, &look.manifest) else { continue };
+        if look.container.is_some() {
+            continue;
+        }
         indices.push(index);
         jobs.push(Job {
             path: look.real_path.clone(),

@@ -444,7 +444,7 @@ impl Desk {
         let own = |chair: &Chair| {
             chair.dialect == Dialect::GatewayRpc
                 && if peer.unix {
-                    chair.pid == peer.pid && chair.address == "unix"
+                    chair.pid == peer.pid && chair.address == peer.address
                 } else {
                     chair.address == peer.address
                 }

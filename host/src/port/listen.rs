@@ -15,6 +15,8 @@ use super::wire::Door;
 pub enum Listener {
     /// A Unix socket, removed when this is dropped.
     Unix(UnixListener, PathBuf),
+    /// The same, for the container of one miner alone.
+    Container(UnixListener, PathBuf, String),
     /// A TCP address.
     Tcp(TcpListener, SocketAddr),
 }
@@ -27,21 +29,16 @@ impl Listener {
     ///
     /// The path is taken, or its folder cannot be made or written.
     pub fn unix(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        if let Ok(metadata) = std::fs::symlink_metadata(path) {
-            if !metadata.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket"));
-            }
-            if UnixStream::connect(path).is_ok() {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on it"));
-            }
-            std::fs::remove_file(path)?;
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self::Unix(listener, path.to_owned()))
+        Ok(Self::Unix(open_socket(path)?, path.to_owned()))
+    }
+
+    /// Listens on a Unix socket as [`Self::unix`] does, for the container of the miner `name`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn container(path: &Path, name: &str) -> io::Result<Self> {
+        Ok(Self::Container(open_socket(path)?, path.to_owned(), name.to_owned()))
     }
 
     /// Listens on a TCP address.
@@ -58,24 +55,48 @@ impl Listener {
     /// What the port process is told of it.
     pub fn door(&self) -> Door {
         match self {
-            Self::Unix(..) => Door { unix: true, guarded: false },
-            Self::Tcp(_, address) => Door { unix: false, guarded: !address.ip().is_loopback() },
+            Self::Unix(..) => Door { unix: true, container: None, guarded: false },
+            Self::Container(_, _, name) => Door { unix: true, container: Some(name.clone()), guarded: false },
+            Self::Tcp(_, address) => {
+                Door { unix: false, container: None, guarded: !address.ip().is_loopback() }
+            }
         }
     }
 
     /// The address, such as `unix:/run/x.sock` or `tcp:127.0.0.1:3333`.
     pub fn address(&self) -> String {
         match self {
-            Self::Unix(_, path) => format!("unix:{}", crate::text::printable_path(path)),
+            Self::Unix(_, path) | Self::Container(_, path, _) => {
+                format!("unix:{}", crate::text::printable_path(path))
+            }
             Self::Tcp(_, address) => format!("tcp:{address}"),
         }
     }
 }
 
+/// A socket of mode 0600 in a folder of mode 0700. One on which nobody answers is replaced.
+fn open_socket(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    if let Ok(metadata) = std::fs::symlink_metadata(path) {
+        if !metadata.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket"));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on it"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Unix(listener, _) => listener.as_fd(),
+            Self::Unix(listener, _) | Self::Container(listener, ..) => listener.as_fd(),
             Self::Tcp(listener, _) => listener.as_fd(),
         }
     }
@@ -83,7 +104,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, path) | Self::Container(_, path, _) = self {
             // Where it cannot be removed, the next session finds that nobody answers on it.
             let _ = std::fs::remove_file(path);
         }
@@ -101,7 +122,7 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let listener = Listener::unix(&path).unwrap();
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-        assert_eq!(listener.door(), Door { unix: true, guarded: false });
+        assert_eq!(listener.door(), Door { unix: true, container: None, guarded: false });
         assert_eq!(Listener::unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!path.exists());

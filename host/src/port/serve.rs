@@ -15,11 +15,11 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::desk::{Act, Desk, GuestId, Peer};
-use super::wire::{Door, FromPort, Order, ToPort};
+use super::wire::{CONTAINER, Door, FromPort, Order, ToPort};
 use crate::miner::frame::{Decoder, Frame, VERSION};
 
 /// Listeners that are taken over.
-pub const LISTENERS_MAX: usize = 4;
+pub const LISTENERS_MAX: usize = 8;
 /// Bytes that are read from one connection at a time.
 const READ_BYTES: usize = 64 << 10;
 /// The longest sleep, and the one while somebody is slowed down.
@@ -97,7 +97,7 @@ fn receive_listeners(pipe: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
 
 /// Where connections come in.
 enum Entrance {
-    Unix(UnixListener),
+    Unix(UnixListener, String),
     Tcp(TcpListener, bool),
 }
 
@@ -106,7 +106,8 @@ impl Entrance {
         if door.unix {
             let listener = UnixListener::from(listener);
             listener.set_nonblocking(true)?;
-            return Ok(Self::Unix(listener));
+            let address = door.container.map_or_else(|| "unix".into(), |name| format!("{CONTAINER}{name}"));
+            return Ok(Self::Unix(listener, address));
         }
         let listener = TcpListener::from(listener);
         listener.set_nonblocking(true)?;
@@ -115,11 +116,11 @@ impl Entrance {
 
     fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
-            Self::Unix(listener) => {
+            Self::Unix(listener, address) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 let pid = pid_of(&stream);
-                Ok((Stream::Unix(stream), Peer { unix: true, guarded: false, address: "unix".into(), pid }))
+                Ok((Stream::Unix(stream), Peer { unix: true, guarded: false, address: address.clone(), pid }))
             }
             Self::Tcp(listener, guarded) => {
                 let (stream, address) = listener.accept()?;
@@ -137,7 +138,7 @@ impl Entrance {
 impl AsFd for Entrance {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Unix(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
             Self::Tcp(listener, _) => listener.as_fd(),
         }
     }

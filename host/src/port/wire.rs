@@ -40,17 +40,30 @@ pub struct Sitter {
     pub worker: String,
     /// Name and version that it gave; may be empty.
     pub agent: String,
-    /// Where it is: `unix`, or an address.
+    /// Where it is: `unix`, `container:NAME`, or an address.
     pub address: String,
     /// Its process, where the socket tells.
     pub pid: Option<u32>,
 }
+
+impl Sitter {
+    /// The container that it is in, where it came in by the door of one.
+    pub fn container(&self) -> Option<&str> {
+        self.address.strip_prefix(CONTAINER)
+    }
+}
+
+/// How the address of whoever is in a container begins.
+pub const CONTAINER: &str = "container:";
 
 /// What the port process is told of one listener that it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Door {
     /// A Unix socket, not TCP.
     pub unix: bool,
+    /// What it is called, where it is for one container alone: then that is where its guests are.
+    #[serde(default)]
+    pub container: Option<String>,
     /// Others than this machine can come in: only those who know the password, in the dialect that has one.
     pub guarded: bool,
 }

@@ -90,6 +90,9 @@ pub struct MinerNote {
     pub granted: Vec<String>,
     /// Permissions that the plugin wants and the user has not granted.
     pub withheld: Vec<String>,
+    /// The image, where it is a container.
+    #[serde(default)]
+    pub container: Option<String>,
 }
 
 /// The way to whoever waits for the session.

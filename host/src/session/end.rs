@@ -132,6 +132,7 @@ fn end_live(
         .ok()
         .and_then(|value| serde_json::from_value(value).ok());
     notes.extend(report.as_ref().and_then(sum));
+    let contains = report.as_ref().is_some_and(|report| !report.containers.is_empty());
     let provider = report.and_then(|report| report.provider).unwrap_or_else(|| "the session".into());
     let pid = holder.supervisor.pid;
     if let Err(err) = control::ask(&home.control_socket(), &Request::Stop, ANSWER_TIME)
@@ -142,7 +143,10 @@ fn end_live(
     }
     let file = home.config_file();
     let config = Config::load(&Sources { file: &file, text: None, env, flags: &[] });
-    let grace = config.map_or(Duration::from_secs(10), |config| config.mining.session.stop_grace);
+    let grace = config.map_or(Duration::from_secs(10), |config| {
+        let (session, container) = (config.mining.session.stop_grace, config.mining.container.stop_grace);
+        if contains { session.max(container) } else { session }
+    });
     let mut told = false;
     let mut deadline = Instant::now() + grace + TIDYING_TIME;
     while Instant::now() < deadline {

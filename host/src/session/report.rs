@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pools::PoolReport;
 use super::state::State;
+use crate::container::report::ContainerReport;
 use crate::exit::Exit;
 use crate::identity::ProcessIdentity;
 pub use crate::miner::report::{
@@ -86,6 +87,9 @@ pub struct Report {
     pub pool: Option<PoolReport>,
     /// Its miners. What stands above is what they make together.
     pub miners: Vec<MinerReport>,
+    /// Its containers; what their workers hand in stands in the rows of `miners`.
+    #[serde(default)]
+    pub containers: Vec<ContainerReport>,
 }
 
 /// The work source.
@@ -208,6 +212,7 @@ impl Report {
             last_session: None,
             pool: None,
             miners: Vec::new(),
+            containers: Vec::new(),
         }
     }
 

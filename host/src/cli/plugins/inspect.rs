@@ -145,7 +145,7 @@ fn render_inspection(entry: &Entry, width: usize) -> String {
         }
     }
     match &entry.probe {
-        Some(probe) => render_probe(&mut out, probe, width),
+        Some(probe) => render_probe(&mut out, probe, entry.container().is_some(), width),
         None => {
             heading(&mut out, "Probe");
             hanging(&mut out, "  ", 2, "not probed: it is skipped for what was seen of its file", width);
@@ -154,8 +154,8 @@ fn render_inspection(entry: &Entry, width: usize) -> String {
     out
 }
 
-fn render_probe(out: &mut String, probe: &Probe, width: usize) {
-    heading(out, "Probe");
+fn render_probe(out: &mut String, probe: &Probe, compared: bool, width: usize) {
+    heading(out, if compared { "Comparison" } else { "Probe" });
     let mut line = |text: &str| hanging(out, "  ", 2, text, width);
     match &probe.answer {
         Ok(answer) => {
@@ -172,6 +172,9 @@ fn render_probe(out: &mut String, probe: &Probe, width: usize) {
     }
     for impurity in &probe.impurities {
         line(&format!("impure: it {}", impurity.finding));
+    }
+    if compared {
+        return line("there is no code in it: what it requires was compared with this machine");
     }
     let steps = [("loaded", probe.times.load), ("answered", probe.times.detect)];
     let mut times: Vec<String> = steps

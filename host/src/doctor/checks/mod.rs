@@ -2,6 +2,7 @@
 
 mod configuration;
 mod confinement;
+mod container;
 mod devices;
 mod disk;
 mod hardware;
@@ -76,6 +77,13 @@ pub const CHECKS: &[Check] = &[
         question: "whether there is a provider to mine with: the configured one, or any",
         if_silent: FOLDER_SILENT,
         run: plugins::choice,
+    },
+    Check {
+        id: "container",
+        section: Providers,
+        question: "engine, image, model and room of the configured provider, where it is a container",
+        if_silent: "the container engine does not answer: `docker info` or `podman info` shows why",
+        run: container::container,
     },
     Check {
         id: "mechanisms",

@@ -140,14 +140,21 @@ fn detailed(mut verdict: Verdict, entry: &Entry) -> Verdict {
     verdict = verdict.more(format!("file: {}", printable_path(&entry.path)));
     if let Some(manifest) = entry.manifest() {
         let numbers = |numbers: &[u32]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let kind = match entry.container() {
+            Some(file) => format!("a container of the image {}", file.image.name),
+            None => format!("plugin API {}", numbers(&manifest.plugin_api)),
+        };
         verdict = verdict.more(format!(
-            "plugin API {}, certificate versions {}, licence {}",
-            numbers(&manifest.plugin_api),
+            "{kind}, certificate versions {}, licence {}",
             numbers(&manifest.certificate_versions),
             printable(&manifest.license),
         ));
         let wants: Vec<_> = manifest.permissions.iter().map(ToString::to_string).collect();
-        let wants = if wants.is_empty() { "nothing but to compute".into() } else { wants.join(" ") };
+        let wants = match wants[..] {
+            [] if entry.container().is_some() => "docker or podman to run it".into(),
+            [] => "nothing but to compute".into(),
+            _ => wants.join(" "),
+        };
         verdict = verdict.more(format!("wants: {}", printable(&wants)));
         verdict = verdict.more(printable(&entry.judgement.signed.to_string()).into_owned());
         if let Some(note) = &entry.judgement.note {

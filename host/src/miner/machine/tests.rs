@@ -92,6 +92,7 @@ impl Bed {
             path: "/x.so".into(),
             identity: None,
             manifest,
+            container: None,
             signed,
             relaxed: false,
             trust,

@@ -101,6 +101,12 @@ impl Miner {
         if self.is_program() { RateReport { judgement: None, verdict: None, ..rates } } else { rates }
     }
 
+    /// Questions for work in the last ten seconds, of a program that is here.
+    pub fn polls(&self) -> Option<u64> {
+        let number = self.stats.json.as_ref().and_then(|stats| stats.get("polls_10s")?.as_u64());
+        self.line.is_up().then(|| number.unwrap_or(0))
+    }
+
     fn program_report(&self) -> Option<ProgramReport> {
         let Program { dialect, agent, address, pid } = self.plan.program.as_ref()?;
         let number = |key: &str| self.stats.json.as_ref().and_then(|stats| stats.get(key)?.as_u64());

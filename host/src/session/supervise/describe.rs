@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use super::course::Course;
 use super::jobs::Jobs;
 use super::record::{Record, providers};
+use crate::container::report::ContainerReport;
 use crate::miner::report::{JobReport, MinerReport};
 use crate::miner::vardiff::work_of;
 use crate::session::pools::PoolReport;
@@ -29,6 +30,8 @@ pub(super) struct View<'a> {
     pub log: Vec<String>,
     /// The addresses of the miner port.
     pub port: Vec<EndpointReport>,
+    /// The containers.
+    pub containers: Vec<ContainerReport>,
 }
 
 /// Whether the session earns, and why not.
@@ -47,6 +50,18 @@ impl Earning {
     }
 }
 
+/// The container for whose sake nothing is mined, where there is one: without the others' miners, it is what matters.
+fn in_the_way<'a>(view: &'a View<'_>, miners: &[MinerReport]) -> Option<&'a ContainerReport> {
+    let of_container =
+        |miner: &MinerReport| miner.program.as_ref().is_some_and(|one| one.address.starts_with("container:"));
+    if !miners.iter().all(of_container) {
+        return None;
+    }
+    // Loading, it asks for work already, and mines nothing.
+    view.containers.iter().all(|one| !matches!(&*one.phase, "serving" | "small-steps")).then_some(())?;
+    view.containers.first()
+}
+
 fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
     let not = |condition: &str, reason: &str| Earning {
         earning: false,
@@ -63,6 +78,14 @@ fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
     }
     if view.course.is_ending() {
         return not("stopping", "the provider is being stopped");
+    }
+    if let Some(container) = in_the_way(view, miners) {
+        let condition = match &*container.phase {
+            "silent" => "not-mining",
+            phase => phase,
+        };
+        let sentence = format!("{}: {}", container.miner, container.sentence);
+        return Earning { hint: container.hint.clone(), ..not(condition, &sentence) };
     }
     if miners.is_empty() && !view.port.is_empty() {
         let hint = "docs/use-your-miner.md says how programs are pointed at it".to_owned();
@@ -190,6 +213,7 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
         last_session: None,
         pool,
         miners,
+        containers: view.containers.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::containers::ContainerError;
 use super::programs::PortError;
 use super::settings::SettingsError;
 use crate::config::ConfigError;
@@ -41,6 +42,8 @@ pub enum SuperviseError {
     },
     #[error(transparent)]
     Port(PortError),
+    #[error(transparent)]
+    Container(ContainerError),
     #[error("cannot start the work source")]
     Work(#[source] work::SpawnError),
     #[error("cannot set up the supervisor")]
@@ -89,6 +92,7 @@ impl Explain for SuperviseError {
             Self::Choose(err) => err.hint(),
             Self::Proofs(err) => err.hint(),
             Self::Port(err) => err.hint(),
+            Self::Container(err) => err.hint(),
             Self::Work(err) => err.hint(),
             Self::Folder { path, err } | Self::Control { path, err } => crate::remedy::for_file(err, path),
             Self::Log(err) => crate::remedy::for_process(err).or_else(|| {
@@ -112,6 +116,7 @@ impl Explain for SuperviseError {
             Self::Lock(err) => err.exit(),
             Self::Settings(err) => err.exit(),
             Self::Choose(err) => err.exit(),
+            Self::Container(err) => err.exit(),
             _ => Exit::Failed,
         }
     }

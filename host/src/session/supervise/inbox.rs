@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, sleep_until};
 
 use crate::config::Config;
+use crate::container::keeper;
 use crate::miner::effect::Judged;
 use crate::miner::link::Event;
 use crate::miner::{MinerId, MinerPlan};
@@ -27,6 +28,8 @@ pub(super) struct Inbox {
     pub port: mpsc::Receiver<port::Event>,
     /// Verdicts on their proofs.
     pub judged: mpsc::UnboundedReceiver<(MinerId, Judged)>,
+    /// What comes from the keepers of containers.
+    pub containers: mpsc::Receiver<keeper::Event>,
     planned: mpsc::Receiver<Planned>,
     planned_in: mpsc::Sender<Planned>,
     interrupt: Signal,
@@ -56,6 +59,7 @@ pub(super) struct Planned {
 pub(super) enum Turn {
     Miner(Event),
     Port(port::Event),
+    Container(keeper::Event),
     Judged(MinerId, Judged),
     Work(Option<WorkEvent>),
     Call(Call),
@@ -67,12 +71,15 @@ pub(super) enum Turn {
 }
 
 impl Inbox {
-    /// An inbox for `calls` and everything else, from now on.
+    /// An inbox for `calls`, what keepers of containers say, and everything else, from now on.
     ///
     /// # Errors
     ///
     /// Where the signals cannot be heeded.
-    pub fn open(calls: mpsc::Receiver<Call>) -> io::Result<(Self, Ways)> {
+    pub fn open(
+        calls: mpsc::Receiver<Call>,
+        containers: mpsc::Receiver<keeper::Event>,
+    ) -> io::Result<(Self, Ways)> {
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let (port_in, port) = mpsc::channel(port::EVENTS_MAX);
         let (judged_in, judged) = mpsc::unbounded_channel();
@@ -82,6 +89,7 @@ impl Inbox {
             events,
             port,
             judged,
+            containers,
             planned,
             planned_in,
             interrupt: signal(SignalKind::interrupt())?,
@@ -106,6 +114,7 @@ impl Inbox {
         tokio::select! {
             Some(event) = self.events.recv() => Turn::Miner(event),
             Some(event) = self.port.recv() => Turn::Port(event),
+            Some(event) = self.containers.recv() => Turn::Container(event),
             Some((miner, judged)) = self.judged.recv() => Turn::Judged(miner, judged),
             event = work.events.recv() => Turn::Work(event),
             Some(call) = self.calls.recv() => Turn::Call(call),

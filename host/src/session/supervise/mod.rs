@@ -8,6 +8,7 @@
 //! holder. Whatever ends a session (a signal, the control socket, a provider that cannot be kept alive) ends it by the
 //! same road, in `Session::run`.
 
+mod containers;
 mod course;
 mod crew;
 mod describe;
@@ -30,6 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use self::containers::ContainerError;
 pub use self::errors::SuperviseError;
 use self::herald::Herald;
 pub use self::programs::PortError;
@@ -139,7 +141,7 @@ async fn supervise(
         herald.line(Level::Warn, &line);
         herald.announce(&Announcement::Note { text: line });
     }
-    let plan::Plans { miners: plans, left_out } =
+    let plan::Plans { miners: plans, containers, left_out } =
         plan::plans(options, &config).map_err(SuperviseError::Choose)?;
     for one in left_out {
         let hint = one.why.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -157,19 +159,40 @@ async fn supervise(
         let _ = trust::remember(home, id, &chosen.manifest.version, &chosen.path, &chosen.signed, false);
     }
 
+    let containers = containers::plan(containers, options, &config).map_err(SuperviseError::Container)?;
+    for one in &containers {
+        let (chosen, id) = (one.chosen(), &one.chosen().manifest.id);
+        let _ = trust::remember(home, id, &chosen.manifest.version, &chosen.path, &chosen.signed, false);
+        if let Some(secret) = one.token_variable().and_then(|name| options.env.var(name)) {
+            herald.log().hide(secret);
+        }
+    }
+
     let store = ProofStore::open(&home.proofs_dir()).map_err(SuperviseError::Proofs)?;
     let socket_path = home.control_socket();
     let socket = ControlSocket::bind(&socket_path)
         .map_err(|err| SuperviseError::Control { path: socket_path.clone(), err })?;
-    let doors = programs::Doors::open(&config, home, &options.env).map_err(SuperviseError::Port)?;
+    let names: Vec<&str> = containers.iter().map(containers::Planned::miner).collect();
+    let doors = programs::Doors::open(&config, home, &options.env, &names).map_err(SuperviseError::Port)?;
     if let Some(warning) = doors.warning() {
         herald.line(Level::Warn, &warning);
         herald.announce(&Announcement::Note { text: warning });
     }
     herald.announce(&Announcement::Starting {
         source: source_name(&source).into(),
-        miners: plans.iter().map(note).collect(),
+        miners: plans.iter().map(note).chain(containers.iter().map(containers::Planned::note)).collect(),
     });
+    for one in &containers {
+        let note = one.note();
+        herald.info(&format!(
+            "session of `{}` {} begins; work from {}; a container of {}, as {} says",
+            note.name,
+            note.version,
+            source_name(&source),
+            note.container.unwrap_or_default(),
+            note.plugin
+        ));
+    }
     for plan in &plans {
         herald.info(&format!(
             "session of `{}` {} begins; work from {}; plugin {}",
@@ -183,7 +206,7 @@ async fn supervise(
     let graphics = plans.iter().any(|plan| plan.grants.has_devices());
     let record = Record::new(holder, store, home.sidecar_file(), graphics);
     let paused = Paused::read(home);
-    let setup = Setup { options: options.clone(), config, plans, herald, record, paused, doors };
+    let setup = Setup { options: options.clone(), config, plans, herald, record, paused, doors, containers };
     let (mut session, result) = Session::new(setup, handle, socket).await?.run().await;
     let reason = match &result {
         Ok(reason) => reason.clone(),
@@ -205,6 +228,7 @@ fn note(plan: &MinerPlan) -> MinerNote {
         plugin: crate::text::printable_path(&plan.chosen.path),
         granted: plan.grants.granted_text(),
         withheld: plan.grants.withheld_text(),
+        container: None,
     }
 }
 

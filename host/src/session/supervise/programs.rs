@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::containers::Containers;
 use super::crew::{Crew, Told};
 use crate::config::{Config, PortSocket};
+use crate::container::recipe;
 use crate::explain::Explain;
 use crate::home::{Env, Home};
 use crate::miner::frame::FromProvider;
@@ -66,17 +68,19 @@ impl Explain for PortError {
 #[derive(Debug, Default)]
 pub(super) struct Doors {
     listeners: Vec<Listener>,
+    /// Whether anybody else than our own containers may come.
+    strangers: bool,
     password: Option<String>,
     share_every: Duration,
 }
 
 impl Doors {
-    /// Opens what `config` asks for.
+    /// Opens what `config` asks for, and a door for each of the miners `containers`.
     ///
     /// # Errors
     ///
     /// [`PortError`]; nothing is left open then.
-    pub fn open(config: &Config, home: &Home, env: &Env) -> Result<Self, PortError> {
+    pub fn open(config: &Config, home: &Home, env: &Env, containers: &[&str]) -> Result<Self, PortError> {
         let port = &config.mining.port;
         let mut listeners = Vec::new();
         if let Some(socket) = &port.unix {
@@ -97,7 +101,13 @@ impl Doors {
             let failed = |err| PortError::Listen { address: address.to_string(), err };
             listeners.push(Listener::tcp(address).map_err(failed)?);
         }
-        Ok(Self { listeners, password, share_every: port.share_every })
+        let strangers = !listeners.is_empty();
+        for name in containers {
+            let path = recipe::socket(home, name);
+            let failed = |err| PortError::Listen { address: crate::text::printable_path(&path), err };
+            listeners.push(Listener::container(&path, name).map_err(failed)?);
+        }
+        Ok(Self { listeners, strangers, password, share_every: port.share_every })
     }
 
     /// Whether there is any.
@@ -107,7 +117,8 @@ impl Doors {
 
     /// The addresses.
     pub fn addresses(&self) -> Vec<String> {
-        self.listeners.iter().map(Listener::address).collect()
+        let strangers = self.listeners.iter().filter(|one| one.door().container.is_none());
+        strangers.map(Listener::address).collect()
     }
 
     /// What a person should know of them.
@@ -163,6 +174,11 @@ impl Programs {
         self.doors.are_open()
     }
 
+    /// Whether others than our own containers may come.
+    pub fn strangers_may_come(&self) -> bool {
+        self.doors.strangers
+    }
+
     /// Where they may come to.
     pub fn addresses(&self) -> Vec<String> {
         self.doors.addresses()
@@ -180,7 +196,11 @@ impl Programs {
         match Process::spawn(self.generation, listeners, password.clone(), self.events.clone()) {
             Ok(process) => {
                 let at = self.doors.addresses().join(", ");
-                let line = format!("programs can mine here, at {at} (process {})", process.pid());
+                let whom = match self.doors.strangers {
+                    true => format!("programs can mine here, at {at}"),
+                    false => "the miner port serves the session's containers".to_owned(),
+                };
+                let line = format!("{whom} (process {})", process.pid());
                 let lacks = process.lacks().iter();
                 let mut lines: Vec<(Level, String)> = lacks
                     .map(|lack| (Level::Warn, format!("the port process is confined by less: {lack}")))
@@ -237,6 +257,7 @@ impl Programs {
         &mut self,
         event: Event,
         crew: &mut Crew,
+        containers: &Containers,
         current: Option<&Arc<Work>>,
         ending: bool,
         now: Instant,
@@ -250,7 +271,7 @@ impl Programs {
             process::What::Frame(FromPort::Hello { .. }) => {}
             process::What::Frame(FromPort::Sat(seat, text)) => {
                 let Ok(sitter) = serde_json::from_str::<Sitter>(&text) else { return outcome };
-                if ending || !self.sit(seat, &sitter, crew, current, &mut outcome, now) {
+                if ending || !self.sit(seat, &sitter, (crew, containers), current, &mut outcome, now) {
                     self.send(ToPort::Close(seat));
                 }
             }
@@ -320,7 +341,7 @@ impl Programs {
         &mut self,
         seat: SeatId,
         sitter: &Sitter,
-        crew: &mut Crew,
+        (crew, containers): (&mut Crew, &Containers),
         current: Option<&Arc<Work>>,
         outcome: &mut Outcome,
         now: Instant,
@@ -337,7 +358,11 @@ impl Programs {
             pid: sitter.pid,
         };
         let line = introduction(&name, &program);
-        let plan = MinerPlan::of_program(name, program, self.doors.share_every);
+        let file = program.container().and_then(|container| containers.file(container));
+        let mut plan = MinerPlan::of_program(name, program, self.doors.share_every);
+        if let Some(file) = file {
+            plan.chosen.manifest = file.manifest.clone();
+        }
         let id = match known {
             Some(id) => {
                 if let Some(miner) = crew.get_mut(id) {
@@ -381,7 +406,9 @@ fn introduction(name: &str, program: &Program) -> String {
 /// The row of a program: its name, and its miner where it was here before. Nothing where there are too many.
 fn row(crew: &mut Crew, sitter: &Sitter) -> Option<(String, Option<MinerId>)> {
     let own = [sitter.worker.clone(), command(sitter.pid).unwrap_or_default(), sitter.agent.clone()];
-    let base = own.iter().find_map(|text| slug(text)).unwrap_or_else(|| "program".into());
+    let container = sitter.container().map(str::to_owned);
+    let base =
+        container.or_else(|| own.iter().find_map(|text| slug(text))).unwrap_or_else(|| "program".into());
     (1..=ROWS_MAX).find_map(|number| {
         let name = if number == 1 { base.clone() } else { format!("{base}-{number}") };
         let Some(id) = crew.called(&name) else { return Some((name, None)) };

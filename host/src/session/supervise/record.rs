@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::crew::Crew;
 use crate::config::Config;
+use crate::container::report::ContainerReport;
 use crate::hardware;
 use crate::miner::Miner;
 use crate::miner::plan::PROGRAM;
@@ -88,6 +89,7 @@ impl Record {
         config: &Config,
         crew: &Crew,
         work: &WorkStatus,
+        container: Option<&ContainerReport>,
     ) -> Result<Option<String>, SidecarError> {
         let there = Sidecar::read(&self.file).ok().flatten();
         if let Some(other) = there.as_ref().filter(|other| other.pearlbed.is_none())
@@ -108,8 +110,16 @@ impl Record {
         });
         let served = crew.present().find_map(Miner::serves);
         let record = Sidecar {
-            provider: Some(providers(crew.present().map(|miner| miner.plan().provider()))),
-            model: served.as_ref().and_then(|(_, model)| model.clone()).or(config.mining.model.clone()),
+            provider: Some(providers(
+                crew.present()
+                    .map(|miner| miner.plan().provider())
+                    .chain(container.map(|container| container.provider.as_str())),
+            )),
+            model: served
+                .as_ref()
+                .and_then(|(_, model)| model.clone())
+                .or_else(|| container?.model.clone())
+                .or_else(|| config.mining.model.clone()),
             wallet_address: Some(config.mining.wallet_address.clone().unwrap_or_default()),
             started_at: Some(unix_seconds(self.began)),
             gateway_url,
@@ -117,8 +127,11 @@ impl Record {
             metrics_url: metrics,
             gateway_pid: Some(self.holder.supervisor.pid),
             miner_loop_pid: crew.present().find_map(Miner::pid),
-            container_id: None,
-            vllm_endpoint: served.as_ref().map(|(endpoint, _)| endpoint.clone()),
+            container_id: container.and_then(|container| container.container_id.clone()),
+            vllm_endpoint: served
+                .as_ref()
+                .map(|(endpoint, _)| endpoint.clone())
+                .or_else(|| container?.endpoint.clone()),
             pearlbed: Some(Own {
                 supervisor: self.holder.supervisor.clone(),
                 socket: Some(self.holder.socket.clone()),

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::outlets::{Outlets, terminal_is_there};
+use super::containers::{Containers, Planned};
 use super::course::Course;
 use super::crew::{Crew, Told};
 use super::errors::SuperviseError;
@@ -34,19 +35,21 @@ use super::programs::{Doors, Programs};
 use super::proving::{self, Rest};
 use super::record::Record;
 use super::sensors::Readings;
-use super::settings::Tunables;
+use super::settings::{Tunables, secret_names};
 use super::verifier::{Case, Verifier, chain};
 use crate::config::Config;
 use crate::miner::link::Event;
 use crate::miner::{Effect, MinerId, MinerPlan, Options};
 use crate::session::announce::Announcement;
 use crate::session::control::ControlSocket;
-use crate::session::log::Level;
+use crate::session::log::{Level, Speaker};
 use crate::session::paused::Paused;
 use crate::work::{WorkHandle, WorkStatus};
 
 /// How long the work source may take to end.
 const WORK_STOP_TIME: Duration = Duration::from_secs(10);
+/// How long an engine may take to remove a container, beyond its grace.
+const CONTAINER_STOP_TIME: Duration = Duration::from_secs(30);
 
 /// Everything that a session is made of before it runs.
 pub(super) struct Setup {
@@ -57,6 +60,7 @@ pub(super) struct Setup {
     pub record: Record,
     pub paused: Paused,
     pub doors: Doors,
+    pub containers: Vec<Planned>,
 }
 
 /// A running session.
@@ -66,6 +70,7 @@ pub(super) struct Session {
     source: Source,
     crew: Crew,
     programs: Programs,
+    containers: Containers,
     jobs: Jobs,
     verifier: Option<Verifier>,
     course: Course,
@@ -100,12 +105,15 @@ impl Session {
     ) -> Result<Self, SuperviseError> {
         let now = Instant::now();
         let runtime = SuperviseError::Runtime;
-        let Setup { options, config, plans, mut herald, mut record, paused, doors } = setup;
+        let Setup { options, config, plans, mut herald, mut record, paused, doors, containers } = setup;
         let (calls_in, calls) = mpsc::channel(16);
         let control = tokio::spawn(socket.serve(calls_in.clone()));
         let outlets = Outlets { calls: calls_in, control, looked_at: now, terminal: terminal_is_there() };
         outlets.serve_metrics(&config, &mut record, &mut herald).await;
-        let (inbox, ways) = Inbox::open(calls).map_err(runtime)?;
+        let secrets = secret_names(&config);
+        let (containers, kept) =
+            Containers::new(containers, &options, &config, &secrets).map_err(SuperviseError::Container)?;
+        let (inbox, ways) = Inbox::open(calls, kept).map_err(runtime)?;
         let verifier = Verifier::start(handle.proofs.clone(), options.home.refused_dir(), ways.judged)
             .map_err(runtime)?;
         let mut crew = Crew::new(ways.events);
@@ -123,6 +131,7 @@ impl Session {
             source: Source { status: handle.status.clone(), handle: Some(handle) },
             crew,
             programs: Programs::new(doors, ways.port),
+            containers,
             jobs: Jobs::default(),
             verifier: Some(verifier),
             course: Course::begin(now),
@@ -140,6 +149,7 @@ impl Session {
     /// Runs to the end. The provider processes have ended then, and every proof that was handed in is judged.
     pub(super) async fn run(mut self) -> (Self, Result<String, SuperviseError>) {
         let result = self.turns().await;
+        self.end_containers().await;
         self.crew.iter_mut().for_each(crate::miner::Miner::end);
         self.programs.end();
         self.read_the_rest().await;
@@ -151,6 +161,22 @@ impl Session {
             Err(err) => self.herald.line(Level::Error, &format!("session ends: {}", chain(err))),
         }
         (self, result)
+    }
+
+    /// Ends the containers that run still: where the session fails, nobody has told them to.
+    async fn end_containers(&mut self) {
+        let grace = self.settings.config.mining.container.stop_grace;
+        self.containers.stop(grace);
+        let deadline = tokio::time::Instant::now() + grace + CONTAINER_STOP_TIME;
+        while !self.containers.are_down() {
+            let Ok(Some(event)) = tokio::time::timeout_at(deadline, self.inbox.containers.recv()).await
+            else {
+                return;
+            };
+            for (level, speaker, line) in self.containers.heed(event).lines {
+                self.herald.say(level, speaker, &line);
+            }
+        }
     }
 
     /// Ends the work source.
@@ -170,8 +196,8 @@ impl Session {
         self.follow(told, begin)?;
         let lines = self.programs.start(begin);
         self.say(lines);
-        if self.programs.may_come() {
-            let alone = self.crew.len() == 0;
+        if self.programs.strangers_may_come() {
+            let alone = self.crew.len() == 0 && self.containers.is_empty();
             self.herald.announce(&Announcement::Listening { at: self.programs.addresses(), alone });
             if alone {
                 self.herald.hush();
@@ -193,6 +219,10 @@ impl Session {
                     self.crew.one(miner, |miner| miner.event(generation, what, now))
                 }
                 Turn::Port(event) => self.port_event(event, now),
+                Turn::Container(event) => {
+                    self.container_event(event, now)?;
+                    Vec::new()
+                }
                 Turn::Judged(miner, judged) => self.judged(miner, judged, now),
                 Turn::Work(Some(event)) => self.work_event(event, now),
                 Turn::Work(None) => return Err(SuperviseError::WorkEnded),
@@ -218,6 +248,7 @@ impl Session {
                     let cards = self.crew.present().any(|miner| miner.plan().grants.has_devices());
                     self.readings.look(cards, now);
                     self.look_after_outlets(now).await;
+                    self.containers.look(&self.crew, now);
                     let lines = self.programs.look();
                     self.say(lines);
                     let patience = self.settings.tunables.stall_after;
@@ -228,6 +259,7 @@ impl Session {
             let told = self.rest_while_proving(now);
             self.follow(told, now)?;
             if self.course.is_ending()
+                && self.containers.are_down()
                 && self.crew.iter().all(|miner| miner.is_down())
                 && !self.waits_for_block(now)
             {
@@ -270,9 +302,50 @@ impl Session {
     /// Something came from the port process.
     fn port_event(&mut self, event: crate::port::process::Event, now: Instant) -> Vec<Told> {
         let ending = self.course.is_ending();
-        let outcome = self.programs.heed(event, &mut self.crew, self.jobs.current(), ending, now);
+        let outcome =
+            self.programs.heed(event, &mut self.crew, &self.containers, self.jobs.current(), ending, now);
         self.say(outcome.lines);
         outcome.told
+    }
+
+    /// Something came from the keeper of a container.
+    fn container_event(
+        &mut self,
+        event: crate::container::keeper::Event,
+        now: Instant,
+    ) -> Result<(), SuperviseError> {
+        let outcome = self.containers.heed(event);
+        for (level, speaker, line) in outcome.lines {
+            if speaker == Speaker::Output {
+                self.herald.say(level, speaker, &line);
+                continue;
+            }
+            self.say(vec![(level, line.clone())]);
+            if self.course.running_since().is_none() {
+                self.herald.announce(&Announcement::Note { text: line });
+            }
+        }
+        if outcome.moved {
+            self.write_record();
+        }
+        if outcome.ended && self.containers.are_down() {
+            // Nobody is left who could hand in anything.
+            let grace = self.settings.tunables.stop_grace;
+            let inside = |miner: &&mut crate::miner::Miner| {
+                miner.plan().program.as_ref().is_some_and(|program| program.container().is_some())
+            };
+            self.crew.iter_mut().filter(inside).for_each(|miner| miner.pause(grace, now));
+        }
+        let alone = (self.crew.present().all(|miner| miner.is_program()) || self.crew.is_lost())
+            && !self.programs.strangers_may_come();
+        if outcome.gave_up
+            && alone
+            && !self.course.is_ending()
+            && let Some(err) = self.containers.given_up()
+        {
+            return Err(SuperviseError::Container(err));
+        }
+        Ok(())
     }
 
     fn say(&mut self, lines: Vec<(Level, String)>) {

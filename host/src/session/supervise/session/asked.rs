@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Session;
 use crate::config::Config;
-use crate::miner::{MinerId, MinerPlan};
+use crate::miner::{Miner, MinerId, MinerPlan};
 use crate::session::control::{Call, Request};
 use crate::session::log::Level;
 use crate::session::supervise::crew::{Crew, Told};
@@ -82,7 +82,12 @@ impl Session {
         self.course.end(reason, now);
         self.tell_manager();
         let grace = self.settings.tunables.stop_grace;
-        self.crew.iter_mut().for_each(|miner| miner.pause(grace, now));
+        // Its workers hand in what they have until it has ended: they are not sent away before.
+        self.containers.stop(self.settings.config.mining.container.stop_grace);
+        let out = |miner: &&mut Miner| {
+            miner.plan().program.as_ref().is_none_or(|program| program.container().is_none())
+        };
+        self.crew.iter_mut().filter(out).for_each(|miner| miner.pause(grace, now));
         Vec::new()
     }
 
@@ -130,7 +135,7 @@ impl Session {
         let changes = reload::compare(
             (&self.settings.config, &self.settings.tunables),
             (config, &tunables),
-            self.crew.present().filter(|miner| !miner.is_program()).map(crate::miner::Miner::plan),
+            self.crew.present().filter(|miner| !miner.is_program()).map(Miner::plan),
             plans,
         );
         self.settings.tunables = tunables;

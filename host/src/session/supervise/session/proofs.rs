@@ -30,7 +30,18 @@ impl Session {
         if let Some(verifier) = &mut self.verifier {
             verifier.has_judged();
         }
+        if let Verdict::Refused { kept: Some(kept), .. } = &judged.verdict
+            && let Some(line) = self.why_refused(miner, kept, now)
+        {
+            self.herald.trouble(&line);
+        }
         self.crew.one(miner, |miner| miner.judged(judged, now))
+    }
+
+    /// What is to be said of a refused proof of a container's.
+    fn why_refused(&mut self, miner: MinerId, kept: &std::path::Path, now: Instant) -> Option<String> {
+        let program = self.crew.get_mut(miner)?.plan().program.clone()?;
+        self.containers.refused(program.container()?, kept, now)
     }
 
     /// Takes the proofs that were handed in when the miners were ended.

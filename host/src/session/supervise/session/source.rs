@@ -18,6 +18,7 @@ impl Session {
                 self.rest.over();
                 let told = self.crew.each(|miner| miner.offer(&work, now));
                 self.look_for_unfit();
+                self.containers.go();
                 return told;
             }
             WorkEvent::NoJob { reason } => {

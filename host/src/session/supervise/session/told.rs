@@ -27,6 +27,9 @@ impl Session {
                 let at = at.map(|endpoint| format!(" at {}", endpoint.address)).unwrap_or_default();
                 format!("{}{at} {trouble}", work.source)
             }
+            _ if !self.containers.is_empty() && self.crew.len() == 0 => {
+                self.containers.first().map(|one| format!("{}: {}", one.miner, one.phase)).unwrap_or_default()
+            }
             _ if self.crew.len() == 0 => "waiting for programs at the miner port".to_owned(),
             _ if self.crew.present().all(|miner| miner.is_paused()) => "every miner is paused".to_owned(),
             _ if self.course.running_since().is_some() => format!("mining with {names}"),
@@ -59,7 +62,12 @@ impl Session {
         if self.course.running_since().is_none() {
             return;
         }
-        let written = self.record.write(&self.settings.config, &self.crew, &self.source.status.borrow());
+        let written = self.record.write(
+            &self.settings.config,
+            &self.crew,
+            &self.source.status.borrow(),
+            self.containers.first(),
+        );
         let trouble = match written {
             Ok(None) => None,
             Ok(Some(foreign)) => Some(foreign),
@@ -88,6 +96,7 @@ impl Session {
             last_error: self.herald.last_error().map(str::to_owned),
             log: self.herald.log().recent().map(str::to_owned).collect(),
             port: self.programs.endpoints(),
+            containers: self.containers.reports(),
         };
         describe::report(&view, miners, now)
     }
