@@ -21,6 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// A product that a software device computes in a moment.
 const EXTRA: &str = "software = true\ndevices = [\"software\"]\nm = 128\nn = 512\nk = 2048";
 
+/// A software device computes on the processor, at which a miner else stands back for every program: beside other tests it
+/// would not come to its first job in time.
+const SECTIONS: &str = "[mining]\nnice = 0\n[mining.session]\nstall_after = \"5m\"";
+
 /// A bed with the provider, unless this machine has no software device or does not confine.
 fn bed() -> Option<Bed> {
     let manifests = std::fs::read_dir("/usr/share/vulkan/icd.d").into_iter().flatten().flatten();
@@ -36,7 +40,7 @@ fn bed() -> Option<Bed> {
         println!("skipped: this kernel lacks {:?}", support.missing());
         return None;
     }
-    let bed = Bed::new(EXTRA);
+    let bed = Bed::with(EXTRA, SECTIONS);
     let file = Path::new(bed.plugins()).join(format!("libgpu_pearl{}", std::env::consts::DLL_SUFFIX));
     std::fs::copy(build::plugin("gpu-pearl"), &file).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();

@@ -44,15 +44,17 @@ pub fn run(args: &Args) -> Result<()> {
     let file = sh::plugin_file(PROVIDER, profile);
     let name = file.file_name().context("a plugin file has a name")?;
     sh::copy(&file, &folder.join("plugins").join(name), 0o644)?;
-    let mut extra = String::new();
+    let (mut extra, mut sections) = ("", "");
     if args.software {
-        extra.push_str("software = true\ndevices = [\"software\"]\nm = 128\nn = 512\nk = 2048\n");
+        extra = "software = true\ndevices = [\"software\"]\nm = 128\nn = 512\nk = 2048";
+        // It computes on the processor, at which a miner else stands back for every program.
+        sections = "[mining]\nnice = 0\n[mining.session]\nstall_after = \"5m\"";
     }
     sh::write(
         &folder.join("home/config.toml"),
         format!(
             "[mining.extra]\n{extra}\n[mining.grants]\n{PROVIDER} = [\"device:/dev/dri/renderD*\", \
-             \"device:/dev/nvidia*\", \"device:/dev/nvidia-caps/*\"]\n"
+             \"device:/dev/nvidia*\", \"device:/dev/nvidia-caps/*\"]\n{sections}\n"
         ),
     )?;
     let bench = Bench { pearlbed: sh::pearlbed(profile), folder };
@@ -198,7 +200,8 @@ fn table(kernels: &[Value], session: &Value) {
     }
     for device in session["provider_stats"]["details"]["devices"].as_array().into_iter().flatten() {
         if let Some(time) = device["job_to_work_ms"].as_f64() {
-            println!("{}: {time:.1} ms from the last job to the end of its first chunk", device["name"]);
+            let name = device["name"].as_str().unwrap_or_default();
+            println!("{name}: {time:.1} ms from the last job to the end of its first chunk");
         }
     }
 }

@@ -9,6 +9,7 @@ use pearlbed_plugin_api::serde_json::{Value, json};
 use pearlbed_plugin_api::{Job, LogLevel, MiningConfig, NextJob, SubmitError};
 
 use super::{alone, software};
+use crate::kernel::KERNELS;
 
 /// How long anything may take on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -199,6 +200,25 @@ fn a_new_job_is_worked_on_after_the_chunks_in_flight_and_how_long_that_takes_is_
     }
     provider.stop().unwrap();
     host.assert_all_hold();
+}
+
+#[test]
+fn every_kernel_mines_proofs_that_hold_where_it_is_named() {
+    let _alone = alone();
+    let Some(adapter) = software() else { return };
+    for kernel in KERNELS.iter().filter(|kernel| kernel.is_offered_by(&adapter)) {
+        let mut extra = small();
+        extra["kernel"] = json!(kernel.name);
+        let (provider, host) = start(extra);
+        for id in 1..=3 {
+            host.offer(id, id as u32, 7);
+            host.wait("a proof of this job", |state| state.proofs.iter().any(|(job, _)| *job == id));
+        }
+        let shown = device(&provider, 0);
+        assert_eq!((&shown["kernel"], &shown["hits_refused"]), (&json!(kernel.name), &json!(0)));
+        provider.stop().unwrap();
+        println!("{}: {} proofs, all hold", kernel.name, host.assert_all_hold());
+    }
 }
 
 #[test]
