@@ -4,8 +4,8 @@
 //! jobs ──> worker thread ──request, nonce──> child: load, detect
 //!             │        <──loaded──answered──done──
 //!             ├─ the child died, or was left with traces: a new one goes on with the next job
-//!             └─ slow: another worker is started, so that the others do not wait; where there are
-//!                enough of them, the plugin is put aside until all others have had their turn
+//!             └─ slow: another worker is started, so that the others do not wait; where there are enough of them,
+//!                the plugin is put aside until all others have had as long a turn ([`queue`])
 //! ```
 //!
 //! In the child each plugin has a process of its own, a copy of the child that ends with it. Only the child speaks with the
@@ -20,12 +20,12 @@
 
 mod child;
 mod limits;
+mod queue;
 mod serve;
 mod trace;
 mod wire;
 mod words;
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,8 +35,9 @@ use std::time::{Duration, Instant};
 use pearlbed_plugin_api::{HardwareInfo, MiningCapabilities};
 use serde::Serialize;
 
-use self::child::{Child, Fate, OnSlow};
+use self::child::{Child, Fate};
 use self::limits::MEMORY_BYTES;
+use self::queue::Queue;
 pub use self::serve::run as run_probe_child;
 use super::file_identity::Identity;
 use super::reason::Reason;
@@ -57,7 +58,7 @@ const SERVED_MAX: usize = 200;
 pub struct ProbeOptions {
     /// The machine, as `detect` is told.
     pub hardware: HardwareInfo,
-    /// The inference engine that is asked about; empty for none.
+    /// The inference engine that is asked about; empty for each that the manifest names.
     pub engine_id: String,
     /// The model that is asked about; empty for none.
     pub model: String,
@@ -138,6 +139,8 @@ pub(super) struct Job {
     pub path: PathBuf,
     pub identity: Identity,
     pub id: String,
+    /// The engines that it is asked about.
+    pub engines: Vec<String>,
     /// Whether it is asked about each device by itself as well.
     pub each_device: bool,
 }
@@ -154,14 +157,16 @@ pub(super) fn probe(
     // Each may come to the limit of its memory before it is stopped.
     let memory = options.hardware.details.get("memory_available_bytes").and_then(serde_json::Value::as_u64);
     let room = memory.map_or(CHILDREN_MAX, |bytes| (bytes / MEMORY_BYTES) as usize);
-    let queue =
-        jobs.into_iter().enumerate().map(|(index, job)| Waiting { index, job, again: false, lacks: 0 });
+    let mut queue = Queue::default();
+    for (index, job) in jobs.into_iter().enumerate() {
+        queue.push(0, Duration::ZERO, Waiting { index, job, lacks: 0 });
+    }
     let pool = Pool {
         options,
         on_done,
         begun: Instant::now(),
         children_max: room.clamp(workers + 1, CHILDREN_MAX),
-        queue: Mutex::new(queue.collect()),
+        queue: Mutex::new(queue),
         done: Mutex::new((0..count).map(|_| None).collect()),
         children: AtomicUsize::new(0),
     };
@@ -185,8 +190,6 @@ pub(super) fn probe(
 struct Waiting {
     index: usize,
     job: Job,
-    /// It was put aside once, and now takes the time that it takes.
-    again: bool,
     /// How often there was nothing to probe it with.
     lacks: u32,
 }
@@ -194,8 +197,8 @@ struct Waiting {
 /// What became of one turn of a plugin.
 enum Turn {
     Done(Probe),
-    /// It was put aside.
-    Aside,
+    /// It was put aside, and waits for this turn; how much of the processor it has used.
+    Aside(usize, Duration),
     /// There was nothing to probe it with, and why.
     Lacked(Probe),
 }
@@ -205,7 +208,7 @@ struct Pool<'a> {
     on_done: &'a (dyn Fn(usize, &Probe) + Sync),
     begun: Instant,
     children_max: usize,
-    queue: Mutex<VecDeque<Waiting>>,
+    queue: Mutex<Queue<Waiting>>,
     done: Mutex<Vec<Option<Probe>>>,
     children: AtomicUsize,
 }
@@ -228,19 +231,16 @@ impl<'a> Pool<'a> {
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut child: Option<Child> = None;
         loop {
-            let next = lock(&self.queue).pop_front();
-            let Some(Waiting { index, job, again, lacks }) = next else { break };
-            let turn = self.serve(&job, &mut child, || {
-                let (others, untried) = {
-                    let queue = lock(&self.queue);
-                    (!queue.is_empty(), queue.iter().any(|waiting| !waiting.again))
-                };
-                let helped = !others || self.start_worker(scope);
-                if helped || again || !untried { OnSlow::GoOn } else { OnSlow::PutAside }
+            let next = lock(&self.queue).pop();
+            let Some((first, Waiting { index, job, lacks })) = next else { break };
+            let turn = self.serve(&job, first, &mut child, |turn| {
+                let others = !lock(&self.queue).is_empty();
+                let helped = others && self.start_worker(scope);
+                lock(&self.queue).after_turn(turn, helped)
             });
             match turn {
                 Turn::Done(probe) => self.finish(index, probe),
-                Turn::Aside => lock(&self.queue).push_back(Waiting { index, job, again: true, lacks }),
+                Turn::Aside(turn, used) => lock(&self.queue).push(turn, used, Waiting { index, job, lacks }),
                 Turn::Lacked(probe) if lacks >= LACKS_MAX || self.is_over() => {
                     self.finish(index, probe);
                 }
@@ -248,7 +248,8 @@ impl<'a> Pool<'a> {
                 Turn::Lacked(_) => {
                     drop(child.take());
                     std::thread::sleep(LACK_PAUSE);
-                    lock(&self.queue).push_back(Waiting { index, job, again, lacks: lacks + 1 });
+                    let waiting = Waiting { index, job, lacks: lacks + 1 };
+                    lock(&self.queue).push(first, Duration::ZERO, waiting);
                 }
             }
         }
@@ -266,8 +267,14 @@ impl<'a> Pool<'a> {
         self.options.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Probes one plugin, in `child` where there is one.
-    fn serve(&self, job: &Job, child: &mut Option<Child>, mut on_slow: impl FnMut() -> OnSlow) -> Turn {
+    /// Probes one plugin, in `child` where there is one; `first` is the turn that it begins with.
+    fn serve(
+        &self,
+        job: &Job,
+        first: usize,
+        child: &mut Option<Child>,
+        mut on_slow: impl FnMut(usize) -> queue::OnSlow,
+    ) -> Turn {
         loop {
             if self.is_over() {
                 return Turn::Done(Probe::failed(no_time_left()));
@@ -281,11 +288,11 @@ impl<'a> Pool<'a> {
             };
             let was_fresh = serving.served == 0;
             let isolates = serving.isolates;
-            let (probe, fate) = serving.probe(job, self.options, self.begun, &mut on_slow);
+            let (probe, fate) = serving.probe(job, self.options, self.begun, first, &mut on_slow);
             match fate {
-                Fate::PutAside { serves } => {
+                Fate::PutAside { turn, used, serves } => {
                     *child = serves.then_some(serving);
-                    return Turn::Aside;
+                    return Turn::Aside(turn, used);
                 }
                 Fate::Lacks => return Turn::Lacked(probe),
                 // Not its fault, perhaps: once more, where nobody was before.

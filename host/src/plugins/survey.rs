@@ -323,6 +323,9 @@ impl Comparing {
     }
 }
 
+/// A plugin is asked about so many of its engines: each costs a part of its time.
+const ENGINES_MAX: usize = 8;
+
 fn probe_entries(entries: &mut [Entry], options: &Options, watch: &Watch) {
     let Some(how) = &options.probe else { return };
     for (index, entry) in entries.iter_mut().enumerate() {
@@ -349,6 +352,10 @@ fn probe_entries(entries: &mut [Entry], options: &Options, watch: &Watch) {
             path: look.real_path.clone(),
             identity,
             id: manifest.id.clone(),
+            engines: match how.engine_id.as_str() {
+                "" => manifest.engines.iter().take(ENGINES_MAX).cloned().collect(),
+                asked => vec![asked.to_owned()],
+            },
             each_device: asks_one_by_one(manifest, &how.hardware),
         });
     }

@@ -35,6 +35,7 @@
 
 mod capture;
 mod child;
+mod clock;
 mod crash;
 mod ending;
 #[cfg(target_os = "linux")]
@@ -51,6 +52,7 @@ mod violation;
 
 pub use self::capture::{Capture, Captured};
 pub use self::child::{EnterError, Entered, enter};
+pub use self::clock::processor_time;
 pub use self::crash::Crash;
 pub use self::ending::Ending;
 pub use self::policy::{HostPort, Limits, Policy, Reading};

@@ -47,7 +47,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let hardware = crate::hardware::inspect(&crate::hardware::Options::default()).info;
     let mut probe = ProbeOptions::new(hardware);
     // As in `search_path`: a slip elsewhere in the configuration does not keep anyone from looking.
-    let configured = context.config(&[]).ok().map(|config| config.plugins);
+    let configured = context.config(&[]).ok();
+    probe.model = configured.as_ref().and_then(|config| config.mining.model.clone()).unwrap_or_default();
+    let configured = configured.map(|config| config.plugins);
     probe.debug = configured.as_ref().is_some_and(|plugins| plugins.debug);
     let configured = configured.map(|plugins| plugins.probe_timeout);
     if let Some(timeout) = args.probe_timeout.or(configured) {

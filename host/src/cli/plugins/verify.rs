@@ -58,6 +58,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let mut probe = ProbeOptions::new(crate::hardware::inspect(&crate::hardware::Options::default()).info);
     probe.timeout = config.plugins.probe_timeout;
     probe.debug = config.plugins.debug;
+    probe.model = config.mining.model.clone().unwrap_or_default();
     let plan = Plan {
         full: args.full,
         extra: args.extra.iter().cloned().collect(),

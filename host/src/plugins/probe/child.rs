@@ -10,6 +10,7 @@ use rustix::net::RecvFlags;
 use super::super::reason::Reason;
 use super::super::units::UNITS_MAX;
 use super::limits::MEMORY_BYTES;
+use super::queue::{self, OnSlow};
 use super::serve::{OUTPUT_BYTES_MAX, isolates, plausible};
 use super::wire::{Change, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use super::words::{
@@ -19,14 +20,14 @@ use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes, no_time_left};
 use crate::sandbox::{self, Captured, Command, Confined, Crash, Ending, Limits, Policy, Reading};
 use crate::text;
 
-/// After so long a plugin is slow, and others no longer wait for it.
-const SLOW: Duration = Duration::from_millis(30);
 /// A child that was cut off is waited for at most so long.
 const KILL_MOST: Duration = Duration::from_secs(1);
 /// A child that was cut off is waited for so long, whatever the deadline is.
 const KILL_LEAST: Duration = Duration::from_millis(50);
-/// After so long a plugin gets only what others leave of the processor.
+/// After so long a plugin that has used so much of the processor gets only what others leave of it. One that is slow because
+/// the machine is busy has used little, and would starve.
 const HOG: Duration = Duration::from_millis(300);
+const HOG_USED: Duration = Duration::from_millis(50);
 /// How often the memory of a plugin that is slow is looked at.
 const MEMORY_LOOK: Duration = Duration::from_millis(20);
 /// The most lines on what one plugin tried.
@@ -46,19 +47,11 @@ pub enum Fate {
     Retires,
     /// It died.
     Died,
-    /// Its plugin is tried again when the others have had their turn; it is replaced unless it still serves.
-    PutAside { serves: bool },
+    /// Its plugin is tried again, with this turn, when the others have had theirs; it has used so much of the processor. The
+    /// child is replaced unless it still serves.
+    PutAside { turn: usize, used: Duration, serves: bool },
     /// There was nothing to probe the plugin with: others may give it back.
     Lacks,
-}
-
-/// What to do about a plugin that is slow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnSlow {
-    /// Wait for it.
-    GoOn,
-    /// Let others have their turn first.
-    PutAside,
 }
 
 /// A running child.
@@ -94,8 +87,8 @@ struct Progress {
     ended: Option<Ending>,
     /// It used more memory than a probe may, past the limits that the kernel holds.
     overdrawn: bool,
-    /// It was slow while others had not had their turn.
-    put_aside: bool,
+    /// It was slow while others had not had as long a turn: which turn it waits for, and what it has used of the processor.
+    put_aside: Option<(usize, Duration)>,
 }
 
 impl Progress {
@@ -146,14 +139,15 @@ impl Child {
         Ok(Self { confined, served: 0, isolates, room: vec![0; PACKET_BYTES_MAX] })
     }
 
-    /// Asks it about one plugin. `on_slow` is called once, if the plugin is slow; all plugins have had their chance since
-    /// `begun`.
+    /// Asks it about one plugin. `on_slow` is called at the end of each turn from `first` on, with its number; all plugins
+    /// have had their chance since `begun`.
     pub fn probe(
         &mut self,
         job: &Job,
         options: &ProbeOptions,
         begun: Instant,
-        on_slow: &mut dyn FnMut() -> OnSlow,
+        first: usize,
+        on_slow: &mut dyn FnMut(usize) -> OnSlow,
     ) -> (Probe, Fate) {
         self.served += 1;
         let started = Instant::now();
@@ -167,7 +161,7 @@ impl Child {
             path: job.path.as_os_str().as_bytes().to_vec(),
             identity: job.identity,
             id: job.id.clone(),
-            engine_id: options.engine_id.clone(),
+            engines: job.engines.clone(),
             model: options.model.clone(),
             each_device: job.each_device,
         };
@@ -175,7 +169,7 @@ impl Child {
         let request = serde_json::to_vec(&request).expect("texts and numbers are JSON");
         // A child that has gone already is described by its ending.
         let _ = self.confined.send(&request);
-        let ending = self.follow(&nonce, job, &mut progress, started, deadline, on_slow);
+        let ending = self.follow(&nonce, job, &mut progress, (started, deadline), first, on_slow);
         let memory = self.memory_bytes(&progress);
         let waited = started.elapsed();
         let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
@@ -198,12 +192,12 @@ impl Child {
         }
         let crash = Crash::take(&mut stderr);
         let impurities = self.impurities(&mut progress, ending);
-        let fate = match (&progress.done, ending) {
-            _ if progress.put_aside => Fate::PutAside { serves: progress.ended.is_some() },
+        let fate = match (&progress.done, ending, progress.put_aside) {
+            (.., Some((turn, used))) => Fate::PutAside { turn, used, serves: progress.ended.is_some() },
             // What it did, it did to a process that is gone.
             _ if progress.ended.is_some() => Fate::Serves,
-            (_, Some(_)) if progress.answer.is_none() => Fate::Died,
-            (Some((changes, threads)), None)
+            (_, Some(_), _) if progress.answer.is_none() => Fate::Died,
+            (Some((changes, threads)), None, _)
                 if !self.isolates
                     && changes.is_empty()
                     && *threads <= 1
@@ -266,6 +260,20 @@ impl Child {
         progress.process.unwrap_or(self.confined.pid())
     }
 
+    /// What the plugin in flight has used of the processor, where that can be told: a child without copies has used some for
+    /// others, too.
+    fn used(&self, progress: &Progress) -> Option<Duration> {
+        let process = progress.process.filter(|_| self.isolates)?;
+        sandbox::processor_time(process.unsigned_abs())
+    }
+
+    /// Whether the plugin in flight may be told to stand back: it, and not the child, of which all that come after it are
+    /// copies and would starve with it.
+    fn hogs(&self, progress: &Progress) -> bool {
+        let is_there = !self.isolates || progress.process.is_some();
+        is_there && self.used(progress).is_none_or(|used| used >= HOG_USED)
+    }
+
     /// The memory that the plugin in flight has in use.
     fn memory_bytes(&self, progress: &Progress) -> u64 {
         sandbox::memory_bytes(self.process(progress))
@@ -283,13 +291,13 @@ impl Child {
         nonce: &str,
         job: &Job,
         progress: &mut Progress,
-        started: Instant,
-        deadline: Instant,
-        on_slow: &mut dyn FnMut() -> OnSlow,
+        (started, deadline): (Instant, Instant),
+        first: usize,
+        on_slow: &mut dyn FnMut(usize) -> OnSlow,
     ) -> Option<Ending> {
-        let (slow_at, hog_at) = (started + SLOW, started + HOG);
+        let hog_at = started + HOG;
         let mut look_at_memory = started + MEMORY_LOOK;
-        let mut is_slow = false;
+        let mut turn = first;
         let mut channel_open = true;
         loop {
             let now = Instant::now();
@@ -304,21 +312,23 @@ impl Child {
                     return None;
                 }
                 // Again and again: a thread that is started has the priority of the one that starts it.
-                if now >= hog_at {
+                if now >= hog_at && self.hogs(progress) {
                     progress.lowered = true;
                     sandbox::lower_priority(self.process(progress));
                 }
             }
-            if !is_slow && now >= slow_at {
-                is_slow = true;
-                if on_slow() == OnSlow::PutAside {
-                    progress.put_aside = true;
+            let over_at = queue::length(turn).map(|length| started + length);
+            if over_at.is_some_and(|at| now >= at) {
+                if on_slow(turn) == OnSlow::PutAside {
+                    progress.put_aside = Some((turn + 1, self.used(progress).unwrap_or_default()));
                     return None;
                 }
+                turn += 1;
+                continue;
             }
             // A death is seen on the channel; where a forked process keeps that open, by looking now and then.
             let look_again = if channel_open { MEMORY_LOOK } else { Duration::from_millis(2) };
-            let until = deadline.min(if is_slow { deadline } else { slow_at }).min(now + look_again);
+            let until = deadline.min(over_at.unwrap_or(deadline)).min(now + look_again);
             let timeout =
                 until.saturating_duration_since(now).try_into().expect("a deadline of seconds is a timespec");
             let channel = self.confined.channel();

@@ -279,8 +279,8 @@ fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
         Err(err) => return send(Event::Failed { failure: err.failure(), after: started.elapsed() }),
     };
     send(Event::Loaded { after: started.elapsed() });
-    let ask = |hardware: &HardwareInfo| -> Result<Answer, Failure> {
-        match loaded.provider.detect(hardware, &request.engine_id, &request.model) {
+    let ask = |hardware: &HardwareInfo, engine: &str| -> Result<Answer, Failure> {
+        match loaded.provider.detect(hardware, engine, &request.model) {
             Ok(answer) => Ok(Answer {
                 supported: answer.supported,
                 reason: answer.reason,
@@ -290,14 +290,26 @@ fn probe(request: &Request, hardware: &HardwareInfo, send: impl Fn(Event)) {
         }
     };
     let asked = Instant::now();
-    let answer = ask(hardware);
+    // With the first engine that it supports; where it supports none, what it said of the first.
+    let mut engine = request.engines.first().map_or("", String::as_str);
+    let mut answer = ask(hardware, engine);
+    for other in request.engines.iter().skip(1) {
+        if !matches!(&answer, Ok(answer) if !answer.supported) {
+            break;
+        }
+        if let Ok(next) = ask(hardware, other)
+            && next.supported
+        {
+            (answer, engine) = (Ok(next), other);
+        }
+    }
     let after = asked.elapsed();
     match answer {
         Ok(answer) => {
             send(Event::Answered { answer, after });
             let units = if request.each_device { units(hardware) } else { Vec::new() };
             for (unit, one) in units.iter().enumerate() {
-                send(Event::OfDevice { unit, answer: ask(&one.alone) });
+                send(Event::OfDevice { unit, answer: ask(&one.alone, engine) });
             }
         }
         Err(failure) => send(Event::Failed { failure, after }),

@@ -18,7 +18,8 @@ pub struct Request {
     pub path: Vec<u8>,
     pub identity: Identity,
     pub id: String,
-    pub engine_id: String,
+    /// The engines that it is asked about, one after the other, until it supports one; none where it serves none.
+    pub engines: Vec<String>,
     pub model: String,
     /// Whether it is asked about each device of the machine by itself as well.
     pub each_device: bool,
