@@ -28,8 +28,9 @@ use super::frame::{
 };
 use super::gate::Gate;
 
-/// How often progress is passed on.
-const FLUSH_EVERY: Duration = Duration::from_millis(250);
+/// How often progress is passed on, at moments that are the same for every provider process of the machine: a supervisor
+/// of many is woken once for all of them.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Log lines per second that are passed on, and the burst before that.
 const LOG_LINES_PER_SECOND: u32 = 20;
 const LOG_LINES_BURST: u32 = 200;
@@ -121,7 +122,7 @@ fn serve(pipe: UnixStream, load: impl FnOnce(&Order) -> Result<Provider, String>
 /// The main thread while the provider mines.
 fn attend(provider: &Provider, shared: &Shared) -> io::Result<()> {
     loop {
-        let wanted = shared.wait(FLUSH_EVERY);
+        let wanted = shared.wait(until_flush(monotonic()));
         shared.flush()?;
         if wanted.stats {
             let stats = match provider.stats() {
@@ -154,6 +155,19 @@ fn attend(provider: &Provider, shared: &Shared) -> io::Result<()> {
             return shared.send(&FromProvider::Failed(format!("stopped mining by itself{why}")));
         }
     }
+}
+
+/// The time since some moment that all processes of the machine share.
+fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// From `now` on the clock that all share to the next moment at which progress is passed on.
+fn until_flush(now: Duration) -> Duration {
+    let every = FLUSH_EVERY.as_nanos();
+    let left = every - now.as_nanos() % every;
+    Duration::from_nanos(u64::try_from(left).expect("less than a second"))
 }
 
 struct Incoming {
@@ -402,6 +416,17 @@ mod tests {
     fn shared() -> (Arc<Shared>, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (Arc::new(Shared::new(ours)), theirs)
+    }
+
+    #[test]
+    fn progress_is_passed_on_at_moments_that_all_processes_share() {
+        let ms = Duration::from_millis;
+        for (now, left) in [(0, 500), (1, 499), (499, 1), (500, 500), (86_400_250, 250)] {
+            assert_eq!(until_flush(ms(now)), ms(left), "at {now} ms");
+        }
+        assert_eq!(until_flush(ms(499) + Duration::from_nanos(999_999)), Duration::from_nanos(1));
+        let (first, then) = (monotonic(), monotonic());
+        assert!(first <= then && until_flush(then) <= FLUSH_EVERY);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! It is written as the session begins, while it lives, and at its end. So after an end without a word it holds that
 //! session's own counts, a few seconds old, and never those of the one before.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -34,8 +34,9 @@ pub fn of(home: &Home, dead: &ProcessIdentity) -> Option<LastSession> {
 pub fn write_alive(home: &Home, report: &Report, supervisor: &ProcessIdentity) -> io::Result<()> {
     let last = of_report(report, supervisor, how_it_ended(supervisor), true);
     let dir = home.runtime_dir();
-    let new = tempfile::Builder::new().prefix(".last-session-").tempfile_in(dir)?;
-    serde_json::to_writer(&new, &last)?;
+    let mut new = tempfile::Builder::new().prefix(".last-session-").tempfile_in(dir)?;
+    // At once: the writer writes each word by itself, which is thousands of calls for a rig.
+    new.write_all(&serde_json::to_vec(&last)?)?;
     new.persist(file(home)).map(drop).map_err(|err| err.error)
 }
 

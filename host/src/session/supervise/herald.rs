@@ -68,6 +68,11 @@ impl Herald {
         self.announcer.close();
     }
 
+    /// Whether a service manager listens.
+    pub fn has_manager(&self) -> bool {
+        self.env.var_os("NOTIFY_SOCKET").is_some()
+    }
+
     /// Tells the service manager how it goes, where that is not what it was told last.
     pub fn status(&mut self, line: &str) {
         let line = crate::text::printable(line);

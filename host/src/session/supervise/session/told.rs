@@ -12,6 +12,9 @@ use crate::session::supervise::verifier::chain;
 impl Session {
     /// What the service manager shows of the session: the worst that is known, in a phrase that stays while it lasts.
     pub(super) fn tell_manager(&mut self) {
+        if !self.herald.has_manager() {
+            return;
+        }
         let work = self.source.status.borrow().clone();
         let names: Vec<&str> = self.crew.present().map(|miner| miner.plan().name.as_str()).collect();
         let names = names.join(", ");
