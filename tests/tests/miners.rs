@@ -281,21 +281,107 @@ fn rates_add_up_and_a_miner_that_crashes_is_given_up_while_the_others_lose_nothi
             .map(|start| answer.stdout.lines().position(|line| line.starts_with(start)))
             .collect();
     assert!(order.is_sorted() && order[0].is_some(), "totals first, then the miners: {}", answer.stdout);
-    if std::env::var_os("PEARLBED_TESTS_SLOW").is_some() {
-        given_up_in_the_end(&bed);
-    }
 }
 
-/// Ten failures, whose waits grow to a minute: minutes in all.
-fn given_up_in_the_end(bed: &Bed) {
-    let patience = Duration::from_secs(900);
-    let status = bed.wait_for(patience, |status| row(status, "crasher")["condition"] == "given-up");
-    let rows = rows(&status);
-    assert_eq!(rows["crasher"]["restarts"], 9, "{status:#}");
-    let why = rows["crasher"]["reason"].as_str().unwrap();
-    assert!(why.contains("failed 10 times in a row and was given up"), "{why}");
-    assert!(HONEST.iter().all(|name| rows[*name]["condition"] == "mining"), "{status:#}");
+#[test]
+fn a_miner_that_mines_in_between_is_started_again_nine_times_and_given_up_at_its_tenth_crash() {
+    // Waits of 10 ms, 20 ms, … 0.6 s: the schedule of a real one, a hundred times as fast.
+    let mining = "[mining]\nprovider = \"odd-miner\"\n\
+        [[mining.miners]]\nname = \"crasher\"\nprovider = \"odd-miner\"\n\
+        extra = { odd = \"crash\", odd_after_ms = 1000 }\n\
+        [mining.session]\nrestart_wait = \"10ms\"\n";
+    let bed = Bed::with("", mining);
+    assert_eq!(bed.start().code, 0);
+    let begun = bed.wait_for(PATIENCE, |status| rows(status).len() == 2);
+    let status = bed.wait_for(PATIENCE, |status| row(status, "crasher")["condition"] == "given-up");
+    let after = rows(&status);
+    let why = after["crasher"]["reason"].as_str().unwrap();
+    // One that crashes before its first job, on a machine that is very slow, is given up at its third.
+    assert!(why.contains("failed 10 times in a row and was given up"), "{why}\n{}", bed.log());
+    assert_eq!(after["crasher"]["restarts"], 9, "{status:#}");
+    let log = bed.log();
+    for (failure, wait) in [(1, "10 ms"), (2, "20 ms"), (6, "320 ms"), (7, "600 ms"), (9, "600 ms")] {
+        let line = format!(
+            "[crasher] the provider starts again in {wait} (failure {failure} in a row; given up at 10)"
+        );
+        assert!(log.contains(&line), "{line}\n{log}");
+    }
+    assert_eq!(after["odd-miner"]["provider_pid"], rows(&begun)["odd-miner"]["provider_pid"], "{status:#}");
+    assert_eq!(after["odd-miner"]["condition"], "mining");
     assert_totals_are_sums(&status);
+    // A person gives it another chance.
+    assert_eq!(bed.run(&["restart", "crasher"]).code, 0);
+    bed.wait_for(PATIENCE, |status| row(status, "crasher")["restarts"].as_u64() > Some(9));
+}
+
+#[test]
+fn each_of_several_devices_is_credited_with_what_it_found_and_none_with_what_nobody_tells() {
+    let bed = Bed::with("odd = \"cards\"", "[mining]\nprovider = \"odd-miner\"\n");
+    assert_eq!(bed.start().code, 0);
+    let number = |device: &Value, key: &str| device["proofs"][key].as_u64().unwrap_or_default();
+    // The numbers are asked for every ten seconds.
+    let status = bed.wait_for(PATIENCE, |status| {
+        let devices = &status["miners"][0]["devices"];
+        number(&devices[0], "verified") >= 1 && number(&devices[1], "refused") >= 1
+    });
+    let miner = &status["miners"][0];
+    let devices = miner["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 3, "{miner:#}");
+    assert_eq!(number(&devices[0], "refused"), 0, "the first spoils nothing: {miner:#}");
+    assert_eq!((number(&devices[1], "found"), number(&devices[1], "verified")), (0, 0), "{miner:#}");
+    assert!(devices[0]["verified"]["hashrate"].as_f64() > Some(0.0), "{miner:#}");
+    assert!(
+        devices[2]["proofs"].is_null() && devices[2]["verified"].is_null(),
+        "it does not tell: {miner:#}"
+    );
+    for key in ["verified", "late", "refused"] {
+        let sum: u64 = devices.iter().map(|device| number(device, key)).sum();
+        assert!(sum <= number(miner, key), "no more than the miner's own: {miner:#}");
+    }
+    let told = bed.run(&["status"]).stdout;
+    assert!(told.contains("which proofs are its own is not told"), "{told}");
+}
+
+/// How often the supervisor `pid` has been woken: its main thread has gone to sleep as often.
+#[cfg(target_os = "linux")]
+fn wakes(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_supervisor_of_eight_miners_at_rest_is_woken_for_all_of_them_together() {
+    const MINERS: usize = 8;
+    /// For each miner: twice a second its progress, each ten seconds its numbers. Else: a tick, and its own affairs.
+    const WAKES_EACH: u64 = 2;
+    const WAKES_ELSE: u64 = 8;
+    let mut mining = "[mining]\nprovider = \"odd-miner\"\n".to_owned();
+    for number in 2..=MINERS {
+        mining.push_str(&format!(
+            "[[mining.miners]]\nname = \"m{number}\"\nprovider = \"odd-miner\"\nextra = {{ odd = \"take\" }}\n"
+        ));
+    }
+    let bed = Bed::with("odd = \"take\"", &mining);
+    assert_eq!(bed.start().code, 0);
+    let status = bed.wait_for(PATIENCE, |status| {
+        let miners = status["miners"].as_array().map(Vec::as_slice).unwrap_or_default();
+        miners.len() == MINERS && miners.iter().all(|miner| miner["condition"] == "mining")
+    });
+    let pid = status["supervisor_pid"].as_u64().unwrap();
+    // What the start brings is over when the counts have been left behind once more.
+    let written =
+        || bed.home().join("runtime/last-session.json").metadata().and_then(|file| file.modified()).ok();
+    let at_first = written();
+    pearlbed_tests::session::wait_until(PATIENCE, || written() != at_first, written);
+    let (begun, before) = (std::time::Instant::now(), wakes(pid));
+    let again = written();
+    pearlbed_tests::session::wait_until(PATIENCE, || written() != again, written);
+    // A machine that is slow makes this longer, and wakes no more often in a second of it.
+    let (woken, seconds) = (wakes(pid) - before, begun.elapsed().as_secs() + 1);
+    let bound = (WAKES_EACH * MINERS as u64 + WAKES_ELSE) * seconds;
+    assert!(woken > 0 && woken <= bound, "woken {woken} times in {seconds} s, for which {bound} are enough");
 }
 
 #[test]
@@ -337,5 +423,48 @@ fn processes_are_called_what_they_are_and_stand_back_for_others() {
     match found {
         Ok(found) => assert_eq!(String::from_utf8_lossy(&found.stdout).lines().count(), 2, "{found:?}"),
         Err(err) => println!("skipped: pgrep is not here: {err}"),
+    }
+}
+
+#[test]
+fn a_provider_that_does_not_support_the_machine_is_started_only_where_that_is_asked_for() {
+    let bed = Bed::with("model = \"model-of-nobody\"", "[mining]\nprovider = \"odd-miner\"");
+    let answer = bed.start();
+    assert_eq!(answer.code, 1, "a driver may be loaded yet: {answer:?}");
+    let said = answer.stderr.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("`odd-miner` does not support this machine: it was told of a model of nobody"),
+        "{said}"
+    );
+    assert!(said.contains("`pearlbed start --anyway`"), "{said}");
+    let answer = bed.run(&["start", "--devnet", "--anyway", "--plugin-dir", bed.plugins()]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    // One that mines is not ended because it says so again.
+    let pid = bed.status()["provider_pid"].clone();
+    assert_eq!(bed.run(&["reload"]).code, 0);
+    assert_eq!(bed.status()["provider_pid"], pid);
+}
+
+#[test]
+fn a_provider_is_asked_about_each_engine_that_it_names_by_whoever_asks() {
+    let bed = Bed::new("");
+    let library = build::plugin("engine-miner");
+    let folder = bed.dir().join("engines");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(&library, folder.join(library.file_name().unwrap())).unwrap();
+    let folder = folder.to_str().unwrap();
+    let answer = bed.run(&["doctor", "--json", "--plugin-dir", folder]);
+    let told: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(told["plugins"][0]["probe"]["supported"], true, "{:#}", told["plugins"]);
+    // For a model that none of them serves, the first one's reason stands.
+    bed.config("model = \"model-of-nobody\"", "[mining]\nprovider = \"engine-miner\"");
+    for args in [
+        &["plugins", "inspect", "engine-miner", "--plugin-dir", folder][..],
+        &["start", "--devnet", "--plugin-dir", folder],
+    ] {
+        let answer = bed.run(args);
+        let said = format!("{}{}", answer.stdout, answer.stderr);
+        let said = said.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("`first` serves no model-of-nobody"), "{args:?}: {said}");
     }
 }

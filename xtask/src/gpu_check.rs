@@ -138,7 +138,7 @@ impl Bench {
 
     /// Mines until three proofs are accepted, for at most a minute, and says what became of it.
     fn session(&self) -> Result<Value> {
-        let started = self.command(&["start", "--devnet", "--provider", PROVIDER]).output()?;
+        let started = self.command(&["start", "--devnet", "--anyway", "--provider", PROVIDER]).output()?;
         // A device can take longer to open and to test itself than `start` waits; then it says 4, "not yet".
         if !matches!(started.status.code(), Some(0 | 4)) {
             bail!("the session did not start: {}", String::from_utf8_lossy(&started.stderr).trim_end());

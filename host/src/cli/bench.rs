@@ -73,6 +73,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         provider: args.provider.clone(),
         plugin_dirs: args.plugins.dirs.clone(),
         relax_file_checks: args.plugins.relax_file_checks,
+        anyway: true,
     };
     let config = options.config().map_err(SuperviseError::config)?;
     let plan = Plan {

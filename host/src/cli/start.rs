@@ -47,6 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
 
+    /// Start the provider also where it says that it does not support this machine
+    #[arg(long)]
+    anyway: bool,
+
     /// Stay attached: log to stderr, end with SIGINT or SIGTERM, tell systemd when ready
     #[arg(long)]
     foreground: bool,
@@ -70,6 +74,7 @@ impl Args {
             provider: self.provider.clone(),
             plugin_dirs: self.plugins.dirs.clone(),
             relax_file_checks: self.plugins.relax_file_checks,
+            anyway: self.anyway,
         })
     }
 }
@@ -337,6 +342,8 @@ pub mod background {
         port: bool,
         #[arg(long)]
         provider: Option<String>,
+        #[arg(long)]
+        anyway: bool,
         #[command(flatten)]
         plugins: PluginDirs,
     }
@@ -351,6 +358,7 @@ pub mod background {
             provider: args.provider.clone(),
             plugin_dirs: args.plugins.dirs.clone(),
             relax_file_checks: args.plugins.relax_file_checks,
+            anyway: args.anyway,
         };
         let failed = |err| Error::caused_by("failed to go into the background", err);
         let pipe = launch::detach().map_err(failed)?;

@@ -9,7 +9,8 @@ use super::{Context, Error};
 use crate::exit::Exit;
 use crate::session::look;
 use crate::session::report::{
-    ConfinementReport, MinerReport, ProgramReport, ProofReport, Report, TroubleReport, Windows,
+    ConfinementReport, DeviceProofs, DeviceReport, MinerReport, ProgramReport, ProofReport, Report,
+    TroubleReport, Windows,
 };
 use crate::session::state::State;
 use crate::text::{columns, duration, hashrate, printable, wrap};
@@ -365,7 +366,29 @@ fn devices(page: &mut Page, miner: &MinerReport) {
         };
         let rates = format!("10 s {}, 60 s {}, 15 m {}{claim}", shown(s10), shown(s60), shown(m15));
         page.row("", &rates);
+        // What a single device found stands above: it is the miner's.
+        if miner.devices.len() > 1 {
+            page.row("", &finds(device));
+        }
+        if let Some(error) = &device.last_error {
+            page.labelled("", WARN, error);
+        }
     }
+}
+
+/// What one of several devices found, as far as that is known.
+fn finds(device: &DeviceReport) -> String {
+    let restarts = device.restarts.filter(|restarts| *restarts > 0);
+    let restarts = restarts.map_or_else(String::new, |restarts| format!("; {restarts} restarts"));
+    let Some(DeviceProofs { found, verified, late, refused }) = &device.proofs else {
+        return format!("which proofs are its own is not told{restarts}");
+    };
+    let rate = device.verified.map(|rate| {
+        let (low, high) = (hashrate(rate.low), hashrate(rate.high));
+        format!("; verified {} (95 %: {low} to {high})", hashrate(rate.hashrate))
+    });
+    let rate = rate.unwrap_or_default();
+    format!("{found} found, {verified} verified, {late} late, {refused} refused{rate}{restarts}")
 }
 
 fn confinement(page: &mut Page, confinement: &ConfinementReport) {
@@ -595,6 +618,7 @@ mod tests {
             raw: Windows { s10: Some(1.1e12), s60: None, m15: None },
             temperature_celsius: Some(61.4),
             power_watts: Some(312.0),
+            ..DeviceReport::default()
         }];
         let mut broken = MinerReport::named("cpu");
         broken.condition = "restarting".into();

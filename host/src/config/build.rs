@@ -154,6 +154,7 @@ pub(super) fn build(
             session: SessionSection {
                 stop_grace: duration("mining.session.stop_grace"),
                 stall_after: duration("mining.session.stall_after"),
+                restart_wait: duration("mining.session.restart_wait"),
                 metrics_listen,
                 log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
                 container_engines: matches!(get("mining.session.container_engines"), Some(Value::Flag(true))),

@@ -467,6 +467,14 @@ pub const KEYS: &[Key] = &[
         help: "How long a provider may leave a job untaken or report nothing before it is restarted as stalled.",
     },
     Key {
+        path: "mining.session.restart_wait",
+        kind: Kind::Duration,
+        default: Some(r#""1s""#),
+        example: r#""1s""#,
+        help: "How long a provider that ended unasked waits before it is started again. Each further wait is twice as \
+               long as the one before, up to sixty times the first.",
+    },
+    Key {
         path: "mining.session.metrics_listen",
         kind: Kind::LoopbackAddress,
         default: None,

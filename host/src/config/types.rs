@@ -260,6 +260,8 @@ pub struct SessionSection {
     pub stop_grace: Duration,
     /// How long a provider may leave a job untaken or report nothing before it counts as stalled.
     pub stall_after: Duration,
+    /// How long a provider that ended unasked waits before it is started again the first time.
+    pub restart_wait: Duration,
     /// Where metrics are served; `None` is off. Always loopback.
     pub metrics_listen: Option<SocketAddr>,
     /// Disk that the session log may use, in bytes, rotated parts included.

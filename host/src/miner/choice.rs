@@ -60,7 +60,8 @@ pub(super) fn choices(
     }
     let named = || sections.iter().flat_map(|section| &section.devices);
     let machine = if ask || named().next().is_some() {
-        plugin::machine(named().any(|device| matches!(device, Device::Uuid(_))))
+        let closely = ask && plugin::want_cards(&listed);
+        plugin::machine(closely || named().any(|device| matches!(device, Device::Uuid(_))))
     } else {
         HardwareInfo::default()
     };

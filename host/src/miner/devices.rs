@@ -1,6 +1,7 @@
 //! What a miner mines on, device by device, as it says itself: names, addresses, and rates from the hashes that it counts.
 //!
-//! Everything here is the miner's word and moves no other number. Rates are made from the hashes of two answers, so that
+//! Everything here is the miner's word and moves no other number, but for the proofs: those were verified, and which
+//! device they are credited to is the miner's word ([`super::finds`]). Rates are made from the hashes of two answers, so that
 //! each means the same time whatever a provider calls its rate; the windows are as fine as the questions are frequent.
 
 use std::collections::VecDeque;
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::report::{DeviceReport, Windows};
+use super::finds::{Finds, Tally, marks};
+use super::report::{DeviceProofs, DeviceReport, RateReport, Windows};
 
 /// Devices of one miner that are told of.
 const DEVICES_MAX: usize = 64;
@@ -27,6 +29,8 @@ pub struct Devices {
 struct Device {
     report: DeviceReport,
     past: Past,
+    /// What it is credited with, once it has told which proofs are its own.
+    tally: Option<Tally>,
 }
 
 /// Hashes at some moments, oldest first.
@@ -34,8 +38,8 @@ struct Device {
 struct Past(VecDeque<(Instant, u64)>);
 
 impl Devices {
-    /// The miner has answered with its own numbers, which may hold anything.
-    pub fn told(&mut self, stats: &Value, now: Instant) {
+    /// The miner has answered with its own numbers, which may hold anything. `finds` are its proofs that are no device's yet.
+    pub fn told(&mut self, stats: &Value, finds: &mut Finds, now: Instant) {
         let mut before = std::mem::take(&mut self.rows);
         let told = stats["details"]["devices"].as_array().into_iter().flatten();
         for device in told.filter(|device| device.is_object()).take(DEVICES_MAX) {
@@ -43,15 +47,21 @@ impl Devices {
             let is_same = |other: &Device| {
                 (&other.report.name, &other.report.address) == (&report.name, &report.address)
             };
-            let mut past = match before.iter().position(is_same) {
-                Some(index) => before.remove(index).past,
-                None => Past::default(),
+            let (mut past, mut tally) = match before.iter().position(is_same) {
+                Some(index) => {
+                    let Device { past, tally, .. } = before.remove(index);
+                    (past, tally)
+                }
+                None => (Past::default(), None),
             };
+            if let Some(marks) = marks(device) {
+                tally.get_or_insert_default().claim(&marks, finds);
+            }
             match device["hashes"].as_u64() {
                 Some(hashes) => past.add(hashes, now),
                 None => past = Past::default(),
             }
-            self.rows.push(Device { report, past });
+            self.rows.push(Device { report, past, tally });
         }
     }
 
@@ -64,11 +74,26 @@ impl Devices {
         }
     }
 
-    /// Each of them.
-    pub fn report(&self) -> Vec<DeviceReport> {
-        let of = |Device { report, past }: &Device| DeviceReport {
-            raw: Windows { s10: past.over(10), s60: past.over(60), m15: past.over(900) },
-            ..report.clone()
+    /// Each of them. `whole` is what the miner's proofs and rates are in all, and `seconds` how long it had something to find:
+    /// of a miner with one device they are that device's.
+    pub fn report(&self, whole: (&DeviceProofs, &RateReport), seconds: f64) -> Vec<DeviceReport> {
+        let of = |Device { report, past, tally }: &Device| {
+            let raw = Windows { s10: past.over(10), s60: past.over(60), m15: past.over(900) };
+            let row = DeviceReport { raw, ..report.clone() };
+            match (self.rows.len(), tally) {
+                (1, _) => DeviceReport {
+                    proofs: Some(whole.0.clone()),
+                    verified: whole.1.verified,
+                    verdict: whole.1.verdict.clone(),
+                    ..row
+                },
+                (_, Some(tally)) => DeviceReport {
+                    proofs: Some(tally.proofs().clone()),
+                    verified: tally.work().rate(seconds),
+                    ..row
+                },
+                (_, None) => row,
+            }
         };
         self.rows.iter().map(of).collect()
     }
@@ -78,13 +103,16 @@ fn one(device: &Value) -> DeviceReport {
     let number = |key: &str| device[key].as_f64().filter(|number| number.is_finite());
     let text = |key: &str| device[key].as_str().filter(|text| !text.is_empty()).map(crate::text::foreign);
     let address = ["address", "pci_address", "pci"].into_iter().find_map(text);
+    let count = |key: &str| device[key].as_u64();
     DeviceReport {
         name: text("name").unwrap_or_else(|| "a device without a name".into()),
         address: address.map(|address| address.to_ascii_lowercase()),
         hashrate: number("hashrate"),
-        raw: Windows::default(),
         temperature_celsius: number("temperature_celsius"),
         power_watts: number("power_watts"),
+        restarts: ["restarts", "reopened"].into_iter().find_map(count),
+        last_error: ["off", "last_error"].into_iter().find_map(text),
+        ..DeviceReport::default()
     }
 }
 
@@ -121,6 +149,10 @@ mod tests {
 
     use super::*;
 
+    fn rows(devices: &Devices) -> Vec<DeviceReport> {
+        devices.report((&DeviceProofs::default(), &RateReport::default()), 100.0)
+    }
+
     fn stats(devices: Value) -> Value {
         json!({ "details": { "devices": devices } })
     }
@@ -134,18 +166,19 @@ mod tests {
                 { "name": "A\u{1b}[2J", "hashrate": 5.0, "pci_address": "0000:0A:00.0", "power_watts": "much" },
                 7, { "hashrate": null, "pci": "" }, { "pci": "0000:02:00.0" }
             ])),
+            &mut Finds::default(),
             now,
         );
-        let told = devices.report();
+        let told = rows(&devices);
         assert_eq!(told.len(), 3);
         assert_eq!((told[0].name.as_str(), told[0].hashrate), ("A\\u{1b}[2J", Some(5.0)));
         assert_eq!((told[0].address.as_deref(), told[0].power_watts), (Some("0000:0a:00.0"), None));
         assert_eq!((told[1].name.as_str(), &told[1].address), ("a device without a name", &None));
         assert_eq!(told[2].address.as_deref(), Some("0000:02:00.0"));
-        devices.told(&json!([1]), now);
-        assert!(devices.report().is_empty());
-        devices.told(&stats((0..1000).map(|_| json!({})).collect()), now);
-        assert_eq!(devices.report().len(), DEVICES_MAX);
+        devices.told(&json!([1]), &mut Finds::default(), now);
+        assert!(rows(&devices).is_empty());
+        devices.told(&stats((0..1000).map(|_| json!({})).collect()), &mut Finds::default(), now);
+        assert_eq!(rows(&devices).len(), DEVICES_MAX);
     }
 
     #[test]
@@ -163,8 +196,8 @@ mod tests {
                 json!({ "name": "c", "hashrate": 3.0 }),
             ];
             list.rotate_left((second / 10 % 3) as usize);
-            devices.told(&stats(list.into()), start + Duration::from_secs(second));
-            let mut told = devices.report();
+            devices.told(&stats(list.into()), &mut Finds::default(), start + Duration::from_secs(second));
+            let mut told = rows(devices);
             told.sort_by(|a, b| a.name.cmp(&b.name));
             told.into_iter().map(|device| device.raw).collect::<Vec<_>>()
         };
@@ -192,8 +225,9 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut devices = Devices::default();
         let tell = |devices: &mut Devices, hashes: u64, now| {
-            devices.told(&stats(json!([{ "name": "a", "hashes": hashes, "hashrate": 1.0 }])), now);
-            devices.report()[0].raw.s10
+            let told = stats(json!([{ "name": "a", "hashes": hashes, "hashrate": 1.0 }]));
+            devices.told(&told, &mut Finds::default(), now);
+            rows(devices)[0].raw.s10
         };
         tell(&mut devices, 5000, at(0));
         assert_eq!(tell(&mut devices, 6000, at(10)), Some(100.0));
@@ -203,7 +237,39 @@ mod tests {
         assert_eq!(devices.rows[0].past.0.len(), 2);
         assert_eq!(tell(&mut devices, 10, at(20)), None, "it began anew");
         devices.begin_anew();
-        let left = &devices.report()[0];
+        let left = &rows(&devices)[0];
         assert_eq!((left.name.as_str(), left.hashrate, left.raw.s10), ("a", None, None));
+    }
+
+    #[test]
+    fn a_row_has_its_own_proofs_the_miners_where_it_is_the_only_one_and_none_where_nobody_tells() {
+        let now = Instant::now();
+        let mut finds = Finds::default();
+        finds.handed_in(1, 1, b"proof");
+        finds.judged(1, 1, &crate::miner::effect::Verdict::Share, 1000.0);
+        let mark = blake3::hash(b"proof").to_hex()[..16].to_owned();
+        let whole = DeviceProofs { found: 9, verified: 8, late: 1, refused: 2 };
+        let rate = RateReport { verdict: Some("within luck".into()), ..RateReport::default() };
+        let mut devices = Devices::default();
+        let telling = json!([
+            { "name": "a", "proofs": [mark], "reopened": 2, "off": "too hot" }, { "name": "b", "proofs": [] },
+            { "name": "c" },
+        ]);
+        devices.told(&stats(telling), &mut finds, now);
+        let told = devices.report((&whole, &rate), 100.0);
+        let one = DeviceProofs { found: 1, verified: 1, late: 0, refused: 0 };
+        assert_eq!(
+            told.iter().map(|row| row.proofs.clone()).collect::<Vec<_>>(),
+            [Some(one.clone()), Some(DeviceProofs::default()), None],
+            "nobody knows what the last one found"
+        );
+        assert_eq!(told[0].verified.map(|rate| rate.hashrate), Some(10.0));
+        assert_eq!((told[0].restarts, told[0].last_error.as_deref()), (Some(2), Some("too hot")));
+        assert!(told.iter().all(|row| row.verdict.is_none()), "the claim of three is one claim");
+        devices.begin_anew();
+        assert_eq!(devices.report((&whole, &rate), 100.0)[0].proofs, Some(one), "what it found, it found");
+        devices.told(&stats(json!([{ "name": "only" }])), &mut finds, now);
+        let only = &devices.report((&whole, &rate), 100.0)[0];
+        assert_eq!((&only.proofs, only.verdict.as_deref()), (&Some(whole.clone()), Some("within luck")));
     }
 }

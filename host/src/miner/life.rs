@@ -89,11 +89,11 @@ pub enum Fate {
 }
 
 impl Life {
-    /// A miner that has not run yet.
-    pub fn new() -> Self {
+    /// A miner that has not run yet, and waits `restart_wait` before it is started again the first time.
+    pub fn new(restart_wait: Duration) -> Self {
         Self {
             pulse: Pulse::default(),
-            restart: RestartPolicy::new(RestartPolicy::FAILURES_MAX),
+            restart: RestartPolicy::new(restart_wait, RestartPolicy::FAILURES_MAX),
             restarts: 0,
             restart_at: None,
             ended: None,
@@ -104,6 +104,11 @@ impl Life {
             took_a_job: false,
             departed: false,
         }
+    }
+
+    /// Waits `restart_wait` before it is started again the first time, from here on.
+    pub fn set_restart_wait(&mut self, restart_wait: Duration) {
+        self.restart.set_first_wait(restart_wait);
     }
 
     /// Whether it may be started.
@@ -282,9 +287,9 @@ impl Life {
                 self.restarts += 1;
                 self.restart_at = Some(at);
                 self.ended = Some(why);
-                let wait = at.saturating_duration_since(now).as_secs();
+                let wait = crate::text::duration(at.saturating_duration_since(now));
                 let follows = format!(
-                    "the provider starts again in {wait} s (failure {failures} in a row; given up at {})",
+                    "the provider starts again in {wait} (failure {failures} in a row; given up at {})",
                     self.failures_borne(failures_max)
                 );
                 Fate::Restarts(line, follows)
@@ -341,12 +346,6 @@ impl Life {
     }
 }
 
-impl Default for Life {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,7 +357,7 @@ mod tests {
     #[test]
     fn one_that_never_took_a_job_is_given_up_soon_and_one_that_did_gets_its_ten() {
         let now = Instant::now();
-        let mut life = Life::new();
+        let mut life = Life::new(RestartPolicy::FIRST_WAIT);
         for _ in 0..2 {
             life.begins(now);
             assert!(matches!(life.ended(left("SIGSEGV"), now), Fate::Restarts(..)));
@@ -384,7 +383,7 @@ mod tests {
     #[test]
     fn one_that_refuses_to_start_is_not_asked_again() {
         let now = Instant::now();
-        let mut life = Life::new();
+        let mut life = Life::new(RestartPolicy::FIRST_WAIT);
         life.begins(now);
         life.pulse.failed = Some("refused to start: no card".into());
         let Fate::GivenUp(line, why) = life.ended(left("exit status 0"), now) else { panic!() };
@@ -398,7 +397,7 @@ mod tests {
     fn what_was_asked_for_is_no_failure_and_the_last_wish_counts() {
         let now = Instant::now();
         let grace = Duration::from_secs(10);
-        let mut life = Life::new();
+        let mut life = Life::new(RestartPolicy::FIRST_WAIT);
         life.begins(now);
         assert!(life.ask_to_stop(grace, Then::Rest, now));
         assert!(!life.ask_to_stop(grace, Then::StartAgain, now), "it is told once");
@@ -415,7 +414,7 @@ mod tests {
     #[test]
     fn a_restart_is_due_once() {
         let now = Instant::now();
-        let mut life = Life::new();
+        let mut life = Life::new(RestartPolicy::FIRST_WAIT);
         life.begins(now);
         life.ended(left("SIGSEGV"), now);
         assert_eq!(life.standing(false, now).unwrap().condition, "restarting");

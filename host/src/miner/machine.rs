@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::account::Account;
 use super::devices::Devices;
 use super::effect::{Effect, Level, Speaker};
+use super::finds::Finds;
 use super::fork::{Behind, Fork};
 use super::life::Life;
 use super::line::Line;
@@ -51,6 +52,7 @@ pub struct Miner {
 struct Stats {
     json: Option<serde_json::Value>,
     devices: Devices,
+    finds: Finds,
     asked_at: Instant,
 }
 
@@ -65,14 +67,14 @@ impl Miner {
     ) -> Self {
         Self {
             account: Account::new(plan.estimate, plan.share_every),
+            life: Life::new(plan.restart_wait),
             plan,
             line: Line::new(id, launch, events),
-            life: Life::new(),
             offers: Offers::default(),
             unfit: None,
             fork: Fork::default(),
             voice: Voice::new(now),
-            stats: Stats { json: None, devices: Devices::default(), asked_at: now },
+            stats: Stats { json: None, devices: Devices::default(), finds: Finds::default(), asked_at: now },
             spares_told: false,
         }
     }

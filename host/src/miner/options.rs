@@ -22,6 +22,8 @@ pub struct Options {
     pub plugin_dirs: Vec<PathBuf>,
     /// Use plugins whatever user owns them or may write to them, whatever the configuration says.
     pub relax_file_checks: bool,
+    /// Start a provider also where it says that it does not support this machine.
+    pub anyway: bool,
 }
 
 impl Options {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pearl_pow::CertificateVersion;
-use pearlbed_plugin_api::{Manifest, Permission};
+use pearlbed_plugin_api::{Manifest, MiningCapabilities, Permission};
 
 pub use super::choice::LeftOut;
 use super::choice::{self, Choice};
@@ -17,6 +17,7 @@ use super::options::Options;
 use super::plugin::{self, ChooseError, Chosen};
 use super::process::Launcher;
 use super::provider::Order;
+use super::restart::RestartPolicy;
 use crate::config::{Config, MinerSection};
 use crate::plugins::settings;
 use crate::plugins::trust::{Signed, Trust};
@@ -40,6 +41,8 @@ pub struct MinerPlan {
     pub debug: bool,
     /// Time between two shares to aim at.
     pub share_every: Duration,
+    /// How long it waits before it is started again the first time after it ended unasked.
+    pub restart_wait: Duration,
     /// The program that it is, where it is no plugin.
     pub program: Option<Program>,
 }
@@ -121,7 +124,9 @@ impl MinerPlan {
         };
         let estimate = chosen.estimate;
         let (nice, share_every) = (crate::config::keys::NICE, super::vardiff::SPACING);
-        Self { name, chosen, grants, order, estimate, nice, debug: false, share_every, program: None }
+        let restart_wait = RestartPolicy::FIRST_WAIT;
+        let (debug, program) = (false, None);
+        Self { name, chosen, grants, order, estimate, nice, debug, share_every, restart_wait, program }
     }
 
     /// The plan for the miner `section` of the configuration, on `devices` (addresses on the bus) where it names any.
@@ -151,7 +156,8 @@ impl MinerPlan {
             extra.insert("devices".into(), devices.into());
         }
         let plan = Self::new(section.name, chosen, &user, &extra);
-        Ok(Self { nice: section.nice, debug: config.plugins.debug, ..plan })
+        let restart_wait = config.mining.session.restart_wait;
+        Ok(Self { nice: section.nice, debug: config.plugins.debug, restart_wait, ..plan })
     }
 
     /// `text`, which speaks of a provider, as it is to be said of this miner.
@@ -217,7 +223,7 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
         return Ok(Plans::default());
     }
     // Two miners of one plugin need it asked once.
-    let mut estimates: HashMap<PathBuf, Option<f64>> = HashMap::new();
+    let mut answers: HashMap<PathBuf, Option<MiningCapabilities>> = HashMap::new();
     let mut plans = Plans::default();
     for choice in choice::choices(options, config)? {
         match choice {
@@ -230,8 +236,18 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
             Ok(Choice { section, mut chosen, devices }) => {
                 chosen.trust = Trust::of(&config.plugins, Some(&options.home));
                 if chosen.estimate.is_none() {
-                    let ask = || plugin::estimate(&chosen, options, config);
-                    chosen.estimate = *estimates.entry(chosen.path.clone()).or_insert_with(ask);
+                    let ask = || plugin::ask(&chosen, options, config);
+                    let answer = answers.entry(chosen.path.clone()).or_insert_with(ask);
+                    chosen.estimate = answer.as_ref().and_then(|answer| answer.estimated_hashrate);
+                    if let Some(answer) =
+                        answer.as_ref().filter(|answer| !answer.supported && !options.anyway)
+                    {
+                        let reason = answer.reason.as_deref().unwrap_or("it gives no reason");
+                        let id = chosen.manifest.id.clone();
+                        let why = ChooseError::Declined { id, reason: crate::text::foreign(reason) };
+                        plans.left_out.push(LeftOut { name: section.name, why });
+                        continue;
+                    }
                 }
                 match MinerPlan::of_section(section, chosen, &devices, config) {
                     Ok(plan) => plans.miners.push(plan),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pearlbed_plugin_api::host_side::Provider;
-use pearlbed_plugin_api::{HardwareInfo, Manifest};
+use pearlbed_plugin_api::{HardwareInfo, Manifest, MiningCapabilities};
 
 use super::options::Options;
 use super::provider::Order;
@@ -15,7 +15,7 @@ use crate::explain::Explain;
 use crate::hardware;
 use crate::plugins::container::DataFile;
 use crate::plugins::trust::{Signed, Trust};
-use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load};
+use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load, units};
 
 /// How long a plugin may take to say what it expects of itself.
 const ESTIMATE_TIME: Duration = Duration::from_secs(1);
@@ -54,6 +54,8 @@ pub enum ChooseError {
     None,
     #[error("no plugin here supports this machine: {}", reasons.join("; "))]
     Unsupported { reasons: Vec<String> },
+    #[error("`{id}` does not support this machine: {reason}")]
+    Declined { id: String, reason: String },
     #[error("every miner of the configuration is switched off")]
     AllDisabled,
     #[error("there is no device `{device}` in this machine")]
@@ -72,6 +74,9 @@ impl Explain for ChooseError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unusable { reason, .. } => reason.fix.clone(),
+            Self::Declined { .. } => {
+                "`pearlbed doctor` shows what this machine can mine with; `pearlbed start --anyway` starts it all the same".into()
+            }
             Self::AllDisabled => "set `enabled = true` for one of the [[mining.miners]]".into(),
             Self::NoDevice { .. } => "`pearlbed doctor` lists the devices with their addresses".into(),
             Self::NoCards { .. } => {
@@ -96,7 +101,7 @@ impl Explain for ChooseError {
             | Self::NoCards { .. }
             | Self::Setting { .. } => Exit::Futile,
             // A card may be found again.
-            Self::Unsupported { .. } | Self::NoDevice { .. } => Exit::Failed,
+            Self::Unsupported { .. } | Self::Declined { .. } | Self::NoDevice { .. } => Exit::Failed,
         }
     }
 }
@@ -146,7 +151,7 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
         (None, [only]) => listed.is_contested(only),
         (None, _) => true,
     };
-    let survey = if ask { look(options, config, Some(probe_options(config))) } else { listed };
+    let survey = if ask { look(options, config, Some(probe_options(config, &listed))) } else { listed };
     if let Some(id) = &config.mining.provider {
         return named(id, &survey);
     }
@@ -175,10 +180,11 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
     }
 }
 
-/// What the plugin expects to do here, in hashes per second: it is asked in a confined child.
-pub fn estimate(chosen: &Chosen, options: &Options, config: &Config) -> Option<f64> {
-    let probe = probe_options(config);
-    // It only spares the first minute of a session its steering.
+/// What the plugin says of this machine, and expects to do here: it is asked in a confined child. Nothing where it does not
+/// answer soon.
+pub fn ask(chosen: &Chosen, options: &Options, config: &Config) -> Option<MiningCapabilities> {
+    let probe = probe_options_for(config, machine(units::reaches_cards(&chosen.manifest)));
+    // It spares the first minute of a session its steering, and whoever starts what cannot mine some waiting.
     let probe = ProbeOptions { timeout: probe.timeout.min(ESTIMATE_TIME), ..probe };
     let survey = plugins::Options {
         relaxed: options.relax_file_checks || config.plugins.relax_trust,
@@ -186,7 +192,7 @@ pub fn estimate(chosen: &Chosen, options: &Options, config: &Config) -> Option<f
         // It was judged when it was chosen.
         trust: Trust::default(),
     };
-    plugins::survey_file(&chosen.path, &survey).capabilities()?.estimated_hashrate
+    plugins::survey_file(&chosen.path, &survey).capabilities().cloned()
 }
 
 /// The plugin of the provider `id` among those of `survey`.
@@ -207,8 +213,13 @@ pub(super) fn named(id: &str, survey: &plugins::Survey) -> Result<Chosen, Choose
     }
 }
 
-fn probe_options(config: &Config) -> ProbeOptions {
-    probe_options_for(config, machine(false))
+fn probe_options(config: &Config, survey: &plugins::Survey) -> ProbeOptions {
+    probe_options_for(config, machine(want_cards(survey)))
+}
+
+/// Whether any plugin that may be asked can reach a card: it is told then what the drivers know, as `doctor` tells it.
+pub(super) fn want_cards(survey: &plugins::Survey) -> bool {
+    survey.usable().filter_map(Entry::manifest).any(units::reaches_cards)
 }
 
 /// How plugins are asked about `machine`.

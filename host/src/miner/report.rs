@@ -73,6 +73,30 @@ pub struct DeviceReport {
     pub temperature_celsius: Option<f64>,
     /// What it draws, in the same way.
     pub power_watts: Option<f64>,
+    /// Its proofs; nothing where the provider has several devices and does not tell which found a proof.
+    pub proofs: Option<DeviceProofs>,
+    /// Its rate as its verified proofs show it, in the same case.
+    pub verified: Option<VerifiedRate>,
+    /// The miner's verdict where this is all that it mines on. The claim of several devices is one claim, judged as one.
+    pub verdict: Option<String>,
+    /// How often it was taken up again, where the provider tells.
+    pub restarts: Option<u64>,
+    /// The last thing that went wrong with it, as the provider says.
+    pub last_error: Option<String>,
+}
+
+/// The proofs of one device, by what the host's verifier said of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceProofs {
+    /// Handed in and not refused, late ones included.
+    pub found: u64,
+    /// Of these, passed the host's verifier.
+    pub verified: u64,
+    /// Of these, came when their job was over.
+    pub late: u64,
+    /// Refused by the host's verifier.
+    pub refused: u64,
 }
 
 impl MinerReport {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 /// Back-off for a provider process that keeps ending.
 ///
-/// The first restart waits [`RestartPolicy::FIRST_DELAY`], each further one twice as long as the one before, up to
-/// [`RestartPolicy::DELAY_MAX`]. A process that lived for [`RestartPolicy::HEALTHY_AFTER`] wipes the slate.
+/// The first restart waits as long as it is told, each further one twice as long as the one before, up to
+/// [`RestartPolicy::LONGEST`] times the first. A process that lived for [`RestartPolicy::HEALTHY_AFTER`] wipes the slate.
 #[derive(Debug, Clone)]
 pub struct RestartPolicy {
+    first_wait: Duration,
     failures_max: u32,
     failures: u32,
     started: Option<Instant>,
@@ -29,18 +30,18 @@ pub enum Next {
 }
 
 impl RestartPolicy {
-    /// Wait before the first restart.
-    pub const FIRST_DELAY: Duration = Duration::from_secs(1);
-    /// Longest wait before a restart.
-    pub const DELAY_MAX: Duration = Duration::from_secs(60);
+    /// Wait before the first restart, unless configured otherwise.
+    pub const FIRST_WAIT: Duration = Duration::from_secs(1);
+    /// The longest wait before a restart, in first waits.
+    pub const LONGEST: u32 = 60;
     /// How long a process has to live to count as healthy.
     pub const HEALTHY_AFTER: Duration = Duration::from_secs(600);
-    /// Failures in a row after which [`Next::GiveUp`] is answered, unless configured otherwise.
+    /// Failures in a row after which [`Next::GiveUp`] is answered.
     pub const FAILURES_MAX: u32 = 10;
 
-    /// A policy that gives up at the `failures_max`-th failure in a row.
-    pub fn new(failures_max: u32) -> Self {
-        Self { failures_max: failures_max.max(1), failures: 0, started: None }
+    /// A policy that waits `first_wait` before the first restart, and gives up at the `failures_max`-th failure in a row.
+    pub fn new(first_wait: Duration, failures_max: u32) -> Self {
+        Self { first_wait, failures_max: failures_max.max(1), failures: 0, started: None }
     }
 
     /// The provider process was started.
@@ -59,8 +60,13 @@ impl RestartPolicy {
             return Next::GiveUp { failures: self.failures };
         }
         let doublings = (self.failures - 1).min(16);
-        let delay = Self::FIRST_DELAY.saturating_mul(1 << doublings).min(Self::DELAY_MAX);
-        Next::RestartAt(now + delay)
+        let longest = self.first_wait.saturating_mul(Self::LONGEST);
+        Next::RestartAt(now + self.first_wait.saturating_mul(1 << doublings).min(longest))
+    }
+
+    /// Waits `first_wait` before the first restart from here on.
+    pub fn set_first_wait(&mut self, first_wait: Duration) {
+        self.first_wait = first_wait;
     }
 
     /// A person has asked for it: it starts with a clean slate.
@@ -81,7 +87,7 @@ mod tests {
     #[test]
     fn a_restart_waits_longer_after_each_crash_and_then_gives_up() {
         let now = Instant::now();
-        let mut policy = RestartPolicy::new(4);
+        let mut policy = RestartPolicy::new(RestartPolicy::FIRST_WAIT, 4);
         for seconds in [1, 2, 4] {
             policy.started(now);
             assert_eq!(policy.ended(now), Next::RestartAt(now + Duration::from_secs(seconds)));
@@ -93,24 +99,27 @@ mod tests {
     #[test]
     fn ten_minutes_of_health_start_the_count_afresh() {
         let now = Instant::now();
-        let mut policy = RestartPolicy::new(3);
+        let mut policy = RestartPolicy::new(RestartPolicy::FIRST_WAIT, 3);
         policy.started(now);
         policy.ended(now);
         policy.started(now);
         let later = now + RestartPolicy::HEALTHY_AFTER;
-        assert_eq!(policy.ended(later), Next::RestartAt(later + RestartPolicy::FIRST_DELAY));
+        assert_eq!(policy.ended(later), Next::RestartAt(later + RestartPolicy::FIRST_WAIT));
         policy.started(later);
         let soon = later + RestartPolicy::HEALTHY_AFTER - Duration::from_secs(1);
         assert_eq!(policy.ended(soon), Next::RestartAt(soon + Duration::from_secs(2)));
     }
 
     #[test]
-    fn the_wait_never_exceeds_a_minute() {
+    fn the_wait_never_exceeds_sixty_times_the_first() {
         let now = Instant::now();
-        let mut policy = RestartPolicy::new(u32::MAX);
-        for _ in 0..100 {
-            let Next::RestartAt(at) = policy.ended(now) else { panic!("gave up") };
-            assert!(at - now <= RestartPolicy::DELAY_MAX);
+        for (first, longest) in [(RestartPolicy::FIRST_WAIT, 60_000), (Duration::from_millis(10), 600)] {
+            let mut policy = RestartPolicy::new(first, u32::MAX);
+            let waits = (0..100).map(|_| {
+                let Next::RestartAt(at) = policy.ended(now) else { panic!("gave up") };
+                at - now
+            });
+            assert_eq!(waits.max(), Some(Duration::from_millis(longest)));
         }
     }
 }

@@ -59,6 +59,9 @@ pub fn launch(options: &Options) -> Result<Launched, SuperviseError> {
     for dir in &options.plugin_dirs {
         command.arg("--plugin-dir").arg(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
     }
+    if options.anyway {
+        command.arg("--anyway");
+    }
     if options.relax_file_checks {
         command.arg("--relax-file-checks");
     }

@@ -11,8 +11,8 @@ use crate::container::report::ContainerReport;
 use crate::exit::Exit;
 use crate::identity::ProcessIdentity;
 pub use crate::miner::report::{
-    ConfinementReport, DeviceReport, FloodReport, JobReport, MinerReport, PluginReport, ProgramReport,
-    ProofReport, RateReport, Windows,
+    ConfinementReport, DeviceProofs, DeviceReport, FloodReport, JobReport, MinerReport, PluginReport,
+    ProgramReport, ProofReport, RateReport, Windows,
 };
 
 /// Version of the JSON form. Keys may be added within one version; none changes its meaning or goes.

@@ -1,5 +1,6 @@
 //! What the devices have done, counted without locks and shown on request.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -8,6 +9,9 @@ use pearlbed_plugin_api::serde_json::{Value, json};
 
 /// Seconds over which rates are told.
 const RECENT: Duration = Duration::from_secs(10);
+
+/// Proofs of one device that are told of: more than it finds between two questions.
+const FOUND_MAX: usize = 64;
 
 /// One device's counters; only its thread writes them.
 #[derive(Default)]
@@ -19,6 +23,8 @@ pub(crate) struct Counters {
     pub lost: AtomicU64,
     /// How often it was opened again.
     pub reopened: AtomicU64,
+    /// The marks of what it found lately, oldest first: the host tells by them which device a proof is of.
+    found: Mutex<VecDeque<String>>,
     facts: Mutex<Facts>,
 }
 
@@ -43,6 +49,15 @@ pub(crate) struct Facts {
 }
 
 impl Counters {
+    /// It has found a proof and is about to hand it in.
+    pub(crate) fn found(&self, proof: &[u8]) {
+        let mut found = self.found.lock().expect("nobody panics with it");
+        if found.len() == FOUND_MAX {
+            found.pop_front();
+        }
+        found.push_back(blake3::hash(proof).to_hex()[..16].to_owned());
+    }
+
     /// What is known of the device.
     pub(crate) fn facts(&self) -> Facts {
         self.facts.lock().expect("nobody panics with it").clone()
@@ -138,6 +153,7 @@ impl Totals {
                     "hits_refused": device.refused.load(Relaxed), "hits_lost": device.lost.load(Relaxed),
                     "reopened": device.reopened.load(Relaxed), "memory_bytes": facts.memory_bytes,
                     "limit_hashrate": facts.limit_hashrate,
+                    "proofs": *device.found.lock().expect("nobody panics with it"),
                 });
                 if let Some(object) = shown.as_object_mut() {
                     if let Some(time) = facts.job_to_work {
@@ -178,9 +194,18 @@ mod tests {
         assert_eq!(rates[0], 0.0);
         assert!((rates[1] - 500.0).abs() < 60.0, "{rates:?}");
         totals.devices[0].update(|facts| facts.off = Some("it erred".into()));
+        for proof in 0..100_u8 {
+            totals.devices[1].found(&[proof]);
+        }
         let details = totals.details(&rates);
         assert_eq!(details["devices"][0]["off"], "it erred");
         assert_eq!(details["devices"][1]["hashes"], 10_000);
+        let marks = details["devices"][1]["proofs"].as_array().expect("a list");
+        assert_eq!(
+            (marks.len(), details["devices"][0]["proofs"].as_array().map(Vec::len)),
+            (FOUND_MAX, Some(0))
+        );
+        assert_eq!(marks[FOUND_MAX - 1], blake3::hash(&[99]).to_hex()[..16], "the newest is the last");
         assert!(details["devices"][1].get("off").is_none());
         assert!(!totals.devices[0].works() && totals.devices[1].works());
     }

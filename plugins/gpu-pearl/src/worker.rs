@@ -285,12 +285,15 @@ impl Worker {
             &proof::Opened::new(a),
             &proof::Opened::new(b),
         ) {
-            Ok(proof) => match self.session.host.submit(mine.problem.id, &proof) {
-                Ok(()) => _ = self.session.totals.proofs.fetch_add(1, Relaxed),
-                // It comes too late, and so does what else was found for this job.
-                Err(SubmitError::Stale | SubmitError::UnknownJob | SubmitError::Stopped) => {}
-                Err(err) => self.tell(LogLevel::Warn, &format!("a proof was not taken: {err}")),
-            },
+            Ok(proof) => {
+                self.counters().found(&proof);
+                match self.session.host.submit(mine.problem.id, &proof) {
+                    Ok(()) => _ = self.session.totals.proofs.fetch_add(1, Relaxed),
+                    // It comes too late, and so does what else was found for this job.
+                    Err(SubmitError::Stale | SubmitError::UnknownJob | SubmitError::Stopped) => {}
+                    Err(err) => self.tell(LogLevel::Warn, &format!("a proof was not taken: {err}")),
+                }
+            }
             Err(why) => self.refuse(engine, &why)?,
         }
         Ok(())

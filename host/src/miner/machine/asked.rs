@@ -110,6 +110,7 @@ impl Miner {
         now: Instant,
     ) -> Vec<Effect> {
         self.line.set_launch(launch);
+        self.life.set_restart_wait(plan.restart_wait);
         self.plan = plan;
         if self.life.is_paused() { Vec::new() } else { self.restart(grace, now) }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Miner, info};
+use super::{Miner, Stats, info};
 use crate::miner::effect::{Candidate, Effect, Judged, Level, Speaker, Verdict};
 use crate::miner::frame::{FromProvider, Receipt, ToProvider};
 use crate::miner::link::{Submission, What};
@@ -51,7 +51,8 @@ impl Miner {
             FromProvider::LogDropped(lines) => self.voice.dropped(lines),
             FromProvider::Stats(json) => {
                 self.stats.json = serde_json::from_str(&json).ok();
-                self.stats.devices.told(self.stats.json.as_ref().unwrap_or(&serde_json::Value::Null), now);
+                let Stats { json, devices, finds, .. } = &mut self.stats;
+                devices.told(json.as_ref().unwrap_or(&serde_json::Value::Null), finds, now);
             }
             // Its own word for it: what it was denied is told by whoever denied it, and nothing honest sends this.
             FromProvider::Denied(_) => self.voice.throttled(),
@@ -84,6 +85,7 @@ impl Miner {
             return;
         };
         self.account.handed_in(given);
+        self.stats.finds.handed_in(generation, sequence, &proof);
         let (work, target) = (Arc::clone(&given.work), given.target);
         out.push(Effect::Judge(Candidate { generation, sequence, work, target, proof, place }));
     }
@@ -94,6 +96,7 @@ impl Miner {
         let Judged { generation, sequence, work, target, verdict } = judged;
         let [each, paid] = [&target, &work.job.target].map(|target| work_of(target).unwrap_or_default());
         self.account.judged(&verdict, each, paid, now);
+        self.stats.finds.judged(generation, sequence, &verdict, each);
         let version = work.job.certificate_version;
         // What passed was found, whoever takes it.
         if !matches!(verdict, Verdict::Refused { .. } | Verdict::NotJudged(_)) {

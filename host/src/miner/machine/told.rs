@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Miner;
 use crate::miner::plan::Program;
 use crate::miner::report::{
-    ConfinementReport, JobReport, MinerReport, PluginReport, ProgramReport, RateReport,
+    ConfinementReport, DeviceProofs, JobReport, MinerReport, PluginReport, ProgramReport, RateReport,
 };
 use crate::miner::standing::Standing;
 use crate::miner::vardiff::work_of;
@@ -61,6 +61,15 @@ impl Miner {
     pub fn report(&mut self, fates: bool, now: Instant) -> MinerReport {
         let Standing { mines: _, condition, reason, hint } = self.standing(now);
         let reason = reason.map(|reason| self.plan.in_its_words(reason));
+        let (hashrate, proofs) = (self.rates(fates, now), self.account.proof_report());
+        let whole = DeviceProofs {
+            found: proofs.found,
+            verified: proofs.verified,
+            late: proofs.late,
+            refused: proofs.refused,
+        };
+        let seconds = self.account.judgement(now).seconds;
+        let devices = self.stats.devices.report((&whole, &hashrate), seconds);
         let manifest = &self.plan.chosen.manifest;
         MinerReport {
             name: self.plan.name.clone(),
@@ -76,9 +85,9 @@ impl Miner {
             }),
             provider_pid: self.pid(),
             job: self.job_report(now),
-            hashrate: self.rates(fates, now),
+            hashrate,
             hashes: self.account.hashes(),
-            proofs: self.account.proof_report(),
+            proofs,
             last_proof_at: self.account.last_share_unix(),
             restarts: self.life.restarts(),
             failures: self.life.failures(),
@@ -90,7 +99,7 @@ impl Miner {
                 denied: self.voice.denials().clone(),
             },
             flood: self.voice.flood(),
-            devices: self.stats.devices.report(),
+            devices,
             provider_stats: self.stats.json.clone().filter(|_| !self.is_program()),
         }
     }

@@ -95,6 +95,7 @@ fn later(old: &Config, new: &Config) -> Vec<String> {
         ("pool", was.pool != new.pool),
         ("port", was.port != new.port),
         ("session.metrics_listen", was.session.metrics_listen != new.session.metrics_listen),
+        ("session.restart_wait", was.session.restart_wait != new.session.restart_wait),
     ];
     keys.iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("mining.{key}")).collect()
 }
@@ -113,6 +114,7 @@ fn for_plans(old: &Config, new: &Config) -> Config {
     let mut config = new.clone();
     config.mining.wallet_address.clone_from(&old.mining.wallet_address);
     config.mining.node.clone_from(&old.mining.node);
+    config.mining.session.restart_wait = old.mining.session.restart_wait;
     config
 }
 
@@ -135,6 +137,8 @@ pub(super) fn in_force(old: &Config, new: &Config) -> Config {
 /// Why it cannot be used, on one line.
 pub(super) fn read(options: &Options, old: &Config) -> Result<(Config, Vec<MinerPlan>), String> {
     let config = options.config().map_err(|err| chain(&SettingsError::Config(err)))?;
+    // One that mines is not ended because it answers otherwise today.
+    let options = &Options { anyway: true, ..options.clone() };
     let plans = plan::plans(options, &for_plans(old, &config)).map_err(|err| chain(&err))?;
     // A slip in a setting must not end a miner that runs; a card that is not there may have been so before.
     let slip = plans.left_out.iter().find(|one| matches!(one.why, plugin::ChooseError::Setting { .. }));

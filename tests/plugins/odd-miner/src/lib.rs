@@ -33,6 +33,7 @@
 //! | `stop-fails` | calls it an error to be stopped where nothing is started |
 //! | `says-running`, `bad-stats` | says always that it runs, answers numbers that are none |
 //! | `panic-on-settings` | panics in `start` on settings that it does not know |
+//! | `cards` | mines, as three cards that take turns: the first two tell which proofs are theirs, and the second spoils its own |
 //! | `serve` | mines, and says that it serves a model meanwhile |
 //! | `hoard` | takes all the memory that it gets |
 
@@ -41,7 +42,7 @@ mod attempt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -59,6 +60,39 @@ struct Odd {
     /// The order, for what has none of its own.
     told: Mutex<String>,
     starts: AtomicU32,
+    cards: Arc<Cards>,
+}
+
+/// What three cards have done, where it plays them.
+#[derive(Default)]
+struct Cards {
+    turn: AtomicU32,
+    hashes: [AtomicU64; 3],
+    found: [Mutex<Vec<String>>; 3],
+}
+
+impl Cards {
+    /// Whose turn it is now.
+    fn next(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed) as usize % 3
+    }
+
+    fn details(&self) -> serde_json::Value {
+        let devices: Vec<serde_json::Value> = (0..3)
+            .map(|card| {
+                let mut told = serde_json::json!({
+                    "name": format!("Odd card {card}"), "address": format!("0000:0{card}:00.0"),
+                    "hashes": self.hashes[card].load(Ordering::Relaxed),
+                });
+                let found = self.found[card].lock().unwrap_or_else(PoisonError::into_inner);
+                if card < 2 {
+                    told["proofs"] = found.iter().rev().take(64).cloned().collect();
+                }
+                told
+            })
+            .collect();
+        serde_json::json!({ "devices": devices })
+    }
 }
 
 #[derive(Clone)]
@@ -74,8 +108,11 @@ impl Order {
 }
 
 impl MiningProvider for Odd {
-    fn detect(&self, _: &HardwareInfo, _engine_id: &str, _model: &str) -> MiningCapabilities {
-        MiningCapabilities::supported()
+    fn detect(&self, _: &HardwareInfo, _engine_id: &str, model: &str) -> MiningCapabilities {
+        match model {
+            "model-of-nobody" => MiningCapabilities::unsupported("it was told of a model of nobody"),
+            _ => MiningCapabilities::supported(),
+        }
     }
 
     fn start(&self, config: &MiningConfig, host: Host) -> Result<(), ProviderError> {
@@ -110,6 +147,7 @@ impl MiningProvider for Odd {
             _ => vec![],
         };
         let (stopping, gave_up) = (Arc::clone(&self.stopping), Arc::clone(&self.gave_up));
+        let cards = Arc::clone(&self.cards);
         let mine = move || {
             let mut last = None;
             for attempt in tries.iter().filter_map(serde_json::Value::as_str) {
@@ -122,7 +160,7 @@ impl MiningProvider for Odd {
                     gave_up.store(true, Ordering::Relaxed);
                     return;
                 }
-                if misbehave(&order, &host, &stopping) || mine(&order, &host, &mut last).is_none() {
+                if misbehave(&order, &host, &stopping) || mine(&order, &host, &cards, &mut last).is_none() {
                     return;
                 }
             }
@@ -157,6 +195,9 @@ impl MiningProvider for Odd {
         if self.is_told("serve") {
             stats.details =
                 serde_json::json!({ "endpoint": "http://127.0.0.1:8000/v1", "model": "odd-model" });
+        }
+        if self.is_told("cards") {
+            stats.details = self.cards.details();
         }
         if self.is_told("bad-stats") {
             stats.hashrate = f64::NAN;
@@ -255,7 +296,7 @@ fn rubbish_on_every_socket() {
 }
 
 /// Mines one job until it is stale; nothing once the host has ended the session.
-fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
+fn mine(order: &Order, host: &Host, cards: &Cards, last: &mut Option<Header>) -> Option<()> {
     let job = match host.next_job(Duration::from_millis(if order.is("take") { 250 } else { 50 })) {
         NextJob::Job(_) | NextJob::TimedOut if order.is("take") => {
             host.progress(1000);
@@ -299,9 +340,15 @@ fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
         let hit = attempt.number() <= bound && !order.is("misses");
         if hit || order.is("below-target") {
             let mut proof = product.prove(&attempt).encode();
-            if order.is("corrupt") {
+            // The second card of three spoils what it finds.
+            let card = order.is("cards").then(|| cards.next());
+            if order.is("corrupt") || card == Some(1) {
                 let middle = proof.len() / 2;
                 proof[middle] ^= 1;
+            }
+            if let Some(card) = card {
+                let mark = blake3::hash(&proof).to_hex()[..16].to_owned();
+                cards.found[card].lock().unwrap_or_else(PoisonError::into_inner).push(mark);
             }
             // Errors mean that the job is stale by now, or that the host saw through it.
             let _ = host.submit(job.id, &proof);
@@ -315,6 +362,9 @@ fn mine(order: &Order, host: &Host, last: &mut Option<Header>) -> Option<()> {
         let hashes = config.hashes_per_attempt() as u64;
         if order.is("quiet") {
             continue;
+        }
+        if order.is("cards") {
+            cards.hashes.iter().for_each(|card| _ = card.fetch_add(hashes / 3, Ordering::Relaxed));
         }
         host.progress(if order.is("boast") { hashes.saturating_mul(1_000_000) } else { hashes });
     }
