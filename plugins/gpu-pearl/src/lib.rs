@@ -15,6 +15,10 @@
 //!
 //! The README beside this has the kernels, the settings and what is known of their speed.
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "what the kernel by NVIDIA's own driver alone needs")
+)]
 
 #[expect(unsafe_code, reason = "the environment of drivers, and what wgpu does not tell of them")]
 mod adapter;
@@ -31,6 +35,7 @@ mod halves;
 mod heat;
 mod kernel;
 mod matrices;
+#[cfg(target_os = "linux")]
 mod nvidia;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "NVIDIA's library for sensors, which is asked in C")]
