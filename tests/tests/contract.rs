@@ -13,11 +13,18 @@ use pearlbed_tests::pearlbed::Playground;
 use pearlbed_tests::surgery::Library;
 use serde_json::Value;
 
-/// The answer of `plugins verify FILE --json`, and its exit status.
+/// Held by whoever has plugins mine: each takes all processors, and what is tried has its time.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// The answer of `plugins verify FILE --json`, and its exit status. A busy machine has time to load the file, unless being
+/// slow at it is the point.
 fn verify(ground: &Playground, file: &Path, arguments: &[&str]) -> (Value, i32) {
     let mut all = vec!["plugins", "verify", file.to_str().unwrap(), "--json"];
     all.extend(arguments);
-    let output = ground.run(&all);
+    let slow = file.file_name().unwrap() == "detect-sleep.so";
+    let mut command = ground.command(&all);
+    let output =
+        command.env("PEARLBED_PLUGINS_PROBE_TIMEOUT", if slow { "2s" } else { "30s" }).output().unwrap();
     let answer = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|err| panic!("pearlbed {all:?}: {err}: {output:?}"));
     (answer, output.status.code().unwrap())
@@ -84,6 +91,7 @@ const BEFORE: &[(&str, &str)] = &[
 
 #[test]
 fn each_obligation_has_a_plugin_that_breaks_it_and_nothing_else() {
+    let _alone = MACHINE.lock().unwrap_or_else(|failed| failed.into_inner());
     let ground = Playground::new();
     let folder = ground.plugins();
     let mut cases: Vec<(&str, PathBuf, Vec<String>)> = vec![];
@@ -140,6 +148,7 @@ fn each_obligation_has_a_plugin_that_breaks_it_and_nothing_else() {
 
 #[test]
 fn with_time_it_is_seen_how_little_memory_it_mines_with() {
+    let _alone = MACHINE.lock().unwrap_or_else(|failed| failed.into_inner());
     let ground = Playground::new();
     let miner = odd_miner(&ground.plugins(), "odd", "\"memory-hint:536870912\"");
     let (answer, status) = verify(&ground, &miner, &["--full"]);
@@ -178,6 +187,7 @@ fn a_person_reads_what_is_broken_why_and_what_to_do() {
 
 #[test]
 fn what_is_shipped_and_what_was_built_on_the_first_day_keep_the_contract() {
+    let _alone = MACHINE.lock().unwrap_or_else(|failed| failed.into_inner());
     let ground = Playground::new();
     let mut files = vec![frozen_miner()];
     files.extend(["cpu-pearl", "minimal-provider", "mining-provider"].map(build::plugin));
@@ -191,6 +201,24 @@ fn what_is_shipped_and_what_was_built_on_the_first_day_keep_the_contract() {
         let untried = ids(&answer, "untried");
         assert!(untried.is_empty(), "{}: {untried:?}", file.display());
     }
+}
+
+#[test]
+fn the_provider_for_graphics_cards_keeps_the_contract_on_a_software_device() {
+    let drivers = std::fs::read_dir("/usr/share/vulkan/icd.d").into_iter().flatten().flatten();
+    if !drivers.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("lvp_icd")) {
+        assert!(std::env::var_os("PEARLBED_NEED_SOFTWARE_GPU").is_none(), "no software Vulkan device here");
+        return skipped("the provider for graphics cards", "no software Vulkan device (mesa-vulkan-drivers)");
+    }
+    let _alone = MACHINE.lock().unwrap_or_else(|failed| failed.into_inner());
+    let ground = Playground::new();
+    // A product that a software device computes in a moment.
+    let settings = "[mining.extra]\nsoftware = true\ndevices = [\"software\"]\n\
+                    m = 128\nn = 512\nk = 2048\n";
+    std::fs::write(ground.home().join("config.toml"), settings).unwrap();
+    let (answer, status) = verify(&ground, &build::plugin("gpu-pearl"), &[]);
+    assert_eq!((ids(&answer, "fail"), status), (BTreeMap::new(), 0), "{answer:#}");
+    assert_eq!(ids(&answer, "untried"), BTreeMap::new());
 }
 
 /// A miner that is built against the contract as it was published.

@@ -78,13 +78,14 @@ fn a_panic_brings_its_message_and_where_it_is_asked_for_a_backtrace() {
     let (reason, printed) = look();
     assert!(reason.contains("told to panic"), "{reason}");
     assert!(!printed.contains("stack backtrace"), "{printed}");
-    std::fs::write(ground.home().join("config.toml"), "[plugins]\ndebug = true\n").unwrap();
+    std::fs::write(ground.home().join("config.toml"), "[plugins]\ndebug = true\nprobe_timeout = \"30s\"\n")
+        .unwrap();
     let (reason, printed) = look();
     assert!(reason.contains("told to panic"), "{reason}");
     assert!(printed.contains("stack backtrace"), "{printed}");
     let said = String::from_utf8(ground.run(&["plugins", "verify", file.to_str().unwrap()]).stdout).unwrap();
     assert!(said.contains("it panicked, and printed:") && said.contains("stack backtrace"), "{said}");
-    let bed = Bed::with("odd = \"panic-beside\"", "[plugins]\ndebug = true");
+    let bed = Bed::with("odd = \"panic-beside\"", "[plugins]\ndebug = true\nprobe_timeout = \"30s\"");
     let verify = ["plugins", "verify", "odd-miner", "--json", "--plugin-dir", bed.plugins()];
     let report: Value = serde_json::from_str(&bed.run(&verify).stdout).unwrap();
     let panics = report["panics"].as_array().unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mining_provider::PEARLBED_PROVIDER;
+
 use pearl_pow::{CertificateVersion, Header, Target, U256, verify};
 use pearlbed_plugin_api::host_side::Provider;
 use pearlbed_plugin_api::testing::FakeHost;
@@ -11,10 +12,8 @@ use pearlbed_plugin_api::{HardwareInfo, MiningConfig};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn config(extra: &str) -> MiningConfig {
-    MiningConfig::compute_only(
-        "mining-provider",
-        pearlbed_plugin_api::serde_json::from_str(extra).expect("it is JSON"),
-    )
+    let extra = pearlbed_plugin_api::serde_json::from_str(extra).expect("it is JSON");
+    MiningConfig::compute_only("mining-provider", extra)
 }
 
 #[test]

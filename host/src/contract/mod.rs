@@ -234,15 +234,28 @@ pub fn run(
     if let Some(probe) = entry.probe.as_ref().filter(|_| plan.probe.debug) {
         tried.printed(&probe.stderr.text);
     }
-    let otherwise = match why_not(&entry) {
-        Some(why) => {
-            load(&entry, config, plan, &mut found)?;
-            why
-        }
-        None => {
-            trials(&entry, config, plan, &mut found, &mut tried, watch)?;
+    let otherwise = match (why_not(&entry), Bed::new(&entry, config, plan)) {
+        (None, Some(bed)) => {
+            trials(&bed, plan, &mut found, &mut tried, watch)?;
             "it did not come so far".to_owned()
         }
+        // `detect` knows no settings: with some it may do what it would not by itself.
+        (Some(why), Some(bed)) if entry.is_usable() && !bed.order.extra.is_empty() => {
+            let mut with_settings = Findings::default();
+            trials(&bed, plan, &mut with_settings, &mut tried, watch)?;
+            if with_settings.has_failed("P9") {
+                bed.try_out(Trial::Load, &mut found)?;
+            } else {
+                found.findings.extend(with_settings.findings);
+            }
+            why
+        }
+        (Some(why), Some(bed)) if entry.is_usable() => {
+            // To compare what it says of itself.
+            bed.try_out(Trial::Load, &mut found)?;
+            why
+        }
+        (why, _) => why.unwrap_or_else(|| "it cannot be used".to_owned()),
     };
     let obligations = found.verdicts(&otherwise);
     Ok(Report {
@@ -294,12 +307,6 @@ fn why_not(entry: &Entry) -> Option<String> {
         }
         None => Some("it was not probed".to_owned()),
     }
-}
-
-/// Loads what answered its probe and cannot mine here, to compare what it says of itself.
-fn load(entry: &Entry, config: &Config, plan: &Plan, found: &mut Findings) -> Result<(), SpawnError> {
-    let Some(bed) = Bed::new(entry, config, plan).filter(|_| entry.is_usable()) else { return Ok(()) };
-    bed.try_out(Trial::Load, found).map(|_| ())
 }
 
 /// What every trial of one plugin has in common.
@@ -401,14 +408,12 @@ impl Tried {
 
 /// Runs every trial.
 fn trials(
-    entry: &Entry,
-    config: &Config,
+    bed: &Bed<'_>,
     plan: &Plan,
     found: &mut Findings,
     tried: &mut Tried,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<(), SpawnError> {
-    let Some(bed) = Bed::new(entry, config, plan) else { return Ok(()) };
     tried.withheld = bed.grants.withheld_text();
     let mut try_out = |trial, found: &mut Findings| {
         let printed = bed.try_out(trial, found)?;

@@ -44,6 +44,7 @@ const RUST: &[Template] = &[
     ("README.md", include_str!("../../../data/new/rust/README.md.in")),
     (".github/workflows/ci.yml", include_str!("../../../data/new/rust/ci.yml.in")),
     (".gitignore", "/target\n"),
+    ("rustfmt.toml", include_str!("../../../data/new/rust/rustfmt.toml")),
     ("src/lib.rs", include_str!("../../../data/new/rust/lib.rs")),
     ("src/kernel.rs", include_str!("../../../data/new/rust/kernel.rs")),
     ("tests/provider.rs", include_str!("../../../data/new/rust/provider.rs")),
@@ -137,7 +138,7 @@ fn ident(id: &str) -> String {
 
 /// The template for the provider `id`. The examples' own id is found in what they say of themselves.
 fn fill(text: &str, id: &str, source: &Source) -> String {
-    let own = ["id: \"", "\\\"id\\\":\\\"", "compute_only(\"", "compute_only(\n        \""];
+    let own = ["id: \"", "\\\"id\\\":\\\"", "compute_only(\""];
     let own = own.iter().find_map(|before| {
         let (_, rest) = text.split_once(before)?;
         let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))?;
