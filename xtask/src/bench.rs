@@ -30,13 +30,15 @@ enum What {
     Scan,
     /// What a session costs, and how fast it answers
     Session,
+    /// What an honest program at the miner port keeps of its rate beside bad neighbours
+    Port,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     match args.what {
         What::All => {
             nothing()?;
-            for bench in ["scan", "session"] {
+            for bench in ["scan", "session", "port"] {
                 println!();
                 measured(bench)?;
             }
@@ -45,6 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Cpu => cpu::run(args.seconds),
         What::Scan => measured("scan"),
         What::Session => measured("session"),
+        What::Port => measured("port"),
     }
 }
 

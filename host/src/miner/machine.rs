@@ -22,6 +22,7 @@ use super::devices::Devices;
 use super::effect::{Effect, Level, Speaker};
 use super::finds::Finds;
 use super::fork::{Behind, Fork};
+use super::frame::WireJob;
 use super::life::Life;
 use super::line::Line;
 use super::link::{Event, Launch, MinerId};
@@ -111,6 +112,11 @@ impl Miner {
     /// Whether a job is on offer to it.
     pub fn has_an_offer(&self) -> bool {
         self.offers.current().is_some()
+    }
+
+    /// The last `max` jobs that it was given before the one on offer, as they were sent.
+    pub fn earlier_jobs(&self, max: usize) -> Vec<WireJob> {
+        self.offers.earlier(max)
     }
 
     /// The number of its newest link.

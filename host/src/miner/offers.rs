@@ -100,6 +100,13 @@ impl Offers {
         self.given.back()
     }
 
+    /// The last `max` jobs before the one on offer, as they were sent, oldest first.
+    pub fn earlier(&self, max: usize) -> Vec<WireJob> {
+        let on_offer = self.current.map(|offer| offer.id);
+        let earlier = self.given.iter().filter(|given| Some(given.id) != on_offer);
+        earlier.clone().skip(earlier.count().saturating_sub(max)).map(wire).collect()
+    }
+
     /// A job by the miner's number, unless it is long over or was never given out.
     pub fn find(&self, id: u64) -> Option<&Given> {
         let first = self.given.front()?.id;
@@ -149,6 +156,12 @@ mod tests {
         assert_eq!(offers.find(4).unwrap().work.number, 4);
         assert!(offers.find(GIVEN_MAX as u64 + 4).is_none(), "never given out");
         assert_eq!(offers.on_offer().unwrap().id, GIVEN_MAX as u64 + 3);
+        let ids = |jobs: Vec<WireJob>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+        let last = GIVEN_MAX as u64 + 3;
+        assert_eq!(ids(offers.earlier(2)), [last - 2, last - 1], "not the one on offer");
+        offers.withdraw();
+        assert_eq!(ids(offers.earlier(2)), [last - 1, last]);
+        assert_eq!(offers.earlier(1000).len(), GIVEN_MAX);
     }
 
     #[test]

@@ -3,19 +3,21 @@
 //! By the time that [`run`] is called the process is confined. It has the pipe, receives the listeners over it, and opens
 //! nothing by itself. One thread waits for everything; nothing it does waits for anybody. It ends with the pipe.
 
-use std::collections::{BTreeMap, VecDeque};
+mod streams;
+
+use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use super::desk::{Act, Desk, GuestId, Peer};
-use super::wire::{CONTAINER, Door, FromPort, Order, ToPort};
+use self::streams::{Entrance, Outgoing, Stream};
+use super::desk::{Act, Desk, GuestId};
+use super::wire::{FromPort, Order, ToPort};
 use crate::miner::frame::{Decoder, Frame, VERSION};
 
 /// Listeners that are taken over.
@@ -93,133 +95,6 @@ fn receive_listeners(pipe: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
         }
     }
     Ok(listeners)
-}
-
-/// Where connections come in.
-enum Entrance {
-    Unix(UnixListener, String),
-    Tcp(TcpListener, bool),
-}
-
-impl Entrance {
-    fn new(listener: OwnedFd, door: Door) -> io::Result<Self> {
-        if door.unix {
-            let listener = UnixListener::from(listener);
-            listener.set_nonblocking(true)?;
-            let address = door.container.map_or_else(|| "unix".into(), |name| format!("{CONTAINER}{name}"));
-            return Ok(Self::Unix(listener, address));
-        }
-        let listener = TcpListener::from(listener);
-        listener.set_nonblocking(true)?;
-        Ok(Self::Tcp(listener, door.guarded))
-    }
-
-    fn accept(&self) -> io::Result<(Stream, Peer)> {
-        match self {
-            Self::Unix(listener, address) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                let pid = pid_of(&stream);
-                Ok((Stream::Unix(stream), Peer { unix: true, guarded: false, address: address.clone(), pid }))
-            }
-            Self::Tcp(listener, guarded) => {
-                let (stream, address) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                // What is sent is short and wanted at once. Where this fails, it is merely slower.
-                let _ = stream.set_nodelay(true);
-                let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
-                let address = address.ip().to_canonical().to_string();
-                Ok((Stream::Tcp(stream), Peer { unix: false, guarded: *guarded, address, pid: None }))
-            }
-        }
-    }
-}
-
-impl AsFd for Entrance {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Unix(listener, _) => listener.as_fd(),
-            Self::Tcp(listener, _) => listener.as_fd(),
-        }
-    }
-}
-
-/// The process at the other end, as the kernel knows it.
-#[cfg(target_os = "linux")]
-fn pid_of(stream: &UnixStream) -> Option<u32> {
-    let credentials = rustix::net::sockopt::socket_peercred(stream).ok()?;
-    u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pid_of(_: &UnixStream) -> Option<u32> {
-    None
-}
-
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Stream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.read(into),
-            Self::Tcp(stream) => stream.read(into),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.write(bytes),
-            Self::Tcp(stream) => stream.write(bytes),
-        }
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Unix(stream) => stream.as_fd(),
-            Self::Tcp(stream) => stream.as_fd(),
-        }
-    }
-}
-
-/// Bytes that wait to be written.
-#[derive(Default)]
-struct Outgoing {
-    parts: VecDeque<Vec<u8>>,
-    written: usize,
-    bytes: usize,
-}
-
-impl Outgoing {
-    fn push(&mut self, part: Vec<u8>) {
-        self.bytes += part.len();
-        self.parts.push_back(part);
-    }
-
-    /// Writes what can be written without waiting.
-    fn write(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
-        while let Some(part) = self.parts.front() {
-            match write(&part[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.written += count;
-                    self.bytes -= count;
-                    if self.written == part.len() {
-                        self.parts.pop_front();
-                        self.written = 0;
-                    }
-                }
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(())
-    }
 }
 
 struct Guest {
@@ -420,119 +295,4 @@ impl Hall {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead as _, BufReader, IoSlice};
-
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-    use serde_json::Value;
-
-    use super::*;
-    use crate::miner::frame::{FromProvider, Receipt, ToProvider, WireJob};
-    use crate::port::listen::Listener;
-    use crate::work::gateway::protocol;
-
-    /// The supervisor's end of the pipe.
-    struct Supervisor {
-        pipe: UnixStream,
-        decoder: Decoder<FromPort>,
-    }
-
-    impl Supervisor {
-        fn new(listeners: &[Listener]) -> Self {
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            let rights: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS_MAX))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            ancillary.push(SendAncillaryMessage::ScmRights(&rights));
-            rustix::net::sendmsg(&ours, &[IoSlice::new(b"L")], &mut ancillary, SendFlags::empty()).unwrap();
-            std::thread::spawn(move || serve(theirs.into()));
-            let mut supervisor = Self { pipe: ours, decoder: Decoder::default() };
-            supervisor.say(&ToPort::Hello { version: VERSION });
-            let order = Order { doors: listeners.iter().map(Listener::door).collect(), password: None };
-            supervisor.say(&ToPort::Open(serde_json::to_string(&order).unwrap()));
-            assert_eq!(supervisor.hear(), FromPort::Hello { version: VERSION });
-            supervisor
-        }
-
-        fn say(&mut self, frame: &ToPort) {
-            self.pipe.write_all(&frame.encode()).unwrap();
-        }
-
-        fn hear(&mut self) -> FromPort {
-            let mut buffer = [0; 4096];
-            loop {
-                if let Some(frame) = self.decoder.take().unwrap() {
-                    return frame;
-                }
-                let count = self.pipe.read(&mut buffer).unwrap();
-                assert!(count > 0, "the port process has ended");
-                self.decoder.feed(&buffer[..count]);
-            }
-        }
-    }
-
-    fn ask(stream: &mut (impl Write + Read), line: &str) -> String {
-        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
-        answer
-    }
-
-    #[test]
-    fn programs_on_real_sockets_get_jobs_and_verdicts_and_are_told_apart_by_their_language() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("miner/gateway.sock");
-        let listeners =
-            [Listener::unix(&path).unwrap(), Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap()];
-        let address = listeners[1].address().strip_prefix("tcp:").unwrap().to_owned();
-        let mut supervisor = Supervisor::new(&listeners);
-        let job =
-            WireJob { id: 1, header: [1; 76], target: [9; 32], certificate_version: 3, rank_penalty: true };
-
-        let mut polls = UnixStream::connect(&path).unwrap();
-        polls.write_all(format!("{}\n", protocol::get_mining_info(4)).as_bytes()).unwrap();
-        let FromPort::Sat(seat, sitter) = supervisor.hear() else { panic!("somebody sits down") };
-        let sitter: Value = serde_json::from_str(&sitter).unwrap();
-        assert_eq!(sitter["dialect"], "gateway-rpc");
-        if cfg!(target_os = "linux") {
-            assert_eq!(sitter["pid"], std::process::id());
-        }
-        supervisor.say(&ToPort::Tell(seat, ToProvider::Job(job.clone())));
-        let mut answer = String::new();
-        BufReader::new(&polls).read_line(&mut answer).unwrap();
-        let info = protocol::read_mining_info(&answer).unwrap().outcome.unwrap();
-        assert_eq!(supervisor.hear(), FromPort::Said(seat, FromProvider::Took(1)));
-        // The largest proof that passes, over a connection of its own.
-        let proof = vec![7; crate::miner::frame::PROOF_BYTES_MAX];
-        let mut hands_in = UnixStream::connect(&path).unwrap();
-        let line = protocol::submit_plain_proof(5, &info, &proof);
-        let waits = std::thread::spawn(move || ask(&mut hands_in, &line));
-        let FromPort::Said(whose, FromProvider::Submit { sequence, job: 1, proof: arrived }) =
-            supervisor.hear()
-        else {
-            panic!("a proof was handed in")
-        };
-        assert!(whose == seat && arrived == proof);
-        supervisor.say(&ToPort::Tell(
-            seat,
-            ToProvider::Receipt { sequence, receipt: Receipt::Kept, reason: String::new() },
-        ));
-        assert_eq!(protocol::read_submitted(&waits.join().unwrap()).unwrap().outcome, Ok(()));
-
-        let mut pool = TcpStream::connect(&address).unwrap();
-        let login = r#"{"id":1,"method":"mining.authorize","params":{"wallet":"w","worker":"rig"}}"#;
-        assert!(ask(&mut pool, login).contains(r#""result":true"#));
-        let FromPort::Sat(second, _) = supervisor.hear() else { panic!("somebody sits down") };
-        supervisor.say(&ToPort::Tell(second, ToProvider::Job(job)));
-        let mut lines = BufReader::new(pool.try_clone().unwrap()).lines();
-        assert!(lines.next().unwrap().unwrap().contains("mining.set_difficulty"));
-        assert!(lines.next().unwrap().unwrap().contains("mining.notify"));
-        assert_eq!(supervisor.hear(), FromPort::Said(second, FromProvider::Took(1)));
-        // The supervisor ends it, and then everybody.
-        supervisor.say(&ToPort::Close(second));
-        assert_eq!(supervisor.hear(), FromPort::Left(second));
-        assert!(lines.next().is_none(), "its connection was closed");
-        drop(supervisor);
-        assert_eq!(polls.read(&mut [0; 64]).unwrap(), 0, "the port ends with the pipe");
-    }
-}
+mod tests;

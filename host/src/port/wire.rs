@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::miner::frame::{Frame, FrameError, FromProvider, ToProvider, VERSION};
+use crate::miner::frame::{Frame, FrameError, FromProvider, ToProvider, VERSION, WireJob};
 
 /// A program, as the port process knows it. Never used twice in the life of one process.
 pub type SeatId = u32;
@@ -89,6 +89,10 @@ pub enum ToPort {
     Open(String),
     /// What a provider would be told.
     Tell(SeatId, ToProvider),
+    /// A job that a program was given before it had this seat, over another connection: known, and not given out.
+    Earlier(SeatId, WireJob),
+    /// A program has its row, and was told all that it knew before.
+    Seated(SeatId),
     /// This program gets no work, and why; a job takes that back.
     Bar(SeatId, String),
     /// End its connections.
@@ -119,6 +123,8 @@ mod kind {
     pub const TELL: u8 = 0x13;
     pub const BAR: u8 = 0x14;
     pub const CLOSE: u8 = 0x15;
+    pub const EARLIER: u8 = 0x16;
+    pub const SEATED: u8 = 0x17;
 
     pub const PORT_HELLO: u8 = 0x91;
     pub const SAT: u8 = 0x92;
@@ -184,9 +190,9 @@ impl Frame for ToPort {
         Some(match kind {
             kind::HELLO => MAGIC.len() + 2,
             kind::OPEN => TEXT_BYTES_MAX,
-            kind::TELL => 5 + (17 << 10),
+            kind::TELL | kind::EARLIER => 5 + (17 << 10),
             kind::BAR => 4 + TEXT_BYTES_MAX,
-            kind::CLOSE => 4,
+            kind::CLOSE | kind::SEATED => 4,
             _ => return None,
         })
     }
@@ -202,6 +208,11 @@ impl Frame for ToPort {
         let Some((seat, rest)) = seated(body) else { return Err(malformed) };
         match kind {
             kind::TELL => Ok(Self::Tell(seat, unwrapped(rest)?)),
+            kind::EARLIER => match unwrapped(rest)? {
+                ToProvider::Job(job) => Ok(Self::Earlier(seat, job)),
+                _ => Err(malformed),
+            },
+            kind::SEATED if rest.is_empty() => Ok(Self::Seated(seat)),
             kind::BAR => text(rest).map(|why| Self::Bar(seat, why)).ok_or(malformed),
             kind::CLOSE if rest.is_empty() => Ok(Self::Close(seat)),
             _ => Err(malformed),
@@ -213,6 +224,8 @@ impl Frame for ToPort {
             Self::Hello { version } => (kind::HELLO, greeting(*version)),
             Self::Open(order) => (kind::OPEN, clipped(order).to_vec()),
             Self::Tell(seat, frame) => (kind::TELL, wrapped(*seat, frame)),
+            Self::Earlier(seat, job) => (kind::EARLIER, wrapped(*seat, &ToProvider::Job(job.clone()))),
+            Self::Seated(seat) => (kind::SEATED, with_seat(*seat, &[])),
             Self::Bar(seat, why) => (kind::BAR, with_seat(*seat, clipped(why))),
             Self::Close(seat) => (kind::CLOSE, with_seat(*seat, &[])),
         }
@@ -269,7 +282,7 @@ mod tests {
     use std::fmt::Debug;
 
     use super::*;
-    use crate::miner::frame::{Decoder, PROOF_BYTES_MAX, Receipt, WireJob};
+    use crate::miner::frame::{Decoder, PROOF_BYTES_MAX, Receipt};
 
     fn back<F: Frame + PartialEq + Debug>(greeting: F, frames: Vec<F>) {
         let mut decoder = Decoder::<F>::default();
@@ -291,7 +304,9 @@ mod tests {
             ToPort::Hello { version: VERSION },
             vec![
                 ToPort::Open("{}".into()),
-                ToPort::Tell(7, ToProvider::Job(job)),
+                ToPort::Tell(7, ToProvider::Job(job.clone())),
+                ToPort::Earlier(7, job),
+                ToPort::Seated(7),
                 ToPort::Tell(8, receipt),
                 ToPort::Bar(1, "no".into()),
                 ToPort::Close(u32::MAX),
@@ -318,6 +333,10 @@ mod tests {
         for body in [&[][..], &[1, 2, 3], &[0; 4], &[0; 5]] {
             assert!(FromPort::decode(kind::SAID, body).is_err(), "{body:?}");
         }
+        // Only a job can be an earlier one.
+        let (stop, body) = ToProvider::Stop.parts();
+        let body = [&1_u32.to_le_bytes()[..], &[stop], &body].concat();
+        assert!(ToPort::decode(kind::TELL, &body).is_ok() && ToPort::decode(kind::EARLIER, &body).is_err());
         assert!(FromPort::limit(kind::TELL).is_none() && ToPort::limit(kind::SAID).is_none());
     }
 }

@@ -36,6 +36,9 @@ pub struct Chair {
     /// Requests in all.
     pub requests: u64,
     jobs: VecDeque<WireJob>,
+    /// Whether the last of them is to be given out.
+    offered: bool,
+    seated: bool,
     took: u64,
     judging: HashMap<u64, (u64, Reply, usize)>,
     sequence: u64,
@@ -56,6 +59,8 @@ impl Chair {
             heard: now,
             requests: 0,
             jobs: VecDeque::new(),
+            offered: false,
+            seated: false,
             took: 0,
             judging: HashMap::new(),
             sequence: 0,
@@ -66,21 +71,43 @@ impl Chair {
 
     /// There is a new job for it.
     pub fn put(&mut self, job: WireJob) {
+        self.bar = None;
+        self.offered = true;
+        self.keep(job);
+    }
+
+    /// A job that it was given over a connection that is gone: known, and not given out again.
+    pub fn put_earlier(&mut self, job: WireJob) {
+        if !self.offered {
+            self.keep(job);
+        }
+    }
+
+    fn keep(&mut self, job: WireJob) {
         if self.jobs.len() == JOBS_MAX {
             self.jobs.pop_front();
         }
-        self.bar = None;
         self.jobs.push_back(job);
+    }
+
+    /// Every job that it knows has been told here.
+    pub fn is_seated(&self) -> bool {
+        self.seated
+    }
+
+    /// The supervisor has told all that it knows of it.
+    pub fn seat(&mut self) {
+        self.seated = true;
     }
 
     /// The newest job.
     pub fn job(&self) -> Option<&WireJob> {
-        self.jobs.back()
+        self.jobs.back().filter(|_| self.offered)
     }
 
     /// The program was given the newest job; answers its number the first time.
     pub fn took(&mut self) -> Option<u64> {
-        let id = self.jobs.back()?.id;
+        let id = self.job()?.id;
         (std::mem::replace(&mut self.took, id) != id).then_some(id)
     }
 

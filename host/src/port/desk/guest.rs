@@ -43,13 +43,22 @@ pub enum Reply {
     Pool(String),
 }
 
-/// A proof that waits for room.
+/// How a proof says which job it is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Named {
+    /// By the number that the port gave it.
+    Number(u64),
+    /// By its header, and the target that was told with it.
+    Header([u8; 76], f64),
+}
+
+/// A proof that waits: for room, or for the supervisor to say which jobs its program knows.
 #[derive(Debug)]
 pub struct Waiting {
     /// Whose.
     pub seat: SeatId,
     /// Its job.
-    pub job: u64,
+    pub job: Named,
     /// Its bytes.
     pub proof: Vec<u8>,
     /// How to answer it.
@@ -73,7 +82,7 @@ pub struct Guest {
     pub encoding: Encoding,
     /// Questions for a job, and until when they wait.
     pub parked: Vec<(Value, Instant)>,
-    /// A proof that waits for room.
+    /// A proof that waits.
     pub waiting: Option<Waiting>,
     /// Bytes that wait to be written.
     pub unsent: usize,

@@ -1,7 +1,8 @@
 //! The desk without sockets: what programs of either language hear, and what the supervisor hears of them.
 
 use super::*;
-use crate::miner::frame::WireJob;
+use crate::miner::frame::{PROOF_BYTES_MAX, Receipt, WireJob};
+use crate::port::wire::Sitter;
 use crate::work::gateway::protocol::{self, MiningInfo};
 
 struct World {
@@ -174,11 +175,42 @@ fn every_connection_of_one_process_is_one_miner_and_its_proofs_are_answered_wher
     assert_eq!(refusal.code, -32000);
     assert!(refusal.message.contains("difficulty: it is above the bound"), "{refusal}");
     assert!(world.heard(1).is_empty());
-    // One that was never given out is told apart from one that is over.
+    // One that was never given out is told apart from one that is over, once that is known.
+    world.tell(ToPort::Seated(1));
     world.say(1, &proof_line(2, &job(200, 9), b"proof"));
     assert_eq!(world.proofs(), [(1, 2, 0)]);
     world.judge(1, 2, Receipt::Stale, "the job is over");
     assert!(world.heard(1)[0].contains("submitted"), "stale, as a gateway answers it");
+}
+
+#[test]
+fn what_was_mined_for_a_job_of_an_earlier_port_process_is_for_that_job_and_not_for_none() {
+    let mut world = World::new();
+    world.come(1, over_unix(77));
+    // It connects again and hands in at once, before anybody has said what it knows.
+    world.say(1, &proof_line(1, &job(5, 9), b"late"));
+    assert!(world.proofs().is_empty(), "it waits");
+    world.say(1, &proof_line(2, &job(200, 9), b"of nobody"));
+    for id in [4, 5] {
+        world.tell(ToPort::Earlier(1, job(id, 9)));
+    }
+    assert!(world.heard(1).is_empty(), "what is over is not given out");
+    world.tell(put(1, job(6, 9)));
+    assert!(world.proofs().is_empty(), "the job on offer is not all there is to say");
+    world.tell(ToPort::Seated(1));
+    assert_eq!(world.proofs(), [(1, 1, 5), (1, 2, 0)]);
+    world.judge(1, 1, Receipt::Stale, "the job is over");
+    assert!(world.heard(1)[0].contains("submitted"), "stale, as a gateway answers it");
+    world.come(2, over_unix(77));
+    world.say(2, &protocol::get_mining_info(3));
+    let [answer]: [String; 1] = world.heard(2).try_into().unwrap();
+    assert_eq!(protocol::read_mining_info(&answer).unwrap().outcome.unwrap().header, [6; 76]);
+    // Nobody is given an earlier job where there is no other.
+    world.come(3, over_unix(88));
+    world.say(3, &protocol::get_mining_info(1));
+    world.tell(ToPort::Earlier(2, job(4, 9)));
+    world.tell(ToPort::Seated(2));
+    assert!(world.heard(3).is_empty());
 }
 
 #[test]

@@ -30,6 +30,8 @@ use crate::session::report::EndpointReport;
 
 /// Programs that have a row, those that have gone included.
 const ROWS_MAX: usize = 256;
+/// Earlier jobs of a program that comes again that its seat is told: what it found for one of them is late, and no invention.
+const EARLIER_MAX: usize = 32;
 /// Longest wait before a port process that ended is started again.
 const RESTART_MAX: Duration = Duration::from_secs(30);
 /// A port process that lived for so long is none that cannot live.
@@ -358,6 +360,7 @@ impl Programs {
             pid: sitter.pid,
         };
         let line = introduction(&name, &program);
+        let earlier = known.and_then(|id| crew.get_mut(id)).map(|miner| miner.earlier_jobs(EARLIER_MAX));
         let file = program.container().and_then(|container| containers.file(container));
         let mut plan = MinerPlan::of_program(name, program, self.doors.share_every);
         if let Some(file) = file {
@@ -375,6 +378,9 @@ impl Programs {
         };
         self.seats.insert(seat, id);
         outcome.told.push((id, Effect::Line(Level::Info, Speaker::Supervisor, line)));
+        for job in earlier.unwrap_or_default() {
+            self.send(ToPort::Earlier(seat, job));
+        }
         let link = Box::new(Seat::new(seat, process.frames()));
         outcome.told.extend(crew.one(id, |miner| miner.connected(link, now)));
         if let Some(work) = current {
@@ -383,6 +389,8 @@ impl Programs {
                 crew.one(id, |miner| if miner.has_an_offer() { Vec::new() } else { miner.offer(work, now) }),
             );
         }
+        // Last: what waits for it may be for the job that was just sent.
+        self.send(ToPort::Seated(seat));
         true
     }
 

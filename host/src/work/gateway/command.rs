@@ -119,8 +119,8 @@ fn spawn(config: &GatewayConfig, argv: &[String], password: Option<&str>) -> std
         command.env("PEARLD_RPC_PASSWORD", password);
     }
     // Whoever was started in the background by a script ignores interrupts, and so would all that he starts.
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; signal() is one, the numbers are constants,
-    // and the closure allocates nothing.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; signal() is one, and prctl() a single system
+    // call; the numbers are constants, and the closure allocates nothing.
     unsafe {
         command.pre_exec(|| {
             for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
@@ -128,17 +128,10 @@ fn spawn(config: &GatewayConfig, argv: &[String], password: Option<&str>) -> std
                     return Err(std::io::Error::last_os_error());
                 }
             }
+            #[cfg(target_os = "linux")]
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             Ok(())
         });
-    }
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::set_parent_process_death_signal;
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed; this is the single system call prctl,
-        // and the closure allocates nothing.
-        unsafe {
-            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
-        }
     }
     command.spawn()
 }
