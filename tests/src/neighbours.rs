@@ -46,8 +46,18 @@ impl Task {
         Self { id: params["job_id"].as_str().unwrap().to_owned(), job }
     }
 
+    /// The certificate version of its network.
+    pub fn certificate(&self) -> CertificateVersion {
+        self.job.certificate
+    }
+
     /// So many different proofs for it, in base64. Its target must be an easy one.
     pub fn mine(&self, count: usize) -> Vec<String> {
+        self.mine_by(self.job.certificate, count)
+    }
+
+    /// The same by the rules of another certificate version.
+    pub fn mine_by(&self, version: CertificateVersion, count: usize) -> Vec<String> {
         const K: usize = 2048;
         let tile = PeriodicPattern::contiguous(16).unwrap();
         let config = MiningConfiguration::dense(K as u32, 128, tile, tile);
@@ -59,9 +69,13 @@ impl Task {
             }
             let [a, bt] = [1, 2].map(|side| test_matrix(2 * seed + side, 16 * K));
             let [a, bt] = [&a, &bt].map(|entries| Matrix::new(entries, K).unwrap());
-            let product = Product::new(&self.job.header, &config, self.job.certificate.seed_rule(), a, bt);
+            let product = Product::new(&self.job.header, &config, version.seed_rule(), a, bt);
             if let Some(attempt) = product.mine(bound) {
-                proofs.push(BASE64.encode(product.prove(&attempt).encode()));
+                let proof = product.prove(&attempt);
+                // At an easy target, what was found by other rules may be good by luck.
+                if version == self.job.certificate || pearl_pow::verify(&self.job, &proof).is_err() {
+                    proofs.push(BASE64.encode(proof.encode()));
+                }
             }
         }
         proofs
@@ -86,7 +100,9 @@ pub struct Measured {
 pub struct Honest {
     stream: TcpStream,
     replies: mpsc::Receiver<(u64, bool, Instant)>,
-    /// The job that it was given first.
+    tasks: mpsc::Receiver<Task>,
+    said: mpsc::Receiver<String>,
+    /// The job that it works on: the first that it was given.
     pub task: Task,
     last: u64,
 }
@@ -94,9 +110,14 @@ pub struct Honest {
 impl Honest {
     /// Logs in at `address` and waits for its first job.
     pub fn log_in(address: &str, worker: &str) -> Self {
+        Self::of_version(address, worker, 1)
+    }
+
+    /// The same as another version of the program.
+    pub fn of_version(address: &str, worker: &str, version: u32) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         let login = format!(
-            r#"{{"id":0,"method":"mining.authorize","params":{{"wallet":"prl1x","worker":"{worker}","agent":"honest/1","pass":"x"}}}}"#
+            r#"{{"id":0,"method":"mining.authorize","params":{{"wallet":"prl1x","worker":"{worker}","agent":"honest/{version}","pass":"x"}}}}"#
         );
         writeln!(stream, "{login}").unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -108,15 +129,36 @@ impl Honest {
             }
         };
         let (sender, replies) = mpsc::channel();
+        let ((new_tasks, tasks), (saying, said)) = (mpsc::channel(), mpsc::channel());
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let reply: Value = serde_json::from_str(&line).unwrap();
+                let Ok(reply) = serde_json::from_str::<Value>(&line) else { return };
+                match reply["method"].as_str() {
+                    Some("mining.notify") => drop(new_tasks.send(Task::of(&reply["params"]))),
+                    Some("client.show_message") => drop(saying.send(reply["params"].to_string())),
+                    _ => {}
+                }
                 if let Some(id) = reply["id"].as_u64() {
                     let _ = sender.send((id, reply["result"] == true, Instant::now()));
                 }
             }
         });
-        Self { stream, replies, task, last: 0 }
+        Self { stream, replies, tasks, said, task, last: 0 }
+    }
+
+    /// Takes up the next job that comes, within `patience`.
+    pub fn next_task(&mut self, patience: Duration) {
+        self.task = self.tasks.recv_timeout(patience).expect("there is another job");
+    }
+
+    /// What it was told for its person's eyes, within `patience`.
+    pub fn told(&self, patience: Duration) -> String {
+        self.said.recv_timeout(patience).expect("it is told something")
+    }
+
+    /// Whether it was given another job since the last look.
+    pub fn was_given_more(&self) -> bool {
+        self.tasks.try_recv().is_ok()
     }
 
     /// Sends `proofs`, one each `every`, and waits for the answers; those that came within `soon` were in time.
@@ -160,6 +202,13 @@ impl Honest {
         latencies.sort();
         measured.latency = (latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
         measured
+    }
+}
+
+impl Drop for Honest {
+    fn drop(&mut self) {
+        // Its reader has the same connection.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 }
 

@@ -30,6 +30,10 @@ pub enum Fault {
     RefuseLogin(&'static str),
     /// authorize: never answers.
     NoAck,
+    /// authorize: answers so much later.
+    AckLate(Duration),
+    /// authorize: understands arrays only, and says nothing to an object.
+    HangsOnObject,
     /// authorize: answers after the first job.
     AckAfterJob,
     /// authorize: answers yes and closes.
@@ -42,6 +46,10 @@ pub enum Fault {
     NoJobs,
     /// jobs: so many, as fast as they are taken.
     Flood(usize),
+    /// jobs: this member is that in every job.
+    JobMember(&'static str, &'static str),
+    /// jobs: each comes after another of the same name with another header.
+    RepeatId,
     /// jobs: this text instead of that in every job.
     InJob(&'static str, &'static str),
     /// replies: none to shares.
@@ -52,12 +60,18 @@ pub enum Fault {
     WrongId,
     /// replies: the id as text.
     TextId,
+    /// replies: of two, the later first.
+    Reversed,
+    /// replies: yes to everything, without looking.
+    YesOnly,
     /// replies: yes first, and then the verdict.
     YesFirst,
     /// replies: this `error` member for every share.
     RefuseShares(&'static str),
     /// framing: one byte at a time.
     OneByte,
+    /// framing: nothing until the first job, and then all in one piece.
+    Merged,
     /// framing: CRLF and blank lines.
     Crlf,
     /// framing: a line of this many bytes after the first job.
@@ -74,6 +88,12 @@ pub enum Fault {
     ResetInShare,
     /// hostile: asks for the version so many times.
     AsksVersion(usize),
+    /// policy: so many shares are judged; the next one is answered with this `error` member, and the connection closed.
+    BansAfter(usize, &'static str),
+    /// policy: closes the connection of whoever says nothing for so long.
+    DropsIdle(Duration),
+    /// policy: every second job is 64 times harder.
+    Jumps,
 }
 
 /// A running pool.
@@ -297,7 +317,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + 'static>(
         state.core.open(session, Instant::now());
         state.sessions.insert(session, lines);
     }
-    let mut out = Outgoing { faults: faults.clone(), jobs: 0, held: None };
+    let mut out = Outgoing { faults: faults.clone(), jobs: 0, held: None, merged: Vec::new() };
+    let idle =
+        faults.iter().find_map(|fault| if let Fault::DropsIdle(time) = fault { Some(*time) } else { None });
+    let shares = std::sync::atomic::AtomicUsize::new(0);
     let writing = async {
         while let Some(line) = queue.recv().await {
             for bytes in out.bend(line) {
@@ -333,7 +356,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + 'static>(
             if logged_in && has(&Fault::ReadNothing) {
                 std::future::pending::<()>().await;
             }
-            let Ok(count @ 1..) = read.read(&mut chunk).await else { return };
+            let next = read.read(&mut chunk);
+            let next = match idle.filter(|_| logged_in) {
+                Some(time) => match tokio::time::timeout(time, next).await {
+                    Ok(next) => next,
+                    Err(_) => return lock().events.push("dropped for saying nothing".to_owned()),
+                },
+                None => next.await,
+            };
+            let Ok(count @ 1..) = next else { return };
             buffer.extend_from_slice(&chunk[..count]);
             if logged_in && (has(&Fault::EofInShare) || has(&Fault::ResetInShare)) && buffer.len() > 100 {
                 lock().events.push("closed in the middle of a share".to_owned());
@@ -342,7 +373,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + 'static>(
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line).trim().to_owned();
-                heed(session, &line, &faults, &state).await;
+                heed(session, &line, &faults, &shares, &state).await;
             }
         }
     };
@@ -355,7 +386,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + 'static>(
     state.sessions.remove(&session);
 }
 
-async fn heed(session: u64, line: &str, faults: &[Fault], state: &Arc<Mutex<State>>) {
+async fn heed(
+    session: u64,
+    line: &str,
+    faults: &[Fault],
+    shares: &std::sync::atomic::AtomicUsize,
+    state: &Arc<Mutex<State>>,
+) {
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
     let id = value["id"].clone();
@@ -368,6 +405,19 @@ async fn heed(session: u64, line: &str, faults: &[Fault], state: &Arc<Mutex<Stat
     for fault in faults {
         match (fault, method.as_str()) {
             (Fault::NoAck, "mining.authorize") => return,
+            (Fault::AckLate(time), "mining.authorize") => tokio::time::sleep(*time).await,
+            (Fault::HangsOnObject, "mining.authorize") if value["params"].is_object() => return,
+            (Fault::YesOnly, "mining.submit") => {
+                return say(format!(r#"{{"id":{id},"result":true,"error":null}}"#));
+            }
+            (Fault::BansAfter(free, error), "mining.submit")
+                if shares.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= *free =>
+            {
+                say(format!(r#"{{"id":{id},"result":null,"error":{error}}}"#));
+                // What was said is written; then the connection is closed.
+                lock().sessions.remove(&session);
+                return;
+            }
             (Fault::RefuseLogin(error), "mining.authorize") => {
                 return say(format!(r#"{{"id":{id},"result":null,"error":{error}}}"#));
             }
@@ -408,6 +458,7 @@ struct Outgoing {
     faults: Vec<Fault>,
     jobs: usize,
     held: Option<String>,
+    merged: Vec<u8>,
 }
 
 impl Outgoing {
@@ -427,6 +478,18 @@ impl Outgoing {
                 Fault::AckType(kind) if is_ack => {
                     lines = vec![line.replace(r#""type":"plain""#, &format!(r#""type":"{kind}""#))];
                 }
+                Fault::JobMember(name, text) if is_job => {
+                    lines = vec![with_member(&line, name, |_| text.to_owned())];
+                }
+                // The hour in the header's own words is another.
+                Fault::RepeatId if is_job => lines.insert(0, with_member(&line, "header", another_time)),
+                Fault::Jumps if is_job && self.jobs % 2 == 1 => {
+                    lines = vec![with_member(&line, "target", a_64th)];
+                }
+                Fault::Reversed if is_reply => match self.held.take() {
+                    Some(first) => lines.push(first),
+                    None => self.held = lines.pop(),
+                },
                 Fault::InJob(what, with) if is_job => {
                     lines = lines.into_iter().map(|line| line.replace(what, with)).collect();
                 }
@@ -460,11 +523,59 @@ impl Outgoing {
         }
         self.jobs += usize::from(is_job);
         let end: &[u8] = if self.faults.contains(&Fault::Crlf) { b"\r\n\r\n\n" } else { b"\n" };
-        lines.into_iter().map(String::into_bytes).chain(extra).map(|line| [&line[..], end].concat()).collect()
+        let lines = lines.into_iter().map(String::into_bytes).chain(extra);
+        let lines: Vec<Vec<u8>> = lines.map(|line| [&line[..], end].concat()).collect();
+        if !self.faults.contains(&Fault::Merged) {
+            return lines;
+        }
+        self.merged.extend(lines.concat());
+        if self.jobs == 0 { Vec::new() } else { vec![std::mem::take(&mut self.merged)] }
     }
+}
+
+/// A line whose parameter `name`, a text, is changed.
+fn with_member(line: &str, name: &str, change: impl Fn(&str) -> String) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let text = change(value["params"][name].as_str().unwrap_or_default());
+    value["params"][name] = text.into();
+    value.to_string()
+}
+
+/// A header in hex, made at another moment.
+fn another_time(header: &str) -> String {
+    let mut text = header.to_owned();
+    let (at, digit) = (136, if text.ends_with('0') { "1" } else { "0" });
+    text.replace_range(at..=at, digit);
+    text
+}
+
+/// A 64th of a number in 64 hex digits.
+fn a_64th(number: &str) -> String {
+    let mut carried = 0_u32;
+    number
+        .chars()
+        .map(|digit| {
+            // Six bits to the right: one digit and two bits.
+            let bits = carried << 4 | digit.to_digit(16).unwrap_or(0);
+            carried = bits & 0xff;
+            char::from_digit(bits >> 6 & 0xf, 16).unwrap_or('0')
+        })
+        .collect()
 }
 
 /// Hashes that the easiest share takes: what every share of an honest test pool is worth.
 pub fn easiest_work() -> f64 {
     pace::work_of(pace::EASIEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_64th_is_six_bits_to_the_right() {
+        for number in [0x40_u64, 0x1234_5678_9abc_def0, 0xffff_ffff_ffff_ffff, 0x3f] {
+            assert_eq!(a_64th(&format!("{number:016x}")), format!("{:016x}", number / 64));
+        }
+    }
 }

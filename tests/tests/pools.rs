@@ -21,6 +21,9 @@ use pearlbed::work::{
 use pearlbed_tests::build;
 use pearlbed_tests::pool::{Fault, TestPool, easiest_work};
 
+#[path = "pools/faults.rs"]
+mod faults;
+
 /// The machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
@@ -158,115 +161,16 @@ fn pool(pool: &TestPool) -> Pool {
     Pool::new(PoolUrl::parse(&pool.url()).unwrap(), WALLET, "rig1")
 }
 
-/// What must follow from a fault on the first connection.
-enum Then {
-    /// A share is credited, on this connection or the next.
-    Mines,
-    /// The reason is told, and a share is credited on the next connection.
-    Tells(&'static str),
-    /// The reason is told, and the pool is left alone for a time.
-    Leaves(&'static str),
-}
-
+/// Case 21: a stop in the middle of finding out which form of login a pool understands.
 #[test]
-fn after_every_misbehaviour_mining_goes_on_or_the_reason_is_told() {
-    use Fault::*;
-    use Then::{Leaves, Mines, Tells};
-    let deep = format!("{{\"method\":\"mining.notify\",\"params\":{}", "[".repeat(10_000));
-    let escapes = r#"{"id":null,"method":"client.show_message","params":["\u001b[2J\u202eevil"]}"#;
-    let megabyte = format!("{{\"id\":null,\"method\":\"x\",\"params\":[\"{}\"]}}", "A".repeat(200_000));
-    let reconnect = r#"{"id":null,"method":"client.reconnect","params":["evil.example",1]}"#;
-    let bytes = |text: &str| text.as_bytes().to_vec();
-    let cases: Vec<(&str, Fault, Then)> = vec![
-        ("connect: closes at once", CloseAtOnce, Mines),
-        ("connect: resets", Reset, Mines),
-        ("connect: says HTTP", Says(bytes("HTTP/1.1 400 Bad Request\r\n\r\n")), Tells("web server")),
-        ("connect: says a TLS alert", Says(vec![0x15, 3, 1, 0, 2, 2, 40]), Tells("this port speaks TLS")),
-        ("connect: says garbage", Says(bytes("SSH-2.0-x\r\n")), Tells("not JSON")),
-        (
-            "connect: family B",
-            Says(bytes("{\"id\":null,\"method\":\"pearl.challenge\",\"params\":{}}\n")),
-            Leaves("another family"),
-        ),
-        ("authorize: array only", ArrayOnly, Mines),
-        ("authorize: refused as text", RefuseLogin(r#""no""#), Leaves("no")),
-        (
-            "authorize: agent",
-            RefuseLogin(r#"{"code":24,"msg":"miner agent not allowed"}"#),
-            Leaves("agent not allowed"),
-        ),
-        (
-            "authorize: wallet",
-            RefuseLogin(r#"[24,"Invalid Pearl address",null]"#),
-            Leaves("Invalid Pearl address"),
-        ),
-        ("authorize: banned", RefuseLogin(r#"[24,"banned for 600 seconds",null]"#), Leaves("banned")),
-        ("authorize: ack after the job", AckAfterJob, Mines),
-        ("authorize: ack, then closed", AckThenDrop, Mines),
-        ("authorize: unknown encoding", AckType("v3"), Leaves("`v3`")),
-        ("jobs: a flood", Flood(2000), Mines),
-        ("jobs: 80-byte header", InJob("\"header\":\"", "\"header\":\"00000000"), Tells("160 hex digits")),
-        ("jobs: target not hex", InJob("\"target\":\"", "\"target\":\"xyz"), Tells("target")),
-        ("jobs: no target", InJob("\"target\"", "\"tragt\""), Tells("target is missing")),
-        ("jobs: no name", InJob("\"job_id\"", "\"jobid\""), Tells("without a job_id")),
-        ("jobs: certificate as text", InJob("\"cert_version\":3", "\"cert_version\":\"3\""), Mines),
-        ("jobs: no certificate", InJob("\"cert_version\":3,", ""), Mines),
-        ("jobs: a label that lies", InJob("\"diff\":", "\"diff\":4000000,\"x\":"), Mines),
-        ("replies: twice", Twice, Mines),
-        ("replies: wrong id first", WrongId, Mines),
-        ("replies: id as text", TextId, Mines),
-        ("replies: yes, then the verdict", YesFirst, Mines),
-        ("replies: banned", RefuseShares(r#""banned for 600 s""#), Leaves("banned")),
-        ("framing: one byte a segment", OneByte, Mines),
-        ("framing: CRLF and blank lines", Crlf, Mines),
-        ("framing: 300 KiB", LongLine(300 * 1024), Tells("262144 bytes")),
-        ("framing: endless", Endless, Tells("262144 bytes")),
-        ("framing: not UTF-8", Line(vec![0xff, 0xfe, 0x00]), Mines),
-        ("framing: nesting", Line(deep.into_bytes()), Mines),
-        ("framing: garbage", Line(bytes("{]")), Mines),
-        ("link: ends in a share", EofInShare, Mines),
-        ("hostile: reconnect", Line(bytes(reconnect)), Tells("never followed")),
-        ("hostile: escapes", Line(bytes(escapes)), Tells("\\u{1b}[2J")),
-        ("hostile: a long message", Line(megabyte.into_bytes()), Mines),
-        ("hostile: a flood of questions", AsksVersion(100_000), Mines),
-    ];
+fn a_stop_while_detecting_waits_for_nobody() {
     block_on(async {
-        for (name, fault, then) in cases {
-            println!("{name}");
-            // What is refused at login is refused whichever way it is said.
-            let script = match &then {
-                Leaves(_) => vec![vec![fault.clone()], vec![fault]],
-                _ => vec![vec![fault]],
-            };
-            let first = TestPool::start(script);
-            let mut session = Session::start(vec![pool(&first)]);
-            match then {
-                Mines => session.credit().await,
-                Tells(text) => {
-                    // Jobs that are none are followed by none for half a minute: the connection is ended from here.
-                    if name.starts_with("jobs:") {
-                        session.until(name, |session| session.told(text)).await;
-                        first.drop_all();
-                    }
-                    session.credit().await;
-                    session.until(name, |session| session.told(text)).await;
-                }
-                Leaves(text) => {
-                    if name.starts_with("replies:") {
-                        session.until("a job", |session| !session.jobs.is_empty()).await;
-                        session.share().await;
-                    }
-                    session.until(name, |session| session.told(text)).await;
-                    assert!(first.connections() <= 2, "{name}: {:?}", first.events());
-                }
-            }
-            assert!(session.ledger().adds_up(), "{name}");
-            assert!(first.connections() < 12, "{name}: a busy loop: {:?}", first.events());
-            let status = session.handle.status.borrow().clone();
-            let text = format!("{status:?}{:?}", session.notes);
-            assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{name}: {text}");
-            session.handle.stop().await;
-        }
+        let silent = TestPool::start(vec![vec![Fault::HangsOnObject]]);
+        let mut session = Session::start(vec![pool(&silent)]);
+        session.until("a connection", |_| silent.connections() == 1).await;
+        let stopped = tokio::time::timeout(Duration::from_secs(8), session.handle.stop()).await;
+        assert!(stopped.is_ok(), "it waits for an answer that never comes");
+        assert_eq!((silent.connections(), silent.workers()), (1, 0));
     });
 }
 
@@ -433,12 +337,25 @@ fn what_a_pool_refuses_is_recorded_and_verify_reads_the_record() {
             .await;
         let record = Record::read(&std::fs::read(&records()[0]).unwrap()).unwrap();
         assert_eq!((record.reply.as_str(), record.verifier.as_str()), ("Invalid share (20)", "accepts it"));
-        let found = record.found.unwrap();
+        let found = record.found.clone().unwrap();
         assert_eq!((found.m, found.k, found.rank), (256, 2048, 128));
         let verify =
             std::process::Command::new(build::pearlbed()).arg("verify").arg(&records()[0]).output().unwrap();
         assert!(verify.status.success(), "{verify:?}");
         session.handle.stop().await;
+        // The last twenty are kept, and nothing of another's is touched.
+        std::fs::write(folder.join("notes.txt"), "mine").unwrap();
+        for later in 1..=30 {
+            Record { at: record.at + later, ..record.clone() }.write(&folder).unwrap();
+        }
+        let mut kept: Vec<u64> = records()
+            .iter()
+            .filter_map(|path| Record::read(&std::fs::read(path).unwrap()))
+            .map(|kept| kept.at - record.at)
+            .collect();
+        kept.sort();
+        assert_eq!(kept, (11..=30).collect::<Vec<_>>());
+        assert!(folder.join("notes.txt").exists());
     });
 }
 

@@ -296,3 +296,56 @@ fn beside_bad_neighbours_an_honest_program_keeps_its_rate_and_the_supervisor_sta
     // Without optimisation code and its tables are larger; what a flood adds is what counts.
     assert!(peak < if cfg!(debug_assertions) { 64 << 10 } else { 30 << 10 }, "{peak} KiB");
 }
+
+#[test]
+fn a_program_that_the_network_left_behind_is_told_so_and_works_again_once_it_is_another() {
+    let network = Network::new(0x1e10_0000, 2);
+    let gateway = Gateway::tcp(&network);
+    let extra = format!("gateway_port = {}", gateway.port());
+    let bed = Bed::with(&extra, &format!("[mining]\nwallet_address = \"{WALLET}\"\n{PORT}"));
+    let answer = bed.run(&["start", "--port", "--plugin-dir", bed.plugins()]);
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", bed.log());
+    let address = address(&bed);
+    let old = CertificateVersion::V2;
+    let hand_in = |program: &mut Honest, proofs: &[String]| {
+        program.hand_in(proofs, Duration::from_millis(10), PATIENCE, PATIENCE).accepted
+    };
+    let mut program = Honest::log_in(&address, "rig");
+    let proofs = program.task.mine(1);
+    assert_eq!(hand_in(&mut program, &proofs), 1, "{}", bed.log());
+    // A block makes another job; this one comes with the fork.
+    network.require_certificate(3);
+    network.mine_elsewhere(1);
+    program.next_task(PATIENCE);
+    // The gateway's own block came in between, perhaps, at the old version.
+    while program.task.certificate() == old {
+        program.next_task(PATIENCE);
+    }
+    let proofs = program.task.mine_by(old, 3);
+    assert_eq!(hand_in(&mut program, &proofs), 0);
+    let rig = |status: &Value| named(status, |miner| miner["name"] == "rig").cloned();
+    let status = bed
+        .wait_for(PATIENCE, |status| rig(status).is_some_and(|miner| miner["condition"] == "needs-update"));
+    let reason = rig(&status).unwrap()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("version 2") && reason.contains("version 3"), "{reason}");
+    let said = program.told(PATIENCE);
+    assert!(said.contains("version 2") && said.contains("version 3"), "{said}");
+    let text = bed.run(&["status"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("needs-update") && text.contains("install a newer version"), "{text}");
+    // It is given no more of that version, and what it hands in all the same is not looked at.
+    let headers = || gateway.seen().headers.len();
+    let before = headers();
+    network.mine_elsewhere(1);
+    pearlbed_tests::session::wait_until(PATIENCE, || headers() > before, || bed.log());
+    bed.status();
+    assert!(!program.was_given_more(), "{}", bed.log());
+    drop(program);
+    // A newer one under the same name.
+    bed.wait_for(PATIENCE, |status| rig(status).is_some_and(|miner| miner["condition"] == "gone"));
+    let mut newer = Honest::of_version(&address, "rig", 2);
+    let proofs = newer.task.mine(1);
+    assert_eq!(hand_in(&mut newer, &proofs), 1, "{}", bed.log());
+    let status =
+        bed.wait_for(PATIENCE, |status| rig(status).is_some_and(|miner| miner["condition"] == "mining"));
+    assert_eq!(status["miners"].as_array().unwrap().len(), 1, "{status:#}");
+}

@@ -86,6 +86,12 @@ impl WorkJob {
         })
     }
 
+    /// Whether less than a block is asked for: the target is easier than the one in the header.
+    pub fn is_for_shares(&self) -> bool {
+        let of_block = pearl_pow::Header::from_bytes(self.header).nbits().target();
+        pearl_pow::Target::from_le_bytes(self.target) > of_block
+    }
+
     /// How long ago the source first saw the job.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.received)

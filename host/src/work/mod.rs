@@ -147,7 +147,11 @@ impl ProofSender {
     /// - [`HandOverError::Stopped`]: the source has ended. The proof is on disk if the disk took it.
     pub fn hand_over(&self, found: FoundProof) -> Result<HandedOver, HandOverError> {
         // A pool pays for each of them, and the devnet settles each at once.
-        if self.source == "gateway" && self.store.of_header(&found.job.header) >= SPARES_MAX {
+        // Of shares any number is worth something.
+        if self.source == "gateway"
+            && !found.job.is_for_shares()
+            && self.store.of_header(&found.job.header) >= SPARES_MAX
+        {
             return Err(HandOverError::Spare { max: SPARES_MAX });
         }
         let (kept, not_kept) = match self.store.keep(self.source, &found) {

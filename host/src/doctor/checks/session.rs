@@ -1,12 +1,14 @@
 //! The session that runs, or what the last one left behind.
 
+use std::time::Duration;
+
 use super::super::{Facts, Verdict};
 use crate::explain::Explain;
 use crate::session::look::look;
 use crate::session::report::Report;
 use crate::session::state::State;
 use crate::sidecar::Sidecar;
-use crate::text::printable;
+use crate::text::{duration, printable};
 
 pub fn session(facts: &Facts) -> Vec<Verdict> {
     let report = look(facts.home(), &facts.scope().env);
@@ -21,7 +23,62 @@ pub fn session(facts: &Facts) -> Vec<Verdict> {
     {
         return vec![drift];
     }
-    vec![judge(&report)]
+    let mut verdicts = vec![judge(&report)];
+    verdicts.extend(pool(&report).map(|verdict| verdict.of("pool")));
+    verdicts.extend(port(facts).map(|verdict| verdict.of("port")));
+    verdicts
+}
+
+/// The pool that is mined for: since when, how safely, why it is not the first, and what a share takes.
+fn pool(report: &Report) -> Option<Verdict> {
+    let pool = report.pool.as_ref()?;
+    let Some(row) = pool.pools.iter().find(|row| row.in_use) else {
+        let trouble = pool.pools.iter().find_map(|row| row.trouble.as_deref());
+        let because = trouble.map(|trouble| format!(": {}", printable(trouble))).unwrap_or_default();
+        return Some(Verdict::warn(format!("no pool is mined for{because}"), POOL_TEST));
+    };
+    let time = |seconds: f64| duration(Duration::try_from_secs_f64(seconds.floor()).unwrap_or(Duration::MAX));
+    let mut text = format!("{}, {}", printable(&row.address), printable(&row.security));
+    if let Some(seconds) = pool.since_seconds {
+        text.push_str(&format!(", for {}", time(seconds)));
+    }
+    let share = report.expected_seconds.share;
+    if let Some(seconds) = share {
+        text.push_str(&format!("; a share every {}", time(seconds)));
+    }
+    if let Some(why) = &pool.why_not_first {
+        text.push_str(&format!("; not the first of them: {}", printable(why)));
+        return Some(Verdict::warn(text, POOL_TEST));
+    }
+    Some(match share.and_then(|seconds| pool.easier(seconds)) {
+        Some(advice) => Verdict::warn(text, printable(advice).into_owned()),
+        None => Verdict::ok(text),
+    })
+}
+
+/// What to do about a pool that is not mined for.
+const POOL_TEST: &str =
+    "`pearlbed pool test` asks each of them what is wrong; a better one is returned to by itself";
+
+/// A miner port that the network reaches, as it is configured.
+fn port(facts: &Facts) -> Option<Verdict> {
+    let port = &facts.config().ok()?.mining.port;
+    let address = port.listen.filter(|address| !address.ip().is_loopback())?;
+    let variable = port.password_env.as_deref().unwrap_or_default();
+    if facts.scope().env.var(variable).is_none() {
+        let finding = format!(
+            "the miner port is to listen on {address}, and the variable `{}` holds no password",
+            printable(variable)
+        );
+        return Some(Verdict::warn(
+            finding,
+            "set it where `pearlbed start` runs, or listen on 127.0.0.1 only",
+        ));
+    }
+    let finding = format!(
+        "the miner port listens on {address}: others than this machine can reach it, and nothing there is encrypted"
+    );
+    Some(Verdict::warn(finding, "listen on 127.0.0.1 where no other machine mines here"))
 }
 
 /// The session that runs pays another address than the configuration says by now.
@@ -93,8 +150,6 @@ fn programs(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::super::State as Outcome;
     use super::*;
 
@@ -120,6 +175,42 @@ mod tests {
         assert_eq!(row(&report).0, Outcome::Fail);
         report.condition = "unknown".into();
         assert_eq!(row(&report).0, Outcome::Fail);
+    }
+
+    #[test]
+    fn the_pool_in_use_has_a_row_with_its_safety_its_shares_and_what_to_do() {
+        use crate::session::pools::PoolReport;
+        use crate::work::pool::{PoolRow, PoolStatus};
+        let check = super::super::CHECKS.iter().find(|check| check.id == "session-state").unwrap();
+        let row = |report: &Report| {
+            let row = pool(report).unwrap().of("pool").into_row(check, Duration::ZERO);
+            (row.state, row.finding, row.fix.unwrap_or_default())
+        };
+        let mut report = Report::without_session(State::Running);
+        assert!(pool(&report).is_none());
+        let one = PoolRow { address: "stratum+tcp://a:1".into(), ..PoolRow::default() };
+        let status = PoolStatus { pools: vec![one], ..PoolStatus::default() };
+        report.pool = Some(PoolReport::of(&status, std::time::Instant::now()));
+        let told = row(&report);
+        assert_eq!((told.0, told.1.as_str()), (Outcome::Warn, "no pool is mined for"));
+        let used = report.pool.as_mut().unwrap();
+        used.pools[0].in_use = true;
+        used.pools[0].security = "plain, unauthenticated".into();
+        used.since_seconds = Some(75.5);
+        report.expected_seconds.share = Some(90.2);
+        let told = row(&report);
+        let text = "stratum+tcp://a:1, plain, unauthenticated, for 1 m 15 s; a share every 1 m 30 s";
+        assert_eq!((told.0, told.1.as_str()), (Outcome::Ok, text));
+        report.expected_seconds.share = Some(90_000.0);
+        let told = row(&report);
+        assert_eq!(
+            (told.0, told.2.as_str()),
+            (Outcome::Warn, "ask the pool for a port with a lower difficulty")
+        );
+        report.pool.as_mut().unwrap().why_not_first = Some("b:2 refused\x1b".into());
+        let told = row(&report);
+        assert!(told.1.ends_with("not the first of them: b:2 refused\\u{1b}"), "{told:?}");
+        assert!(told.2.contains("pool test"), "{told:?}");
     }
 
     #[test]

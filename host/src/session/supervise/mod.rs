@@ -13,6 +13,7 @@ mod course;
 mod crew;
 mod describe;
 mod errors;
+mod expecting;
 mod herald;
 mod inbox;
 mod jobs;

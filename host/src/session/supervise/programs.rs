@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
@@ -26,7 +26,8 @@ use crate::port::process::{self, Event, Process};
 use crate::port::seat::Seat;
 use crate::port::wire::{FromPort, SeatId, Sitter, ToPort};
 use crate::session::log::{Level, Speaker};
-use crate::session::report::EndpointReport;
+use crate::session::report::{EndpointReport, TroubleReport};
+use crate::sidecar::unix_seconds;
 
 /// Programs that have a row, those that have gone included.
 const ROWS_MAX: usize = 256;
@@ -36,6 +37,12 @@ const EARLIER_MAX: usize = 32;
 const RESTART_MAX: Duration = Duration::from_secs(30);
 /// A port process that lived for so long is none that cannot live.
 const LIVED: Duration = Duration::from_secs(60);
+
+/// What is to be known of an address that the network reaches.
+const EXPOSED: &str =
+    "others than this machine can reach it, and what they say, the password included, is not encrypted";
+/// What to do about it.
+const EXPOSED_HINT: &str = "listen on 127.0.0.1 where no other machine mines here";
 
 /// Why an address of the port cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -126,11 +133,7 @@ impl Doors {
     /// What a person should know of them.
     pub fn warning(&self) -> Option<String> {
         let guarded = self.listeners.iter().find(|listener| listener.door().guarded)?;
-        Some(format!(
-            "the miner port listens on {}, which others than this machine can reach; what they say, the password \
-             included, is not encrypted",
-            guarded.address()
-        ))
+        Some(format!("the miner port listens on {}: {EXPOSED}", guarded.address()))
     }
 }
 
@@ -151,6 +154,7 @@ pub(super) struct Programs {
     process: Option<Process>,
     generation: u64,
     seats: BTreeMap<SeatId, MinerId>,
+    began: Option<Instant>,
     started: Option<Instant>,
     failures: u32,
     restart_at: Option<Instant>,
@@ -165,6 +169,7 @@ impl Programs {
             process: None,
             generation: 0,
             seats: BTreeMap::new(),
+            began: None,
             started: None,
             failures: 0,
             restart_at: None,
@@ -194,6 +199,7 @@ impl Programs {
         self.generation += 1;
         self.restart_at = None;
         self.started = Some(now);
+        self.began.get_or_insert(now);
         let Doors { listeners, password, .. } = &self.doors;
         match Process::spawn(self.generation, listeners, password.clone(), self.events.clone()) {
             Ok(process) => {
@@ -395,11 +401,27 @@ impl Programs {
     }
 
     /// The addresses, for whoever asks.
-    pub fn endpoints(&self) -> Vec<EndpointReport> {
+    pub fn endpoints(&self, now: Instant) -> Vec<EndpointReport> {
         let up = self.process.is_some();
-        let report =
-            |address| EndpointReport { purpose: "port".into(), address, reachable: Some(up), trouble: None };
-        self.doors.addresses().into_iter().map(report).collect()
+        let report = |listener: &Listener| EndpointReport {
+            purpose: "port".into(),
+            address: listener.address(),
+            reachable: Some(up),
+            trouble: listener.door().guarded.then(|| self.exposed(now)),
+        };
+        let strangers = self.doors.listeners.iter().filter(|one| one.door().container.is_none());
+        strangers.map(report).collect()
+    }
+
+    /// What there is to say of an address that the network reaches, for as long as it is open.
+    fn exposed(&self, now: Instant) -> TroubleReport {
+        let lasts = self.began.map(|began| now.saturating_duration_since(began)).unwrap_or_default();
+        TroubleReport {
+            text: EXPOSED.into(),
+            hint: Some(EXPOSED_HINT.into()),
+            since: unix_seconds(SystemTime::now().checked_sub(lasts).unwrap_or(SystemTime::UNIX_EPOCH)),
+            since_seconds: lasts.as_secs_f64(),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use super::containers::{Containers, Planned};
 use super::course::Course;
 use super::crew::{Crew, Told};
 use super::errors::SuperviseError;
+use super::expecting::Expecting;
 use super::herald::Herald;
 use super::inbox::{Inbox, Turn};
 use super::jobs::Jobs;
@@ -79,6 +80,7 @@ pub(super) struct Session {
     readings: Readings,
     paused: Paused,
     rest: Rest,
+    expecting: Expecting,
     /// Whether it was said that the stop waits for a block, and whether it was asked for again since.
     stop_waits: (bool, bool),
     inbox: Inbox,
@@ -140,6 +142,7 @@ impl Session {
             readings: Readings::default(),
             paused,
             rest: Rest::default(),
+            expecting: Expecting::default(),
             stop_waits: (false, false),
             inbox,
             outlets,
@@ -249,6 +252,7 @@ impl Session {
                     self.readings.look(cards, now);
                     self.look_after_outlets(now).await;
                     self.containers.look(&self.crew, now);
+                    self.say_what_a_share_takes(now);
                     let lines = self.programs.look();
                     self.say(lines);
                     let patience = self.settings.tunables.stall_after;
@@ -295,6 +299,17 @@ impl Session {
                         .line(Level::Warn, "the gateway is ended with a proof of ours: its block is lost");
                 }
                 false
+            }
+        }
+    }
+
+    /// Says how long a share of the pool takes here, where that is news.
+    fn say_what_a_share_takes(&mut self, now: Instant) {
+        let share = self.source.status.borrow().pool.as_ref().and_then(|pool| pool.share);
+        if share.is_some_and(|share| self.expecting.is_news(share.work)) {
+            let report = self.report(now);
+            if let Some(line) = self.expecting.line(&report) {
+                self.herald.info(&line);
             }
         }
     }

@@ -20,6 +20,8 @@
 //! - Silence is never death. It only changes the condition.
 //! - A header in whose place the node has a block is dead: its job is taken back, and nothing more is handed over for it,
 //!   whatever the gateway still offers. The same where the network wants another certificate than the job is for.
+//! - A gateway whose target is easier than its header's counts shares. Each goes as it is found, and that it was taken is
+//!   all that is ever known of it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,6 +29,8 @@ use std::time::{Duration, Instant};
 mod commitment;
 mod condition;
 mod questions;
+
+use pearl_pow::Target;
 
 use super::protocol::{MiningInfo, RpcError};
 use crate::work::{Condition, GatewayTiming, JobKey, KeptProof, ProofId, ProofState, WorkEvent, WorkJob};
@@ -130,6 +134,8 @@ pub struct Desk {
     /// Something happened that the node should be asked about at once.
     curious: bool,
     told_condition: Option<Condition>,
+    /// Whether it was said that the gateway asks for shares.
+    shares_told: bool,
     events: Vec<WorkEvent>,
 }
 
@@ -176,6 +182,7 @@ impl Desk {
             next_question: 0,
             curious: false,
             told_condition: None,
+            shares_told: false,
             events: Vec::new(),
         }
     }
@@ -260,25 +267,30 @@ impl Desk {
     }
 
     fn offered(&mut self, info: MiningInfo, now: Instant) {
-        let by_header = pearl_pow::Header::from_bytes(info.header).nbits().target().to_le_bytes();
+        let by_header = pearl_pow::Header::from_bytes(info.header).nbits().target();
+        let told = Target::from_le_bytes(info.target);
+        let same_header = self.job.as_ref().is_some_and(|old| old.header == info.header);
         let job = WorkJob {
             header: info.header,
-            // The node judges by the header, whatever the gateway says beside it.
-            target: by_header,
+            // A node judges by the header, whatever the gateway says beside it. One that asks for less is another
+            // session's miner port, which counts shares and has the blocks among them sent on.
+            target: told.max(by_header).to_le_bytes(),
             certificate_version: info.certificate_version,
             rank_penalty: true,
             height: None,
             received: now,
             origin: None,
-            keeps_earlier: false,
+            // Of one header, a share at any target that was asked for.
+            keeps_earlier: same_header && told > by_header,
         };
         if self.job.as_ref().map(WorkJob::key) == Some(job.key()) {
             return;
         }
-        if by_header != info.target {
-            self.note("the gateway's target is not the one in its header; the header's is used");
+        if told < by_header {
+            self.note("the gateway's target is harder than the one in its header; the header's is used");
+        } else if told > by_header && !std::mem::replace(&mut self.shares_told, true) {
+            self.note("the gateway asks for shares: its target is easier than the one in its header");
         }
-        let same_header = self.job.as_ref().is_some_and(|old| old.header == job.header);
         self.job = Some(job);
         if !same_header {
             self.dead = None;
@@ -359,10 +371,11 @@ impl Desk {
             return None;
         }
         // What the gateway took for this header has its time first.
-        if self
-            .proofs
-            .iter()
-            .any(|tracked| current(tracked) && matches!(tracked.phase, Phase::Taken(_) | Phase::Mined))
+        if !job.is_for_shares()
+            && self
+                .proofs
+                .iter()
+                .any(|tracked| current(tracked) && matches!(tracked.phase, Phase::Taken(_) | Phase::Mined))
         {
             return None;
         }
@@ -398,13 +411,19 @@ impl Desk {
                 tracked.heard = None;
                 tracked.lost = false;
                 let state = ProofState::HandedOver { attempt: tracked.taken };
+                let is_share = tracked.kept.found.job.is_for_shares();
                 self.tell(index, state);
+                if is_share {
+                    let reason = "it was asked for as a share, and who took it says no more of it".to_owned();
+                    self.tell(index, ProofState::Untraced { reason });
+                }
             }
             Submitted::Refused(refusal) => {
                 tracked.phase = Phase::Waiting(now + retry);
                 if !refusal.is_passing() {
                     tracked.refusals += 1;
-                    if tracked.refusals >= REFUSALS_MAX {
+                    // Who verifies shares has a reason that does not pass.
+                    if tracked.refusals >= REFUSALS_MAX || tracked.kept.found.job.is_for_shares() {
                         self.tell(
                             index,
                             ProofState::Rejected { reason: format!("the gateway says: {refusal}") },

@@ -98,8 +98,8 @@ impl Session {
             record: &self.record,
             last_error: self.herald.last_error().map(str::to_owned),
             log: self.herald.log().recent().map(str::to_owned).collect(),
-            port: self.programs.endpoints(),
             containers: self.containers.reports(),
+            port: self.programs.endpoints(now),
         };
         describe::report(&view, miners, now)
     }

@@ -139,12 +139,59 @@ fn a_job_is_told_once_and_again_when_any_part_of_it_changes() {
 }
 
 #[test]
-fn the_target_in_the_header_wins_over_the_one_beside_it() {
+fn the_target_in_the_header_wins_over_a_harder_one_beside_it() {
     let mut scene = Scene::new(false);
-    scene.answer(MiningInfo { target: [0xff; 32], ..info(2, 0, 3) });
+    scene.answer(MiningInfo { target: [0; 32], ..info(2, 0, 3) });
     let events = scene.events();
-    assert!(events.iter().any(|event| matches!(event, WorkEvent::Note(text) if text.contains("target"))));
+    assert!(events.iter().any(|event| matches!(event, WorkEvent::Note(text) if text.contains("harder"))));
     assert_eq!(scene.desk.job().unwrap().target, info(2, 0, 3).target);
+    assert!(!scene.desk.job().unwrap().is_for_shares());
+}
+
+#[test]
+fn who_asks_for_less_than_a_block_is_given_every_share_as_it_is_found() {
+    let mut scene = Scene::new(true);
+    let easier = |byte: u8| {
+        let mut target = [0; 32];
+        target[28] = byte;
+        target
+    };
+    let asked = |byte, prev, time| MiningInfo { target: easier(byte), ..info(prev, time, 3) };
+    let notes = |scene: &mut Scene| {
+        let events = scene.events();
+        events
+            .iter()
+            .filter(|event| matches!(event, WorkEvent::Note(text) if text.contains("shares")))
+            .count()
+    };
+    scene.answer(asked(9, 1, 0));
+    assert_eq!(notes(&mut scene), 1);
+    assert_eq!(scene.desk.job().unwrap().target, easier(9));
+    let share = |byte, seed| {
+        let mut kept = proof(1, 0, seed);
+        kept.found.job.target = easier(byte);
+        kept
+    };
+    // Another share is asked for under the same header: the one before is welcome still.
+    scene.answer(asked(7, 1, 0));
+    assert!(scene.desk.job().unwrap().keeps_earlier);
+    assert_eq!(notes(&mut scene), 0, "said once");
+    for (byte, seed) in [(9, 1), (7, 2), (7, 3)] {
+        scene.desk.found(share(byte, seed), scene.now);
+        let (id, info, _) = scene.desk.next_submission(scene.now).expect("none waits for another's block");
+        assert_eq!(info.target, easier(byte), "as it was asked for");
+        scene.desk.submitted(&id, Submitted::Taken, Duration::ZERO, scene.now);
+        assert_eq!(scene.words(), ["handed-over", "untraced"]);
+    }
+    assert_eq!((scene.desk.pending(), scene.desk.proving()), (0, None));
+    // One that is refused is not handed in again and again.
+    scene.desk.found(share(7, 4), scene.now);
+    let (id, ..) = scene.desk.next_submission(scene.now).unwrap();
+    let refusal = RpcError { code: -32000, message: "proof refused: duplicate".into() };
+    scene.desk.submitted(&id, Submitted::Refused(refusal), Duration::ZERO, scene.now);
+    assert_eq!(scene.words(), ["rejected"]);
+    scene.answer(asked(7, 2, 0));
+    assert!(!scene.desk.job().unwrap().keeps_earlier, "another header");
 }
 
 #[test]
@@ -449,10 +496,10 @@ fn a_fork_that_the_gateway_does_not_follow_outranks_everything_and_names_the_gat
 fn whose_block_it_is_follows_from_what_its_header_commits_to() {
     let info = info(1, 0, 3);
     let job = proof(1, 0, 1).found.job;
-    let easy = WorkJob { target: [0xff; 32], ..job };
+    let easy = WorkJob { target: [0xff; 32], ..job.clone() };
     let found = |seed: u64| {
         let proof = crate::work::testing::mine(&easy, seed);
-        KeptProof::in_memory(FoundProof { job: easy.clone(), proof, found: SystemTime::now(), block: false })
+        KeptProof::in_memory(FoundProof { job: job.clone(), proof, found: SystemTime::now(), block: false })
     };
     let (first, second) = (found(1), found(2));
     let [ours, theirs] = [&first, &second].map(|kept| commitment::of(&kept.found).unwrap());

@@ -39,7 +39,7 @@ pub struct ShareTarget {
 }
 
 /// One pool.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PoolRow {
     /// Its address.
     pub address: String,
