@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -134,6 +135,31 @@ fn metrics_on_a_taken_port_are_told_with_the_cause_and_tried_again() {
     drop(taken);
     bed.wait_for(PATIENCE, |status| metrics(status)["reachable"] == true);
     assert!(bed.http(&address.to_string(), "/metrics").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn metrics_are_served_at_a_socket_too_for_who_shares_no_loopback_with_the_session() {
+    let shared = tempfile::tempdir().unwrap();
+    let path = shared.path().join("metrics.sock");
+    let bed = Bed::with("", &format!("[mining.session]\nmetrics_socket = \"{}\"", path.display()));
+    assert_eq!(bed.start().code, 0);
+    let ask = || {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = ask();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("pearlbed_earning "), "{answer}");
+    let address = format!("unix:{}", path.display());
+    assert!(bed.status()["endpoints"].to_string().contains(&address), "{:#}", bed.status());
+    // Somebody tidies up: it is made again.
+    std::fs::remove_file(&path).unwrap();
+    wait_until(PATIENCE, || path.exists(), || bed.log());
+    assert!(ask().starts_with("HTTP/1.1 200"));
+    assert_eq!(bed.run(&["stop"]).code, 0);
+    assert!(!path.exists(), "it goes with the session");
 }
 
 #[test]

@@ -114,6 +114,17 @@ impl Context {
         self.print(&text)
     }
 
+    /// Prints `value` as JSON in one line to stdout, for a command that prints one after another.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::print`].
+    pub fn print_json_line(&self, value: &impl Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string(value)
+            .map_err(|err| Error::caused_by("failed to write the answer as JSON", err))?;
+        self.print(&(text + "\n"))
+    }
+
     /// Whether the reader of stdout has gone, so that a command that prints on and on may end.
     pub fn output_closed(&self) -> bool {
         self.output_closed.get()

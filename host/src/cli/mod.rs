@@ -76,6 +76,7 @@ mod status;
 mod stop;
 mod time;
 mod verify;
+mod watch;
 
 use self::miners::{pause, restart, resume};
 use self::plugins::trial;

@@ -5,18 +5,21 @@ mod containers;
 use std::time::Duration;
 
 use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
+use super::watch::{self, History, Keys};
 use super::{Context, Error};
 use crate::exit::Exit;
 use crate::session::look;
 use crate::session::report::{
-    ConfinementReport, DeviceProofs, DeviceReport, MinerReport, ProgramReport, ProofReport, Report,
-    TroubleReport, Windows,
+    ConfinementReport, DeviceProofs, DeviceReport, MinerReport, ProgramReport, ProofReport, RateReport,
+    Report, TroubleReport, Windows,
 };
 use crate::session::state::State;
 use crate::text::{columns, duration, hashrate, printable, wrap};
 
 /// Columns of the labels on the left.
 const LABEL: usize = 11;
+/// Between two looks of a watch.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// Show how mining goes
 ///
@@ -26,7 +29,8 @@ const LABEL: usize = 11;
 #[command(after_help = "\
 Examples:
   pearlbed status                                  once
-  pearlbed status --watch                          every second, until Ctrl-C
+  pearlbed status --watch                          every second, until q
+  pearlbed status --watch --json | jq .hashes      an object a line, each second
   pearlbed status --json | jq .hashrate.raw        for scripts
   pearlbed status >/dev/null || echo 'not earning' the exit status alone")]
 pub struct Args {
@@ -34,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Show it again every second, until Ctrl-C
+    /// Show it again every second, until `q` or Ctrl-C; with --json an object a line
     #[arg(long)]
     watch: bool,
 }
@@ -42,16 +46,21 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let home = context.home()?;
+    let is_drawn = args.watch && !args.json && context.is_terminal();
+    let keys = if is_drawn { Keys::take() } else { None };
+    let mut history = History::default();
     loop {
         let report = look::look(&home, context.env());
-        if args.json {
+        if args.json && args.watch {
+            context.print_json_line(&report)?;
+        } else if args.json {
             context.print_json(&report)?;
         } else {
             let mut text = render(&report, context.width());
-            if args.watch && context.is_terminal() {
-                // Home, each line wiped to its end as it is written, and what is left below wiped: no flicker, and
-                // nothing to restore when it is interrupted.
-                text = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
+            if is_drawn {
+                history.push(report.hashrate.raw.s10.or(report.hashrate.so_far));
+                text.extend(history.line(LABEL));
+                text = watch::frame(&text, watch::rows(), keys.is_some());
             } else if args.watch {
                 text.push('\n');
             }
@@ -60,7 +69,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         if !args.watch || context.output_closed() {
             return Ok(report.exit());
         }
-        std::thread::sleep(Duration::from_secs(1));
+        match &keys {
+            Some(keys) if keys.ends_within(EVERY) => return Ok(report.exit()),
+            Some(_) => {}
+            None => std::thread::sleep(EVERY),
+        }
     }
 }
 
@@ -136,7 +149,7 @@ fn running(page: &mut Page, report: &Report) {
         page.row("job", &format!("{height}certificate {}, {age} old{taken}", job.certificate_version));
     }
     if report.work.is_some() {
-        page.row("hashrate", &windows(&report.hashrate.raw));
+        page.row("hashrate", &windows(&report.hashrate));
     }
     if let Some(rate) = &report.hashrate.verified {
         let (low, high) = (hashrate(rate.low), hashrate(rate.high));
@@ -302,7 +315,7 @@ fn miner(page: &mut Page, miner: &MinerReport) {
         page.row("", hint);
     }
     if miner.program.is_none() {
-        page.row("", &windows(&miner.hashrate.raw));
+        page.row("", &windows(&miner.hashrate));
     }
     let verified = miner.hashrate.verified.map(|rate| {
         let (low, high) = (hashrate(rate.low), hashrate(rate.high));
@@ -408,7 +421,11 @@ fn confinement(page: &mut Page, confinement: &ConfinementReport) {
     }
 }
 
-fn windows(raw: &Windows) -> String {
+fn windows(rate: &RateReport) -> String {
+    let raw = &rate.raw;
+    if let Some(so_far) = rate.so_far.filter(|_| raw.s10.is_none()) {
+        return format!("{} so far", hashrate(so_far));
+    }
     let shown = |rate: Option<f64>| rate.map_or("n/a".to_owned(), hashrate);
     format!("10 s {}, 60 s {}, 15 m {}", shown(raw.s10), shown(raw.s60), shown(raw.m15))
 }
@@ -525,6 +542,7 @@ mod tests {
             }),
             hashrate: RateReport {
                 raw: Windows { s10: Some(1.2e9), s60: None, m15: None },
+                so_far: None,
                 accepted: None,
                 verified: Some(VerifiedRate { hashrate: 1e9, low: 5e8, high: 2e9 }),
                 judgement: None,

@@ -156,6 +156,7 @@ pub(super) fn build(
                 stall_after: duration("mining.session.stall_after"),
                 restart_wait: duration("mining.session.restart_wait"),
                 metrics_listen,
+                metrics_socket: text("mining.session.metrics_socket").map(|path| expand(&path)),
                 log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
                 container_engines: matches!(get("mining.session.container_engines"), Some(Value::Flag(true))),
             },

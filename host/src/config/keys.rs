@@ -482,6 +482,14 @@ pub const KEYS: &[Key] = &[
         help: "Where to serve `/metrics` and `/healthz`. Without it, on `metrics_port` where that is set, else off.",
     },
     Key {
+        path: "mining.session.metrics_socket",
+        kind: Kind::Path,
+        default: None,
+        example: r#""/run/pearlbed/metrics.sock""#,
+        help: "A Unix socket that serves the same pages besides, to its owner and group: for a container, whose \
+               loopback nobody else reaches.",
+    },
+    Key {
         path: "mining.session.devnet",
         kind: Kind::Flag,
         default: Some("false"),

@@ -264,6 +264,8 @@ pub struct SessionSection {
     pub restart_wait: Duration,
     /// Where metrics are served; `None` is off. Always loopback.
     pub metrics_listen: Option<SocketAddr>,
+    /// The Unix socket that serves them besides.
+    pub metrics_socket: Option<PathBuf>,
     /// Disk that the session log may use, in bytes, rotated parts included.
     pub log_bytes_max: u64,
     /// Whether the sockets of container engines may be granted.

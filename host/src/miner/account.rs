@@ -172,12 +172,13 @@ impl Account {
             s60: self.claims.over(60, now),
             m15: self.claims.over(900, now),
         };
+        let so_far = if raw.s10.is_none() { self.claims.so_far(now) } else { None };
         let judgement = self.luck.judgement(now);
         // Where nobody can say just now what became a block, what was accepted is not known.
         let is_told = self.ledger.is_traced() && fates;
         let accepted = is_told.then(|| self.ledger.accepted_work().rate(judgement.seconds)).flatten();
         let verdict = (judgement.seconds > 0.0).then(|| judgement.words());
-        RateReport { raw, verified: judgement.rate, accepted, judgement: Some(judgement), verdict }
+        RateReport { raw, so_far, verified: judgement.rate, accepted, judgement: Some(judgement), verdict }
     }
 }
 

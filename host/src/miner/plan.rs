@@ -110,9 +110,7 @@ impl MinerPlan {
             let is_nodes = key.starts_with("pearld_");
             (machinery && !is_nodes) || crate::config::keys::find(&format!("mining.extra.{key}")).is_none()
         });
-        // What other programs write for their own machinery is no setting of one that has none.
-        let serves = !chosen.manifest.engines.is_empty();
-        extra.retain(|key, _| serves || machinery || !crate::config::keys::OF_OTHERS.contains(&key.as_str()));
+        extra.retain(|key, _| machinery || !settings::passes_over(&chosen.manifest, key));
         let order = Order {
             plugin: chosen.path.clone(),
             identity: chosen.identity,
@@ -141,10 +139,7 @@ impl MinerPlan {
         config: &Config,
     ) -> Result<Self, LeftOut> {
         let mut section = section;
-        if chosen.manifest.engines.is_empty() {
-            // What other programs write for their own machinery is no reason to refuse a provider that has none.
-            section.extra.retain(|key, _| !crate::config::keys::OF_OTHERS.contains(&key.as_str()));
-        }
+        section.extra.retain(|key, _| !settings::passes_over(&chosen.manifest, key));
         check_settings(&section, &chosen)?;
         let mut user = config.mining.grants.get(&chosen.manifest.id).cloned().unwrap_or_default();
         user.extend(section.grants);

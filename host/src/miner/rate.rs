@@ -72,6 +72,12 @@ impl Hashrate {
         Some(sum as f64 / window as f64)
     }
 
+    /// Hashes per second on average since the windows began; nothing before there is a second and a hash of it.
+    pub fn so_far(&self, now: Instant) -> Option<f64> {
+        let seconds = self.elapsed(now).as_secs_f64();
+        (seconds >= 1.0 && self.total > 0).then(|| self.total as f64 / seconds)
+    }
+
     fn advance(&mut self, now: Instant) {
         let second = self.elapsed(now).as_secs();
         if second <= self.second {
@@ -141,6 +147,17 @@ impl ProvenWork {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn before_the_first_window_is_full_there_is_an_average_so_far() {
+        let (mut rate, begun) = (Hashrate::default(), Instant::now());
+        assert_eq!(rate.so_far(begun), None);
+        rate.begin(begun);
+        rate.add(3_000, begun + Duration::from_millis(500));
+        assert_eq!(rate.so_far(begun + Duration::from_millis(900)), None, "less than a second says nothing");
+        assert_eq!(rate.so_far(begun + Duration::from_secs(3)), Some(1_000.0));
+        assert_eq!(rate.over(10, begun + Duration::from_secs(3)), None);
+    }
 
     #[test]
     fn a_window_says_nothing_until_it_is_full() {

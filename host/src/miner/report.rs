@@ -188,6 +188,9 @@ pub struct JobReport {
 pub struct RateReport {
     /// As the provider reports them, by window.
     pub raw: Windows,
+    /// As the provider reports it, on average since it took its first job; only until the shortest window is full.
+    #[serde(default)]
+    pub so_far: Option<f64>,
     /// As the shares that passed the host's verifier show it, whatever is claimed.
     pub verified: Option<VerifiedRate>,
     /// As accepted proofs show it; nothing where nobody can say what was accepted.

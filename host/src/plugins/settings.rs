@@ -19,6 +19,13 @@ pub struct Mistake {
     pub fix: String,
 }
 
+/// Whether the setting `key` is passed over for the provider of `manifest`: what other programs write for their own
+/// machinery is no reason to refuse a provider that has none.
+pub fn passes_over(manifest: &Manifest, key: &str) -> bool {
+    let is_listed = || manifest.settings.iter().any(|setting| setting.key == key);
+    manifest.engines.is_empty() && crate::config::keys::OF_OTHERS.contains(&key) && !is_listed()
+}
+
 /// What in `extra` the provider of `manifest` would not take, in the order of the keys.
 ///
 /// A manifest that lists no settings says nothing of them, and nothing is checked. `is_ours` says which keys are the
@@ -206,6 +213,18 @@ mod tests {
             let mistakes = check_text(json);
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(said), "{json}: {mistakes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_for_another_program_s_container_is_passed_over_by_who_serves_nothing() {
+        let mut manifest = manifest();
+        assert!(passes_over(&manifest, "cuda_visible_devices"));
+        assert!(!passes_over(&manifest, "cuda_visible_device"), "a word that nobody knows is a mistake");
+        manifest.settings[0].key = "cuda_visible_devices".into();
+        assert!(!passes_over(&manifest, "cuda_visible_devices"), "it is a setting of its own");
+        manifest.settings[0].key = "threads".into();
+        manifest.engines = vec!["vllm".into()];
+        assert!(!passes_over(&manifest, "cuda_visible_devices"), "it serves, and may well mean it");
     }
 
     #[test]

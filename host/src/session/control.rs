@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
+use super::socket::{OwnSocket, reachable};
+
 const REQUEST_BYTES_MAX: u64 = 4 << 10;
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 const PEER_TIME: Duration = Duration::from_secs(5);
@@ -60,14 +62,9 @@ pub struct Call {
     pub answer: oneshot::Sender<serde_json::Value>,
 }
 
-/// The socket, removed again when dropped.
+/// The control socket.
 #[derive(Debug)]
-pub struct ControlSocket {
-    path: PathBuf,
-    /// The file as it was made: one that somebody has put in its place is not ours to remove.
-    file: Option<(u64, u64)>,
-    listener: tokio::net::UnixListener,
-}
+pub struct ControlSocket(OwnSocket);
 
 impl ControlSocket {
     /// Binds the socket at `path`. Only the holder of the session lock may: a socket that lies there belongs to
@@ -77,23 +74,7 @@ impl ControlSocket {
     ///
     /// Where the folder refuses.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-            _ => {}
-        }
-        // Private from the first moment: nobody else can connect before the mode is set.
-        let before = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-        let bound = reachable(path).and_then(|way| std::os::unix::net::UnixListener::bind(&way.path));
-        rustix::process::umask(before);
-        let listener = bound?;
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(path, private)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file: file_id(path),
-            listener: tokio::net::UnixListener::from_std(listener)?,
-        })
+        OwnSocket::bind(path, 0o600).map(Self)
     }
 
     /// Answers peers for ever; `calls` is where their requests go.
@@ -101,8 +82,8 @@ impl ControlSocket {
         let peers = std::sync::Arc::new(tokio::sync::Semaphore::new(PEERS_MAX));
         loop {
             let Ok(permit) = peers.clone().acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
+            match self.0.accept().await {
+                Ok(stream) => {
                     let calls = calls.clone();
                     tokio::spawn(async move {
                         // A peer that breaks off has nobody else to complain to.
@@ -113,19 +94,6 @@ impl ControlSocket {
                 // Out of descriptors, most likely: they come back.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
-        }
-    }
-}
-
-fn file_id(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        if file_id(&self.path) == self.file {
-            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -194,25 +162,6 @@ pub fn ask(path: &Path, request: &Request, limit: Duration) -> Result<serde_json
     };
     let answer: String = exchange().map_err(AskError::Silent)?;
     serde_json::from_str(&answer).map_err(AskError::Garbled)
-}
-
-/// A path that fits into a socket address, and what must stay open while it is used.
-struct Way {
-    path: PathBuf,
-    _dir: Option<std::fs::File>,
-}
-
-/// A socket address holds 107 bytes of path. A deeper home is reached through an open descriptor of its folder.
-fn reachable(path: &Path) -> io::Result<Way> {
-    if path.as_os_str().len() <= 103 || cfg!(not(target_os = "linux")) {
-        return Ok(Way { path: path.to_owned(), _dir: None });
-    }
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let dir = std::fs::File::open(dir)?;
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&dir);
-    Ok(Way { path: Path::new(&format!("/proc/self/fd/{fd}")).join(name), _dir: Some(dir) })
 }
 
 #[cfg(test)]

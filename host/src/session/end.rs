@@ -187,7 +187,13 @@ fn sum(report: &Report) -> Option<String> {
     let found = report.proofs.verified;
     let proofs = if found == 1 { "1 proof".to_owned() } else { format!("{found} proofs") };
     let time = crate::text::duration(Duration::from_secs(seconds));
-    Some(format!("it ran for {time} and found {proofs}"))
+    // What was claimed; what proofs bear out stands in the status.
+    let rate = report.hashes as f64 / seconds as f64;
+    let average = match report.hashes > 0 && seconds > 0 {
+        true => format!(", at {} on average by its providers' count,", crate::text::hashrate(rate)),
+        false => String::new(),
+    };
+    Some(format!("it ran for {time}{average} and found {proofs}"))
 }
 
 fn wait(process: &ProcessIdentity, limit: Duration) -> bool {

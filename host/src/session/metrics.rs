@@ -1,4 +1,4 @@
-//! `/metrics` and `/healthz`, for Prometheus and for OpenJarvis, on loopback only.
+//! `/metrics` and `/healthz`, for Prometheus and for OpenJarvis, on loopback and on a Unix socket, nowhere else.
 //!
 //! Two pages, one request per connection, bounded in length and time. What stands on the first is [`page`]'s business.
 
@@ -13,10 +13,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::{self, Call};
 use super::report::Report;
+use super::socket::OwnSocket;
 
 pub mod page;
 
@@ -38,13 +40,34 @@ pub async fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::bind(address).await
 }
 
+/// Where the pages are asked for.
+pub enum Listener {
+    /// A port of loopback.
+    Port(tokio::net::TcpListener),
+    /// A file, for whoever shares no loopback with the session, such as a container's neighbour.
+    Socket(OwnSocket),
+}
+
+/// A peer's connection.
+trait Peer: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Peer for T {}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Peer>> {
+        Ok(match self {
+            Self::Port(listener) => Box::new(listener.accept().await?.0),
+            Self::Socket(socket) => Box::new(socket.accept().await?),
+        })
+    }
+}
+
 /// Serves for ever; the numbers are asked through `calls`, as the control socket asks.
-pub async fn serve(listener: tokio::net::TcpListener, calls: mpsc::Sender<Call>) {
+pub async fn serve(listener: Listener, calls: mpsc::Sender<Call>) {
     let peers = std::sync::Arc::new(tokio::sync::Semaphore::new(PEERS_MAX));
     loop {
         let Ok(permit) = peers.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let calls = calls.clone();
                 tokio::spawn(async move {
                     let service = hyper::service::service_fn(|request| answer(request, calls.clone()));

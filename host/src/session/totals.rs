@@ -96,6 +96,7 @@ fn add_rates(rates: &[&RateReport]) -> RateReport {
             s60: sum(|rate| rate.raw.s60),
             m15: sum(|rate| rate.raw.m15),
         },
+        so_far: sum(|rate| rate.so_far),
         accepted: add_proven(rates.iter().map(|rate| rate.accepted.as_ref())),
         verified: add_proven(rates.iter().map(|rate| rate.verified.as_ref())),
         // A verdict is on one miner's claim.

@@ -60,18 +60,23 @@ pub fn settings_of_miners(facts: &Facts) -> Vec<Verdict> {
             continue;
         };
         let is_ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
-        let mistakes = settings::check(manifest, &miner.extra, is_ours);
+        let is_passed_over = |key: &str| settings::passes_over(manifest, key);
+        let mistakes = settings::check(manifest, &miner.extra, |key| is_ours(key) || is_passed_over(key));
         for mistake in &mistakes {
             let finding = format!("`{}` {}{}", mistake.key, mistake.problem, place(miner));
             verdicts.push(Verdict::fail(finding, &*mistake.fix).of(&*miner.name));
         }
         if mistakes.is_empty() && !manifest.settings.is_empty() {
-            let own = miner.extra.keys().filter(|key| !is_ours(key)).count();
-            let finding = match own {
+            let own = miner.extra.keys().filter(|key| !is_ours(key) && !is_passed_over(key)).count();
+            let mut finding = match own {
                 0 => "nothing is set, so its defaults hold".to_owned(),
                 1 => "its one setting is such as the provider takes".to_owned(),
                 many => format!("its {many} settings are such as the provider takes"),
             };
+            let others: Vec<_> = miner.extra.keys().filter(|key| is_passed_over(key)).cloned().collect();
+            if !others.is_empty() {
+                finding.push_str(&format!("; passed over, as other programs' own: {}", others.join(", ")));
+            }
             verdicts.push(Verdict::ok(finding).of(&*miner.name).quiet());
         }
     }

@@ -11,7 +11,7 @@ async fn ask(request: &[u8]) -> String {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (calls, mut called) = mpsc::channel::<Call>(1);
-    let serving = tokio::spawn(serve(listener, calls));
+    let serving = tokio::spawn(serve(Listener::Port(listener), calls));
     let session = tokio::spawn(async move {
         while let Some(call) = called.recv().await {
             let report =

@@ -233,13 +233,19 @@ fn endpoints(view: &View<'_>, now: Instant) -> Vec<EndpointReport> {
         reachable: Some(bound),
         trouble: None,
     });
+    let socket = view.record.metrics_socket.iter().map(|(path, bound)| EndpointReport {
+        purpose: "metrics".into(),
+        address: format!("unix:{}", path.display()),
+        reachable: Some(*bound),
+        trouble: None,
+    });
     let control = EndpointReport {
         purpose: "control".into(),
         address: format!("unix:{}", view.record.holder.socket.display()),
         reachable: Some(true),
         trouble: None,
     };
-    of_work.chain(view.port.iter().cloned()).chain(metrics).chain([control]).collect()
+    of_work.chain(view.port.iter().cloned()).chain(metrics).chain(socket).chain([control]).collect()
 }
 
 fn trouble_report(trouble: &Trouble, now: Instant) -> TroubleReport {

@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub store: Arc<ProofStore>,
     /// Where metrics are served, and whether they can be.
     pub metrics: Option<(SocketAddr, bool)>,
+    /// The Unix socket that serves them besides, and whether it does.
+    pub metrics_socket: Option<(PathBuf, bool)>,
     file: PathBuf,
     /// What was told last of a record that could not be written.
     told: Option<String>,
@@ -45,6 +47,7 @@ impl Record {
             holder,
             store,
             metrics: None,
+            metrics_socket: None,
             file,
             told: None,
             began: SystemTime::now(),

@@ -96,6 +96,7 @@ fn later(old: &Config, new: &Config) -> Vec<String> {
         ("port", was.port != new.port),
         ("session.metrics_listen", was.session.metrics_listen != new.session.metrics_listen),
         ("session.restart_wait", was.session.restart_wait != new.session.restart_wait),
+        ("session.metrics_socket", was.session.metrics_socket != new.session.metrics_socket),
     ];
     keys.iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("mining.{key}")).collect()
 }
@@ -127,6 +128,7 @@ pub(super) fn in_force(old: &Config, new: &Config) -> Config {
     is.pool.clone_from(&was.pool);
     is.port.clone_from(&was.port);
     is.session.metrics_listen = was.session.metrics_listen;
+    is.session.metrics_socket.clone_from(&was.session.metrics_socket);
     config
 }
 

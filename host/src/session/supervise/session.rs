@@ -110,8 +110,10 @@ impl Session {
         let Setup { options, config, plans, mut herald, mut record, paused, doors, containers } = setup;
         let (calls_in, calls) = mpsc::channel(16);
         let control = tokio::spawn(socket.serve(calls_in.clone()));
-        let outlets = Outlets { calls: calls_in, control, looked_at: now, terminal: terminal_is_there() };
+        let terminal = terminal_is_there();
+        let outlets = Outlets { calls: calls_in, control, looked_at: now, terminal };
         outlets.serve_metrics(&config, &mut record, &mut herald).await;
+        outlets.serve_metrics_socket(&config, &mut record, &mut herald);
         let secrets = secret_names(&config);
         let (containers, kept) =
             Containers::new(containers, &options, &config, &secrets).map_err(SuperviseError::Container)?;

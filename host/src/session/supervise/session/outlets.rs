@@ -8,12 +8,16 @@ use super::Session;
 use crate::config::Config;
 use crate::home::Home;
 use crate::session::control::{Call, ControlSocket};
-use crate::session::metrics;
+use crate::session::metrics::{self, Listener};
+use crate::session::socket::OwnSocket;
 use crate::session::supervise::errors::SuperviseError;
 use crate::session::supervise::herald::Herald;
 use crate::session::supervise::make_folders;
 use crate::session::supervise::record::Record;
 use crate::session::supervise::verifier::chain;
+
+/// For the owner and the group; who may come to it is what its folder says.
+const METRICS_SOCKET_MODE: u32 = 0o660;
 
 /// Where others ask, and when it was seen last that they can.
 pub(super) struct Outlets {
@@ -36,7 +40,7 @@ impl Outlets {
             Ok(listener) => {
                 let bound = listener.local_addr().unwrap_or(address);
                 record.metrics = Some((bound, true));
-                tokio::spawn(metrics::serve(listener, self.calls.clone()));
+                tokio::spawn(metrics::serve(Listener::Port(listener), self.calls.clone()));
                 if !first {
                     herald.info(&format!("metrics are served on {bound} now"));
                 }
@@ -49,6 +53,30 @@ impl Outlets {
                     ));
                 }
             }
+        }
+    }
+
+    /// Serves metrics at the configured Unix socket, too, unless its file is there.
+    pub(super) fn serve_metrics_socket(&self, config: &Config, record: &mut Record, herald: &mut Herald) {
+        let Some(path) = &config.mining.session.metrics_socket else { return };
+        let before = record.metrics_socket.as_ref().map(|(_, bound)| *bound);
+        if before == Some(true) && path.exists() {
+            return;
+        }
+        let made = OwnSocket::bind_at_chosen(path, METRICS_SOCKET_MODE);
+        record.metrics_socket = Some((path.clone(), made.is_ok()));
+        match made {
+            Ok(socket) => {
+                tokio::spawn(metrics::serve(Listener::Socket(socket), self.calls.clone()));
+                if before.is_some() {
+                    herald.info(&format!("metrics are served at {} now", path.display()));
+                }
+            }
+            Err(err) if before != Some(false) => {
+                let path = path.display();
+                herald.trouble(&format!("metrics cannot be served at {path}, and it is tried again: {err}"));
+            }
+            Err(_) => {}
         }
     }
 
@@ -96,6 +124,7 @@ impl Session {
         self.outlets.looked_at = now;
         self.outlets.restore(&self.options.home, &self.record, &mut self.herald);
         self.outlets.serve_metrics(&self.settings.config, &mut self.record, &mut self.herald).await;
+        self.outlets.serve_metrics_socket(&self.settings.config, &mut self.record, &mut self.herald);
         self.write_record();
     }
 }
