@@ -231,7 +231,12 @@ pub struct Session {
 impl Session {
     /// A session that does not run yet: the stand-in is as `odd` says, `[mining.extra]` holds `extra`, and `sections` follow.
     pub fn new(engine: &Engine, odd: &str, extra: &str, sections: &str) -> Self {
-        let mut session = Self::of(engine.name(), odd, extra, sections);
+        Self::working(engine, odd, extra, "", sections)
+    }
+
+    /// The same with more lines in `[mining]`.
+    pub fn working(engine: &Engine, odd: &str, extra: &str, mining: &str, sections: &str) -> Self {
+        let mut session = Self::of(engine.name(), odd, extra, mining, sections);
         session.engine = Some(engine.clone());
         session.variables = engine.variables();
         session
@@ -239,17 +244,17 @@ impl Session {
 
     /// The same where no engine is on the path.
     pub fn none(extra: &str, sections: &str) -> Self {
-        let mut session = Self::of("docker", "", extra, sections);
+        let mut session = Self::of("docker", "", extra, "", sections);
         session.variables = vec![("PATH", "/no/such/folder".to_owned())];
         session
     }
 
-    fn of(engine: &str, odd: &str, extra: &str, sections: &str) -> Self {
+    fn of(engine: &str, odd: &str, extra: &str, mining: &str, sections: &str) -> Self {
         let port = free_port();
         let mut extra = extra.to_owned();
         write!(extra, "\nmodel = \"somebody/a-model-pearl\"\n").expect("a text takes text");
         let sections = format!(
-            "[mining]\nprovider = \"stand-in\"\n[mining.container]\nengine = \"{engine}\"\nnetwork = \"host\"\n{sections}"
+            "[mining]\nprovider = \"stand-in\"\n{mining}\n[mining.container]\nengine = \"{engine}\"\nnetwork = \"host\"\n{sections}"
         );
         let bed = Bed::with(&extra, &sections);
         let file = Path::new(bed.plugins()).join("stand-in.container.toml");
@@ -275,6 +280,11 @@ impl Session {
     /// Starts it on the devnet.
     pub fn start(&self) -> crate::session::Answer {
         self.run(&["start", "--devnet", "--plugin-dir", self.bed.plugins(), "--wait", "240"])
+    }
+
+    /// Starts it on the work source of its configuration.
+    pub fn start_as_configured(&self) -> crate::session::Answer {
+        self.run(&["start", "--plugin-dir", self.bed.plugins(), "--wait", "240"])
     }
 
     /// What its container is called.

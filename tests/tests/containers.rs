@@ -1,6 +1,8 @@
 //! Providers that are containers, with real engines: from the data file to a verified block, and everything that goes wrong.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails where it stands")]
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use pearlbed_tests::session::wait_until;
@@ -24,6 +26,37 @@ fn have(engine: Result<Engine, String>) -> Option<Engine> {
 
 fn accepted(status: &Value) -> u64 {
     status["proofs"]["accepted"].as_u64().unwrap_or(0)
+}
+
+const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
+
+/// `pearlbed devnet` as a program of its own: a gateway, or a pool.
+struct Devnet {
+    process: Child,
+    address: String,
+    _home: tempfile::TempDir,
+}
+
+impl Devnet {
+    fn start(bed: &pearlbed_tests::session::Bed, arguments: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = bed.command(&[&["devnet", "--json"], arguments].concat());
+        let command = command.env("PEARLBED_HOME", home.path()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        let address = first["address"].as_str().unwrap().to_owned();
+        // What it tells must be read, or it waits.
+        std::thread::spawn(move || for _ in lines {});
+        Self { process, address, _home: home }
+    }
+}
+
+impl Drop for Devnet {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// From `start` to a verified block of the devnet, to what others see of it, and to its end.
@@ -183,6 +216,8 @@ fn without_an_engine_everything_else_is_as_it_was() {
         doctor.stdout.contains("stand-in 1.0.0") && doctor.stdout.contains("a container of the image"),
         "{doctor:?}"
     );
+    let bench = session.run(&["bench", "--provider", "stand-in", "--plugin-dir", session.bed.plugins()]);
+    assert!(bench.code != 0 && bench.stderr.contains("which a session alone runs"), "{bench:?}");
     let verify = session.run(&["plugins", "verify", "stand-in", "--plugin-dir", session.bed.plugins()]);
     assert!(verify.code == 0 && verify.stdout.contains("4 kept, 0 broken, 0 untried"), "{verify:?}");
 }
@@ -206,4 +241,46 @@ fn a_container_that_lost_the_port_is_started_again_once_and_mines_on() {
     assert!(session.bed.log().contains("its miner has lost the port"), "{}", session.bed.log());
     let row = &after["miners"][0];
     assert_eq!(row["name"], "stand-in", "it has its row again: {after:#}");
+}
+
+#[test]
+fn on_the_reference_pool_its_shares_are_credited() {
+    let Some(engine) = have(Engine::docker()) else { return };
+    let pool = Devnet::start(&pearlbed_tests::session::Bed::new(""), &["--stratum", "127.0.0.1:0"]);
+    let mining = format!("wallet_address = \"{WALLET}\"\nsubmit_target = \"pool:{}\"", pool.address);
+    let session = Session::working(&engine, "", "", &mining, "");
+    let answer = session.start_as_configured();
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", session.bed.log());
+    let status = session.bed.wait_for(PATIENCE, |status| accepted(status) > 0);
+    assert_eq!(
+        (&status["work"]["source"], &status["proofs"]["refused"]),
+        (&"pool".into(), &0.into()),
+        "{status:#}"
+    );
+    let id = &session.ours()[0];
+    let inspected = engine.run(&["inspect", id]);
+    let inspected = String::from_utf8_lossy(&inspected.stdout).into_owned();
+    assert!(!inspected.contains(WALLET) && !inspected.contains("stratum"), "{inspected}");
+    assert_eq!(session.run(&["stop"]).code, 0);
+}
+
+#[test]
+fn solo_at_a_gateway_its_proofs_are_handed_over_and_a_restart_by_request_makes_a_new_container() {
+    let Some(engine) = have(Engine::docker()) else { return };
+    let gateway = Devnet::start(&pearlbed_tests::session::Bed::new(""), &["--listen", "127.0.0.1:0"]);
+    let port = gateway.address.rsplit(':').next().unwrap();
+    let mining = format!("wallet_address = \"{WALLET}\"");
+    let session = Session::working(&engine, "", &format!("gateway_port = {port}"), &mining, "");
+    let answer = session.start_as_configured();
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", session.bed.log());
+    let submitted = |status: &Value| status["proofs"]["submitted"].as_u64().unwrap_or(0);
+    let status = session.bed.wait_for(PATIENCE, |status| submitted(status) > 0);
+    assert_eq!(status["work"]["source"], "gateway", "{status:#}");
+    let before = session.ours();
+    let answer = session.run(&["restart", "stand-in"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let now = session.bed.wait_for(PATIENCE, |now| {
+        Session::container(now)["restarts"] == 1 && submitted(now) > submitted(&status)
+    });
+    assert_ne!(session.ours(), before, "{now:#}");
 }

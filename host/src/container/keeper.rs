@@ -73,6 +73,8 @@ pub enum What {
 enum Order {
     /// There is a job, and the port listens.
     Go,
+    /// End it, and start it again.
+    Again,
     /// End it, within this time.
     Stop(Duration),
 }
@@ -135,6 +137,7 @@ impl Keeper {
             port: Arc::clone(&port),
             called_off: Arc::clone(&called_off),
             stop: None,
+            again: false,
             engine: None,
             told: None,
             printed: Arc::new(Printed::default()),
@@ -147,6 +150,11 @@ impl Keeper {
     pub fn go(&self) {
         // A keeper that is done needs no orders.
         let _ = self.orders.send(Order::Go);
+    }
+
+    /// The container is to be ended and started again, also where it was given up.
+    pub fn restart(&self) {
+        let _ = self.orders.send(Order::Again);
     }
 
     /// The container is to end within `grace`.
@@ -233,6 +241,8 @@ struct Kept {
     called_off: Arc<AtomicBool>,
     /// It is to end within this time.
     stop: Option<Duration>,
+    /// It is to be started again.
+    again: bool,
     engine: Option<Engine>,
     told: Option<ContainerReport>,
     printed: Arc<Printed>,
@@ -242,6 +252,8 @@ struct Kept {
 enum Out {
     /// It was to end.
     Asked,
+    /// It was to be started again.
+    Again,
     /// Something went wrong.
     Trouble(Trouble),
 }
@@ -260,6 +272,10 @@ impl Kept {
                 let trouble = match out {
                     _ if self.is_to_end() => break,
                     Out::Asked => break,
+                    Out::Again => {
+                        self.life.begin_afresh();
+                        continue;
+                    }
                     Out::Trouble(trouble) => trouble,
                 };
                 self.line(true, format!("{}; {}", trouble.what, trouble.fix));
@@ -271,8 +287,11 @@ impl Kept {
                     None => {
                         self.say(What::GivenUp(trouble));
                         // Until it is told to end: the session goes on, perhaps with others.
-                        while !self.is_to_end() && self.sleep_until(Instant::now() + LOOK) {}
-                        break;
+                        while !self.is_to_end() && !self.again && self.sleep_until(Instant::now() + LOOK) {}
+                        if self.is_to_end() || !std::mem::take(&mut self.again) {
+                            break;
+                        }
+                        self.life.begin_afresh();
                     }
                 }
             }
@@ -286,6 +305,8 @@ impl Kept {
         loop {
             match self.ordered.recv_timeout(LOOK) {
                 Ok(Order::Go) => return true,
+                // It is about to be started.
+                Ok(Order::Again) => {}
                 Ok(Order::Stop(grace)) => {
                     self.stop = Some(grace);
                     return false;
@@ -299,6 +320,7 @@ impl Kept {
     /// One life of the container, from the search for its engine to its end.
     fn once(&mut self) -> Result<Infallible, Out> {
         self.phase(Phase::Looking);
+        self.again = false;
         let (engine, image) = self.find()?;
         self.clear_away(&engine)?;
         self.phase(Phase::Starting);
@@ -450,6 +472,9 @@ impl Kept {
             if self.is_to_end() || !self.sleep_until(Instant::now() + LOOK) {
                 return Err(Out::Asked);
             }
+            if std::mem::take(&mut self.again) {
+                return Err(Out::Again);
+            }
             let now = Instant::now();
             if follower.as_mut().is_some_and(Follower::has_ended) {
                 if let Some(mut reading) = follower.take() {
@@ -540,8 +565,10 @@ impl Kept {
 
     fn is_to_end(&mut self) -> bool {
         while let Ok(order) = self.ordered.try_recv() {
-            if let Order::Stop(grace) = order {
-                self.stop = Some(grace);
+            match order {
+                Order::Go => {}
+                Order::Again => self.again = true,
+                Order::Stop(grace) => self.stop = Some(grace),
             }
         }
         self.stop.is_some() || self.called_off.load(Ordering::Relaxed)
@@ -556,6 +583,10 @@ impl Kept {
             }
             match self.ordered.recv_timeout(left) {
                 Ok(Order::Go) => {}
+                Ok(Order::Again) => {
+                    self.again = true;
+                    return true;
+                }
                 Ok(Order::Stop(grace)) => {
                     self.stop = Some(grace);
                     return false;

@@ -169,6 +169,15 @@ impl Life {
         }
     }
 
+    /// It is started again by request: what was before counts no more.
+    pub fn begin_afresh(&mut self) {
+        self.failures = 0;
+        self.restarts += 1;
+        self.restarted_for_silence = false;
+        self.trouble = None;
+        self.started = None;
+    }
+
     /// Something went wrong: when it is tried again, or nothing where it is given up.
     pub fn failed(&mut self, trouble: Trouble, now: Instant) -> Option<Instant> {
         if self.served.is_some_and(|at| now.saturating_duration_since(at) >= LIVED) {
@@ -337,6 +346,10 @@ mod tests {
         }
         assert_eq!(life.failed(trouble(), now), None);
         assert_eq!(life.phase(), &Phase::Failed);
+
+        life.begin_afresh();
+        life.is(Phase::Loading, now);
+        assert!(life.failed(trouble(), now).is_some(), "by request it has another chance");
 
         let mut life = loading(now);
         assert_eq!(life.failed(Trouble::lasting("no-image", "there is none", "get it"), now), None);

@@ -134,6 +134,13 @@ pub fn resolve(
     devices: &[Device],
     around: &Surroundings<'_>,
 ) -> Result<Recipe, Unfit> {
+    let root = around.home.root().to_string_lossy();
+    if root.contains([',', '"']) {
+        return Err(Unfit::new(
+            format!("cannot have a home folder with a comma or a quotation mark in its path: {root}"),
+            "set PEARLBED_HOME to another one",
+        ));
+    }
     let settings = Settings { file, extra };
     let port = settings.text(&file.serving.port).and_then(|text| text.parse().ok());
     let port: u16 = port.ok_or_else(|| {

@@ -62,6 +62,8 @@ pub enum ChooseError {
     NoDevice { device: String },
     #[error("`{id}` mines on the processor alone, and not on `{device}`")]
     NoCards { id: String, device: String },
+    #[error("`{id}` is a container, which a session alone runs")]
+    Container { id: String },
     #[error("`{key}` {problem}")]
     Setting { key: String, problem: String, fix: String },
 }
@@ -82,6 +84,9 @@ impl Explain for ChooseError {
             Self::NoCards { .. } => {
                 "give it `devices = [\"cpu\"]`, or choose a provider for that device: `pearlbed doctor` shows which".into()
             }
+            Self::Container { id } => {
+                format!("`pearlbed start --devnet --provider {id}`, and `pearlbed status` for what its proofs bear out")
+            }
             Self::Setting { fix, .. } => fix.clone(),
             Self::None => "drop one into the plugin folder; `pearlbed doctor` shows where it looks".into(),
             Self::Unknown { .. } | Self::Unsupported { .. } => {
@@ -99,6 +104,7 @@ impl Explain for ChooseError {
             | Self::None
             | Self::AllDisabled
             | Self::NoCards { .. }
+            | Self::Container { .. }
             | Self::Setting { .. } => Exit::Futile,
             // A card may be found again.
             Self::Unsupported { .. } | Self::Declined { .. } | Self::NoDevice { .. } => Exit::Failed,
@@ -153,7 +159,11 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
     };
     let survey = if ask { look(options, config, Some(probe_options(config, &listed))) } else { listed };
     if let Some(id) = &config.mining.provider {
-        return named(id, &survey);
+        let chosen = named(id, &survey)?;
+        return match chosen.container {
+            None => Ok(chosen),
+            Some(_) => Err(ChooseError::Container { id: id.clone() }),
+        };
     }
     let mut libraries = survey.usable().filter(|entry| entry.container().is_none());
     if !ask {

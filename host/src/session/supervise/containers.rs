@@ -240,6 +240,13 @@ impl Containers {
         self.all.iter().filter_map(|one| one.keeper.as_ref()).for_each(Keeper::go);
     }
 
+    /// The container of the miner `name` is to be ended and started again; answers whether there is one.
+    pub fn restart(&self, name: &str) -> bool {
+        let one = self.all.iter().find(|one| one.planned.miner() == name);
+        let keeper = one.and_then(|one| one.keeper.as_ref());
+        keeper.inspect(|keeper| keeper.restart()).is_some()
+    }
+
     /// They are to end within `grace`.
     pub fn stop(&mut self, grace: Duration) {
         self.ending = true;
@@ -278,6 +285,9 @@ impl Containers {
             What::Stands(report) => {
                 let shown = |report: &ContainerReport| (report.endpoint.clone(), report.container_id.clone());
                 outcome.moved = shown(&report) != shown(&one.report);
+                if report.phase != "failed" {
+                    one.given_up = None;
+                }
                 one.report = *report;
             }
             What::GivenUp(trouble) => {

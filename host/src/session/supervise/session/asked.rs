@@ -39,6 +39,10 @@ impl Session {
                     crew.one(id, |miner| miner.resume(now))
                 })
             }
+            Request::Restart { miner } if !self.course.is_ending() && self.containers.restart(&miner) => {
+                self.herald.info(&format!("miner {miner} is restarted by request"));
+                (serde_json::json!({ "restarted": [miner], "kept": false }), Vec::new())
+            }
             Request::Restart { miner } => self.order(Order::Restart, Some(&miner), false, |crew, id| {
                 crew.one(id, |miner| miner.restart(grace, now))
             }),
