@@ -177,9 +177,8 @@ fn proofs_under_the_old_seed_rule_are_refused_and_the_image_is_said_to_be_too_ol
     let session = Session::new(&engine, "old-seeds", "", "");
     let answer = session.start();
     assert_eq!(answer.code, 0, "{answer:?}\n{}", session.bed.log());
-    let status =
-        session.bed.wait_for(PATIENCE, |status| status["proofs"]["refused"].as_u64().unwrap_or(0) > 0);
-    assert_eq!(accepted(&status), 0, "{status:#}");
+    // Under the wrong rule a proof is a draw like any other, and at the devnet's easy target some pass by luck.
+    session.bed.wait_for(PATIENCE, |status| status["proofs"]["refused"].as_u64().unwrap_or(0) > 0);
     wait_until(PATIENCE, || session.bed.log().contains("this image is too old"), || session.bed.log());
 }
 
@@ -283,4 +282,27 @@ fn solo_at_a_gateway_its_proofs_are_handed_over_and_a_restart_by_request_makes_a
         Session::container(now)["restarts"] == 1 && submitted(now) > submitted(&status)
     });
     assert_ne!(session.ours(), before, "{now:#}");
+}
+
+#[test]
+fn two_containers_are_two_miners_each_by_a_door_of_its_own() {
+    let Some(engine) = have(Engine::docker()) else { return };
+    let second = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let sections = format!(
+        "[[mining.miners]]\nname = \"second\"\nprovider = \"stand-in\"\nextra = {{ vllm_port = {second} }}"
+    );
+    let session = Session::new(&engine, "", "", &sections);
+    let answer = session.start();
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", session.bed.log());
+    let found = |status: &Value, name: &str| {
+        let rows = status["miners"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == name);
+        row.is_some_and(|row| row["proofs"]["verified"].as_u64() > Some(0))
+    };
+    let status =
+        session.bed.wait_for(PATIENCE, |status| found(status, "stand-in") && found(status, "second"));
+    assert_eq!(status["containers"].as_array().unwrap().len(), 2, "{status:#}");
+    assert_eq!(session.ours().len(), 2);
+    assert_eq!(session.run(&["stop"]).code, 0, "{}", session.bed.log());
+    assert_eq!(session.ours(), Vec::<String>::new());
 }
