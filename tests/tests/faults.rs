@@ -129,6 +129,11 @@ fn c_plugin(id: &str, entry: &str) -> String {
     )
 }
 
+/// What is said of one that speaks in the host's place: once for each word that it finds in memory and takes for its own, and
+/// how many lie there is chance.
+const ADVISED: &str =
+    "wrote a message to a channel that is not its own|messages to a channel that is not its own";
+
 /// What random code may do.
 const SCRAMBLED: &str = "crashed|killed|exited|timed-out|panicked|bad-answer|broken-table|other-layout|out-of-memory|detect-failed";
 
@@ -453,8 +458,8 @@ const BAD_ANSWERS: &[(&str, &str, &str)] = &[
     ("detect:below-nothing", "bad-answer", "estimates a hashrate of -"),
     // H6: what the code says in the host's place is a code, checked, or nothing.
     ("ctor:advise=library", "missing-library", "it needs a library that is not installed: x; curl"),
-    ("ctor:advise=words", "usable", "wrote a message to a channel that is not its own"),
-    ("ctor:advise=changes", "usable", "wrote a message to a channel that is not its own"),
+    ("ctor:advise=words", "usable", ADVISED),
+    ("ctor:advise=changes", "usable", ADVISED),
     ("detect:bad-status", "bad-answer", "status 77"),
     ("detect:failed", "detect-failed", "no such luck"),
     ("detect:panic-through", "crashed", "told to panic through the boundary"),
