@@ -235,7 +235,11 @@ impl<'a> Pool<'a> {
             let Some((first, Waiting { index, job, lacks })) = next else { break };
             let turn = self.serve(&job, first, &mut child, |turn| {
                 let others = !lock(&self.queue).is_empty();
-                let helped = others && self.start_worker(scope);
+                // One more worker for each that is slow: where there is room for others, whoever waits is served by those.
+                let helped = match turn == first {
+                    true => others && self.start_worker(scope),
+                    false => self.children.load(Ordering::Relaxed) < self.children_max,
+                };
                 lock(&self.queue).after_turn(turn, helped)
             });
             match turn {

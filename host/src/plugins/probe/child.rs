@@ -27,7 +27,7 @@ const KILL_LEAST: Duration = Duration::from_millis(50);
 /// After so long a plugin that has used so much of the processor gets only what others leave of it. One that is slow because
 /// the machine is busy has used little, and would starve.
 const HOG: Duration = Duration::from_millis(300);
-const HOG_USED: Duration = Duration::from_millis(50);
+const HOG_USED: Duration = Duration::from_millis(100);
 /// How often the memory of a plugin that is slow is looked at.
 const MEMORY_LOOK: Duration = Duration::from_millis(20);
 /// The most lines on what one plugin tried.
