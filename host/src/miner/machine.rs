@@ -1,6 +1,6 @@
 //! One miner: what it is given, what it does with it, and what follows.
 //!
-//! Everything here follows from what came over its line ([`What`]), from what its session asks, and from `now`. What the
+//! Everything here follows from what came over its line (`What`), from what its session asks, and from `now`. What the
 //! session has to do about it comes back as [`Effect`]s. What a frame says is the miner's word: it fills numbers that are
 //! shown as claims and moves nothing else.
 //!
