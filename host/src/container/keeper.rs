@@ -1,31 +1,29 @@
 //! Keeps one container: a thread that asks the engine, looks at what is served and does what [`super::life`] says.
 //!
 //! Asking an engine takes tenths of a second and fetching an image hours, so none of it is done by the session's own task.
-//! What happens is told over a bounded channel; what is printed is let through at a bounded rate, and the rest counted.
+//! What happens is told over a bounded channel. What it prints is [`super::printed`]'s, and what is said of it [`super::words`]'.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::child;
 use super::engine::{Engine, Image, Standing};
-use super::life::{Life, Next, Phase, SMALL_STEPS, Seen};
+use super::life::{Life, Next, Phase, Seen};
+use super::printed::{Follower, Printed};
 use super::recipe::{Recipe, token_file};
 use super::report::ContainerReport;
 use super::serving::{self, Numbers};
 use super::trouble::{Trouble, of_ending};
+use super::words;
 use crate::config::ContainerSection;
 use crate::home::Env;
-use crate::miner::gate::Gate;
 
 /// Between two looks at a container.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,12 +35,6 @@ const ASKS: u32 = 5;
 const FOLLOW_EVERY: Duration = Duration::from_secs(10);
 /// Between two looks at its numbers.
 const NUMBERS_EVERY: Duration = Duration::from_secs(10);
-/// Lines a second that are passed on of what it prints, and the burst before that.
-const LINES: (u32, u32) = (20, 200);
-/// Bytes of one line.
-const LINE_BYTES_MAX: u64 = 4096;
-/// Lines that are kept for the case that it ends.
-const LAST_LINES: usize = 20;
 
 /// What a keeper tells.
 #[derive(Debug)]
@@ -174,60 +166,6 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.called_off.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What a container printed.
-#[derive(Debug, Default)]
-struct Printed {
-    last: Mutex<VecDeque<String>>,
-    at: Mutex<Option<Instant>>,
-    held_back: AtomicU64,
-}
-
-impl Printed {
-    fn last(&self) -> Vec<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    fn at(&self) -> Option<Instant> {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn heard(&self, line: &str) {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(line.to_owned());
-    }
-}
-
-/// A program that prints what the container prints. Dropping it ends the program.
-struct Follower {
-    program: Child,
-    readers: Vec<JoinHandle<()>>,
-}
-
-impl Follower {
-    /// Whether it has ended: then the container has, as a rule.
-    fn has_ended(&mut self) -> bool {
-        !matches!(self.program.try_wait(), Ok(None))
-    }
-
-    /// Reads to the end, once it has ended.
-    fn finish(&mut self) {
-        for reader in self.readers.drain(..) {
-            // One that panicked has read what it has.
-            let _ = reader.join();
-        }
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        child::end(&mut self.program);
     }
 }
 
@@ -518,7 +456,7 @@ impl Kept {
                 self.line(false, format!("it serves at {}", endpoint.clone().unwrap_or_default()));
             }
             self.report.endpoint = endpoint;
-            let held_back = self.printed.held_back.swap(0, Ordering::Relaxed);
+            let held_back = self.printed.take_held_back();
             if held_back > 0 {
                 self.line(true, format!("it printed too much: {held_back} lines were left out"));
             }
@@ -545,22 +483,13 @@ impl Kept {
     }
 
     /// Reads what the container prints, from its beginning, or from now on.
-    fn follow(&mut self, engine: &Engine, id: &str, from_now: bool) -> Option<Follower> {
-        let mut command = engine.log_command(id, from_now);
-        let mut program = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().ok()?;
-        let pipes: [Option<Box<dyn Read + Send>>; 2] = [
-            program.stdout.take().map(|pipe| Box::new(pipe) as _),
-            program.stderr.take().map(|pipe| Box::new(pipe) as _),
-        ];
-        let mut readers = Vec::new();
-        for pipe in pipes.into_iter().flatten() {
-            let (printed, events, miner) =
-                (Arc::clone(&self.printed), self.events.clone(), self.charge.recipe.miner.clone());
-            let reader = move || read_lines(pipe, &printed, &events, &miner);
-            // Without a thread what it prints is not seen; it mines all the same.
-            readers.extend(std::thread::Builder::new().name("container-log".into()).spawn(reader).ok());
-        }
-        Some(Follower { program, readers })
+    fn follow(&self, engine: &Engine, id: &str, from_now: bool) -> Option<Follower> {
+        let passed_on = (self.events.clone(), self.charge.recipe.miner.clone());
+        Follower::start(engine.log_command(id, from_now), &self.printed, move |line| {
+            let event = Event { miner: passed_on.1.clone(), what: What::Printed(line.to_owned()) };
+            // A session that has too much to do loses lines, never time.
+            passed_on.0.try_send(event).is_ok()
+        })
     }
 
     fn is_to_end(&mut self) -> bool {
@@ -627,7 +556,7 @@ impl Kept {
     /// Tells how it stands, where that is news.
     fn tell(&mut self) {
         let now = Instant::now();
-        let (sentence, hint) = self.sentence(now);
+        let (sentence, hint) = words::sentence(&self.life, &self.charge.recipe, self.printed.newest(), now);
         self.report.phase = self.life.phase().word().into();
         self.report.sentence = sentence;
         self.report.hint = hint;
@@ -643,80 +572,9 @@ impl Kept {
         }
     }
 
-    fn sentence(&self, now: Instant) -> (String, Option<String>) {
-        let recipe = &self.charge.recipe;
-        let last = || match self.printed.last().last() {
-            Some(line) => format!("; it said last: {}", crate::text::foreign(line)),
-            None => String::new(),
-        };
-        let model = recipe.model.as_deref().map(crate::text::foreign).unwrap_or_else(|| "its model".into());
-        let trouble = self.life.trouble();
-        let why = || trouble.map(|trouble| trouble.what.clone()).unwrap_or_default();
-        let sentence = match self.life.phase() {
-            Phase::Waiting => "it waits for the first job".to_owned(),
-            Phase::Looking => "its engine and its image are being looked for".to_owned(),
-            Phase::Pulling => format!("its image {} is being fetched", recipe.image),
-            Phase::Starting => "its container is being made".to_owned(),
-            Phase::Loading => format!("{model} is being loaded{}", last()),
-            Phase::Serving => format!("{model} is served, and long prompts mine"),
-            Phase::Silent => "it serves and does not mine: nobody in it asks for work".to_owned(),
-            Phase::SmallSteps => format!(
-                "it serves and does not mine: no step was large enough for {} minutes",
-                SMALL_STEPS.as_secs() / 60
-            ),
-            Phase::Restarting(at) => {
-                format!("{}; it starts again in {} s", why(), at.saturating_duration_since(now).as_secs())
-            }
-            Phase::Failed => format!("it is given up: {}", why()),
-            Phase::Stopping => "its container is being ended".to_owned(),
-            Phase::Stopped => "its container has ended".to_owned(),
-        };
-        let hint = match self.life.phase() {
-            Phase::Silent => {
-                Some("look whether the model has mining layers: `pearlbed logs --provider`".to_owned())
-            }
-            Phase::SmallSteps => Some(
-                "only prompts of a thousand tokens and more mine; answers and short prompts never do"
-                    .to_owned(),
-            ),
-            Phase::Restarting(_) | Phase::Failed => trouble.map(|trouble| trouble.fix.clone()),
-            _ => None,
-        };
-        (sentence, hint)
-    }
-
     fn say(&self, what: What) {
         let event = Event { miner: self.charge.recipe.miner.clone(), what };
         // Without a listener the session is over.
         let _ = self.events.blocking_send(event);
-    }
-}
-
-/// Passes on what is printed, line by line, until it ends. A bar of progress is its last state.
-fn read_lines(
-    pipe: Box<dyn Read + Send>,
-    printed: &Printed,
-    events: &tokio::sync::mpsc::Sender<Event>,
-    miner: &str,
-) {
-    let mut reader = BufReader::new(pipe);
-    let mut gate = Gate::new(LINES.0, LINES.1, Instant::now());
-    loop {
-        let mut bytes = Vec::new();
-        match reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        let line = text.trim_end().rsplit('\r').next().unwrap_or_default();
-        if line.trim().is_empty() {
-            continue;
-        }
-        printed.heard(line);
-        let event = || Event { miner: miner.to_owned(), what: What::Printed(line.to_owned()) };
-        // A session that has too much to do loses lines, never time.
-        if !gate.pass(Instant::now()) || events.try_send(event()).is_err() {
-            printed.held_back.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }

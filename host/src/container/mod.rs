@@ -14,8 +14,8 @@
 //! wallet, the node and every secret of the host's stay outside.
 //!
 //! [`recipe`] resolves what is to be run, [`command`] writes the argument vectors, [`trouble`] turns an engine's complaint
-//! into a sentence and a remedy, [`serving`] reads what the container answers by HTTP, [`keeper`] does what [`life`]
-//! decides.
+//! into a sentence and a remedy, [`serving`] reads what the container answers by HTTP, [`printed`] what it prints, [`words`]
+//! says how it stands, and [`keeper`] does what [`life`] decides.
 //!
 //! # Limitations
 //!
@@ -27,7 +27,9 @@ pub mod command;
 pub mod engine;
 pub mod keeper;
 pub mod life;
+pub mod printed;
 pub mod recipe;
 pub mod report;
 pub mod serving;
 pub mod trouble;
+pub mod words;

@@ -1,3 +1,5 @@
+//! What stands in the argument vectors, and what never does.
+
 use super::*;
 
 #[test]

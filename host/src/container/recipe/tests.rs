@@ -1,3 +1,5 @@
+//! What data file, settings and machine come to, as snapshots for each engine.
+
 use serde_json::json;
 
 use super::*;
