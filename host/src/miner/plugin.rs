@@ -68,6 +68,9 @@ pub enum ChooseError {
     Setting { key: String, problem: String, fix: String },
 }
 
+/// What to do where a provider says that this machine is none of its.
+pub const DECLINED: &str = "`pearlbed doctor` shows what this machine can mine with; `pearlbed start --anyway` starts it all the same";
+
 fn among(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!("; here are {}", known.join(", ")) }
 }
@@ -76,9 +79,7 @@ impl Explain for ChooseError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unusable { reason, .. } => reason.fix.clone(),
-            Self::Declined { .. } => {
-                "`pearlbed doctor` shows what this machine can mine with; `pearlbed start --anyway` starts it all the same".into()
-            }
+            Self::Declined { .. } => DECLINED.into(),
             Self::AllDisabled => "set `enabled = true` for one of the [[mining.miners]]".into(),
             Self::NoDevice { .. } => "`pearlbed doctor` lists the devices with their addresses".into(),
             Self::NoCards { .. } => {

@@ -53,9 +53,7 @@ impl Explain for ContainerError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unfit { fix, .. } | Self::GivenUp { fix, .. } => Some(fix.clone()),
-            Self::Unsupported { .. } => {
-                Some("`pearlbed doctor` shows what can mine on each device of this machine".into())
-            }
+            Self::Unsupported { .. } => Some(crate::miner::plugin::DECLINED.into()),
             Self::Thread { err, .. } => crate::remedy::for_process(err),
         }
     }
@@ -142,7 +140,7 @@ pub(super) fn plan(
         let own = folder.is_some_and(|folder| section.extra.contains_key(&folder.setting));
         let model = section.extra.get("model").and_then(serde_json::Value::as_str).filter(|_| !own);
         let answer = detect(&file, &machine, "", model.unwrap_or_default());
-        if !answer.supported {
+        if !answer.supported && !options.anyway {
             let reason = answer.reason.unwrap_or_default();
             return Err(ContainerError::Unsupported { miner, reason });
         }
