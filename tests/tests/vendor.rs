@@ -11,7 +11,7 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -25,21 +25,10 @@ static INSTALLED: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let archive = packages.into_iter().find(|path| path.to_string_lossy().ends_with(".tar.gz"));
     let folder = tempfile::tempdir().unwrap();
     let mut tar = Command::new("tar");
-    told(tar.arg("-xzf").arg(archive.expect("dist makes an archive")).arg("-C").arg(folder.path()));
+    build::run(tar.arg("-xzf").arg(archive.expect("dist makes an archive")).arg("-C").arg(folder.path()));
     let prefix = std::fs::read_dir(folder.path()).unwrap().flatten().next().unwrap().path();
     (folder, prefix)
 });
-
-fn told(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|err| panic!("{command:?}: {err}"));
-    assert!(
-        output.status.success(),
-        "{command:?} failed:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
 
 /// A vendor: an empty home, a folder for the project, and the shell's environment without anything of this workspace.
 struct Vendor {
@@ -100,7 +89,7 @@ impl Vendor {
             answer["obligations"].as_array().unwrap().iter().filter(|one| one["state"] != "pass").collect();
         assert!(broken.is_empty() && answer["ok"] == true && answer["complete"] == true, "{broken:#?}");
         self.step("plugins verify");
-        told(&mut self.pearlbed(&["plugins", "install", library]));
+        build::run(&mut self.pearlbed(&["plugins", "install", library]));
         let output = self.pearlbed(&["start", "--devnet", "--provider", "my-miner"]).output().unwrap();
         // 4 is "not yet": a machine that has much to do.
         assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
@@ -112,14 +101,14 @@ impl Vendor {
         let mut bytes = std::fs::read(library).unwrap();
         bytes.extend([0; 16]);
         std::fs::write(library, bytes).unwrap();
-        told(&mut self.pearlbed(&["plugins", "install", library]));
+        build::run(&mut self.pearlbed(&["plugins", "install", library]));
         let accepted = |status: &Value| status["proofs"]["accepted"].as_u64().unwrap_or(0);
         let before = accepted(&self.status());
         let more = || accepted(&self.status()) > before;
         wait_until(Duration::from_secs(180), more, || self.status());
         assert_eq!(self.status()["restarts"], 0, "{:#}", self.status());
         self.step("install, start, a block of the devnet");
-        told(&mut self.pearlbed(&["stop"]));
+        build::run(&mut self.pearlbed(&["stop"]));
         self.step("stop");
     }
 }
@@ -133,7 +122,7 @@ impl Drop for Vendor {
 #[test]
 fn a_vendor_goes_from_the_packages_to_a_block_in_rust() {
     let mut vendor = Vendor::new("Rust");
-    told(&mut vendor.pearlbed(&["plugins", "new", "--lang", "rust", "my-miner"]));
+    build::run(&mut vendor.pearlbed(&["plugins", "new", "--lang", "rust", "my-miner"]));
     vendor.step("plugins new");
     let text = std::fs::read_to_string(vendor.project().join("Cargo.toml")).unwrap();
     let root = build::workspace().to_str().unwrap();
@@ -144,7 +133,7 @@ fn a_vendor_goes_from_the_packages_to_a_block_in_rust() {
         let mut cargo = vendor.command(Path::new("cargo"));
         cargo.args(arguments).args(["--quiet", "--offline", "--target-dir"]).arg(&target);
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "false").current_dir(vendor.project());
-        told(&mut cargo)
+        build::run(&mut cargo)
     };
     let output = cargo(&vendor, &["build"]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is warned of");
@@ -153,7 +142,7 @@ fn a_vendor_goes_from_the_packages_to_a_block_in_rust() {
     cargo(&vendor, &["test"]);
     vendor.step("cargo test");
     let mut fmt = vendor.command(Path::new("cargo"));
-    told(fmt.args(["fmt", "--check"]).current_dir(vendor.project()));
+    build::run(fmt.args(["fmt", "--check"]).current_dir(vendor.project()));
     let built = target.join("debug").join(format!("libmy_miner{}", std::env::consts::DLL_SUFFIX));
     let library = vendor.folder.path().join("libmy_miner.so");
     std::fs::copy(built, &library).unwrap();
@@ -182,10 +171,10 @@ fn a_vendor_goes_from_the_packages_to_a_block_in_c() {
             );
         }
     }
-    told(&mut vendor.pearlbed(&["plugins", "new", "--lang", "c", "my-miner"]));
+    build::run(&mut vendor.pearlbed(&["plugins", "new", "--lang", "c", "my-miner"]));
     vendor.step("plugins new");
     let mut make = vendor.command(Path::new("make"));
-    let output = told(make.current_dir(vendor.project()));
+    let output = build::run(make.current_dir(vendor.project()));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is warned of");
     vendor.step("make");
     let library = vendor.project().join("libmy_miner.so");
@@ -214,7 +203,7 @@ fn dist_says_unsigned_or_signs_the_plugins_with_a_key_that_is_given_by_path() {
     std::fs::write(path("home/config.toml"), text).unwrap();
     let mut list = Command::new(path("dist/bin/pearlbed"));
     list.args(["plugins", "list", "--json"]).env_clear().env("PEARLBED_HOME", path("home"));
-    let answer: Value = serde_json::from_slice(&told(&mut list).stdout).unwrap();
+    let answer: Value = serde_json::from_slice(&build::run(&mut list).stdout).unwrap();
     // The machine may have others of its own.
     let ours = |plugin: &&Value| Path::new(plugin["path"].as_str().unwrap()).starts_with(path("dist"));
     let plugins: Vec<_> = answer["plugins"].as_array().unwrap().iter().filter(ours).collect();
@@ -227,6 +216,6 @@ fn dist_says_unsigned_or_signs_the_plugins_with_a_key_that_is_given_by_path() {
             "{plugin:#}"
         );
         // By the program that signed it, too.
-        told(Command::new("minisign").args(["-V", "-q", "-P", key, "-m", file]));
+        build::run(Command::new("minisign").args(["-V", "-q", "-P", key, "-m", file]));
     }
 }

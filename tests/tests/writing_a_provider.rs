@@ -1,7 +1,7 @@
 //! `docs/writing-a-provider.md`, followed line by line outside of the workspace, from `cargo new` to the doctor.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use pearlbed_tests::build;
 
@@ -10,17 +10,6 @@ fn block<'a>(document: &'a str, heading: &str, kind: &str) -> &'a str {
     let (_, section) = document.split_once(heading).unwrap_or_else(|| panic!("no heading {heading}"));
     let (_, text) = section.split_once(&format!("```{kind}\n")).expect("the section has such a block");
     text.split_once("```").expect("the block ends").0
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().expect("the program is there");
-    assert!(
-        output.status.success(),
-        "{command:?} failed:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
 }
 
 #[test]
@@ -32,9 +21,11 @@ fn the_page_leads_from_cargo_new_to_a_green_doctor() {
 
     let first = block(&page, "## 1. A library", "sh");
     assert_eq!(first, "cargo new --lib my-provider\ncd my-provider\n");
-    run(Command::new("cargo")
-        .args(["new", "--quiet", "--lib", "--vcs", "none", "my-provider"])
-        .current_dir(&folder));
+    build::run(
+        Command::new("cargo")
+            .args(["new", "--quiet", "--lib", "--vcs", "none", "my-provider"])
+            .current_dir(&folder),
+    );
 
     // The page takes the crates from the repository, the test from the working tree.
     let mut manifest = block(&page, "## 1. A library", "toml").to_owned();
@@ -73,7 +64,7 @@ fn the_page_leads_from_cargo_new_to_a_green_doctor() {
             cargo.env_remove(name);
         }
     }
-    run(&mut cargo);
+    build::run(&mut cargo);
 
     let home = folder.path().join("home");
     std::fs::create_dir_all(home.join("plugins")).unwrap();
@@ -83,7 +74,7 @@ fn the_page_leads_from_cargo_new_to_a_green_doctor() {
         let mut command = Command::new(build::pearlbed());
         // Only the home's plugins: the workspace has others beside the binary.
         command.env("PEARLBED_HOME", &home).args(args).arg("--plugin-dir").arg(home.join("plugins"));
-        run(&mut command)
+        build::run(&mut command)
     };
     let said = pearlbed(&["plugins", "inspect", "my-provider"]);
     assert!(String::from_utf8_lossy(&said.stdout).contains("my-provider"));
