@@ -172,6 +172,18 @@ fn one_that_ends_at_once_is_tried_again_and_then_given_up_with_its_last_words() 
 }
 
 #[test]
+fn a_start_that_waits_no_longer_says_what_its_container_is_at() {
+    let Some(engine) = have(Engine::docker()) else { return };
+    let session = Session::new(&engine, "exit=3", "", "");
+    let plugins = session.bed.plugins();
+    let answer = session.run(&["start", "--devnet", "--plugin-dir", plugins, "--wait", "4"]);
+    assert_eq!(answer.code, 4, "{answer:?}\n{}", session.bed.log());
+    let said = answer.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("the session runs but does not mine yet: stand-in: "), "{answer:?}");
+    assert_eq!(session.run(&["stop"]).code, 0, "{}", session.bed.log());
+}
+
+#[test]
 fn proofs_under_the_old_seed_rule_are_refused_and_the_image_is_said_to_be_too_old() {
     let Some(engine) = have(Engine::docker()) else { return };
     let session = Session::new(&engine, "old-seeds", "", "");

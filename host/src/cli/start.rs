@@ -118,12 +118,14 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
     tokio::pin!(deadline);
     let mut waiting: Option<(String, Option<String>, Exit)> = None;
     let mut about: Option<(String, Vec<MinerNote>)> = None;
+    let mut doing: Option<String> = None;
     loop {
         let announcement = tokio::select! {
             announcement = launched.next() => announcement,
             () = &mut deadline => {
                 let (reason, hint, exit) = waiting.unwrap_or_else(|| {
-                    ("the provider has not taken a job yet".into(), None, Exit::NotEarning)
+                    let reason = doing.unwrap_or_else(|| "the provider has not taken a job yet".into());
+                    (reason, None, Exit::NotEarning)
                 });
                 note(&format!("the session runs but does not mine yet: {reason}"));
                 note(&hint.unwrap_or_else(|| "`pearlbed status` shows how it goes on".into()));
@@ -140,6 +142,11 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
         };
         match announcement {
             Some(Announcement::Note { text }) => note(&text),
+            Some(Announcement::Doing { text }) => {
+                let text = crate::text::printable(&text).into_owned();
+                progress.say(&text);
+                doing = Some(text);
+            }
             Some(Announcement::Starting { source, miners }) => {
                 let exposure = crate::sandbox::support().exposure();
                 for miner in &miners {

@@ -25,6 +25,11 @@ pub enum Announcement {
         /// The line.
         text: String,
     },
+    /// What is being done meanwhile, for a line that moves: it may change every second.
+    Doing {
+        /// In a sentence.
+        text: String,
+    },
     /// There is no work for this provider yet; the session goes on trying.
     Waiting {
         /// Why, in a sentence.

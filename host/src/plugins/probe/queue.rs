@@ -20,7 +20,7 @@ use std::time::Duration;
 const TURNS: [Duration; 3] =
     [Duration::from_millis(30), Duration::from_millis(120), Duration::from_millis(480)];
 
-/// Processor time whose double is none that tells two plugins apart.
+/// Differences of processor time below this do not tell two plugins apart.
 const USED_ALIKE: Duration = Duration::from_millis(20);
 
 /// What to do about a plugin whose turn is over.

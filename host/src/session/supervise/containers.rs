@@ -170,6 +170,8 @@ struct One {
 pub(super) struct Outcome {
     /// Lines for the log.
     pub lines: Vec<(Level, Speaker, String)>,
+    /// What one is at, where that is news.
+    pub doing: Option<String>,
     /// What the session's record says has changed.
     pub moved: bool,
     /// One was given up.
@@ -283,6 +285,8 @@ impl Containers {
             What::Stands(report) => {
                 let shown = |report: &ContainerReport| (report.endpoint.clone(), report.container_id.clone());
                 outcome.moved = shown(&report) != shown(&one.report);
+                let is_news = report.sentence != one.report.sentence;
+                outcome.doing = is_news.then(|| format!("{}: {}", event.miner, report.sentence));
                 if report.phase != "failed" {
                     one.given_up = None;
                 }

@@ -342,6 +342,11 @@ impl Session {
                 self.herald.announce(&Announcement::Note { text: line });
             }
         }
+        if let Some(text) = outcome.doing
+            && self.course.running_since().is_none()
+        {
+            self.herald.announce(&Announcement::Doing { text });
+        }
         if outcome.moved {
             self.write_record();
         }
