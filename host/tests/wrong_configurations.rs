@@ -87,6 +87,7 @@ const CASES: &[(&str, &str, Written<'_>)] = &[
     ("miner-with-a-device-twice", "devices", File("[[mining.miners]]\ndevices = [\"01:00.0\", \"0000:01:00.0\"]\n")),
     ("miners-of-one-name", "name", File("[[mining.miners]]\nname = \"a\"\n\n[[mining.miners]]\nname = \"a\"\n")),
     ("miner-with-capitals", "name", File("[[mining.miners]]\nname = \"Left Card\"\n")),
+    ("miner-too-hot", "temperature_limit", File("[mining]\ntemperature_limit = 20\n")),
     ("miner-too-nice", "nice", File("[[mining.miners]]\nnice = 20\n")),
     ("miner-with-settings-of-the-session", "gateway_port", File("[[mining.miners]]\nextra = { gateway_port = 8337 }\n")),
     ("miner-with-a-secret", "token", File("[[mining.miners]]\n[mining.miners.extra]\ntoken = \"hunter2\"\n")),

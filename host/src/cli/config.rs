@@ -112,6 +112,7 @@ fn as_json(config: &Config) -> serde_json::Value {
                 "extra": own_settings(miner),
                 "grants": miner.grants.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "nice": miner.nice,
+                "temperature_limit": miner.temperature_limit,
                 "enabled": miner.enabled,
                 "line": miner.line,
             })
@@ -158,6 +159,9 @@ fn miners_text(config: &Config, origin: bool) -> String {
         }
         line("grants", quoted(miner.grants.iter().map(ToString::to_string).collect()));
         line("nice", miner.nice.to_string());
+        if let Some(degrees) = miner.temperature_limit {
+            line("temperature_limit", degrees.to_string());
+        }
         line("enabled", miner.enabled.to_string());
     }
     out

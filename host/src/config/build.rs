@@ -109,6 +109,7 @@ pub(super) fn build(
         extra: extra.clone(),
         grants: Vec::new(),
         nice: number("mining.nice").and_then(|nice| u8::try_from(nice).ok()).unwrap_or(keys::NICE),
+        temperature_limit: number("mining.temperature_limit").and_then(|degrees| u8::try_from(degrees).ok()),
         enabled: true,
         line: None,
     });

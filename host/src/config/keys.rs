@@ -27,6 +27,8 @@ pub enum Kind {
     Settings,
     /// How far a process stands back for others, 0 to 19.
     Nice,
+    /// A temperature in degrees Celsius, 30 to 120.
+    Temperature,
     /// A Pearl address, bech32m with its full checksum.
     Address,
     /// `"solo"`, `"devnet"` or `"pool:<url>"`.
@@ -82,6 +84,7 @@ impl Kind {
             Self::Permissions => "list of permissions",
             Self::Settings => "table",
             Self::Nice => "number, 0 to 19",
+            Self::Temperature => "°C, 30 to 120",
             Self::Address => "Pearl address",
             Self::PoolUrl => "pool address",
             Self::Pin => "sha256/ and a fingerprint",
@@ -221,6 +224,14 @@ pub const MINER_KEYS: &[Key] = &[
         help: "How far it stands back for other programs: 0 is not at all, 19 the most.",
     },
     Key {
+        path: "mining.miners.temperature_limit",
+        kind: Kind::Temperature,
+        default: None,
+        example: "80",
+        help: "At how many °C one of its cards has it rest, by the machine's sensors; it goes on when the hottest is 5 °C \
+               cooler. Without `devices` every card of the machine counts.",
+    },
+    Key {
         path: "mining.miners.enabled",
         kind: Kind::Flag,
         default: Some("true"),
@@ -266,6 +277,13 @@ pub const KEYS: &[Key] = &[
         default: Some("10"),
         example: "10",
         help: "How far this first miner stands back for other programs: 0 is not at all, 19 the most.",
+    },
+    Key {
+        path: "mining.temperature_limit",
+        kind: Kind::Temperature,
+        default: None,
+        example: "80",
+        help: "At how many °C a card has this first miner rest, as in `[[mining.miners]]`.",
     },
     Key {
         path: "mining.wallet_address",

@@ -22,6 +22,8 @@ pub struct MinerSection {
     pub grants: Vec<Permission>,
     /// How far it stands back for other programs: 0 (not at all) to 19.
     pub nice: u8,
+    /// Degrees Celsius at which one of its cards has it rest.
+    pub temperature_limit: Option<u8>,
     /// Whether it is started with the session.
     pub enabled: bool,
     /// The line of the file that it begins at; `None` for the first miner, which is `[mining]` itself.

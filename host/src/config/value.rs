@@ -126,6 +126,7 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
             None => Err(Refusal::Type("a whole number without quotes")),
         },
         Kind::Nice => nice(raw).map(Some),
+        Kind::Temperature => temperature(raw).map(Some),
         Kind::Seconds => match integer(raw) {
             Some(number @ 1..=600) => Ok(Some(Value::Integer(number as u64))),
             Some(number) => refuse(
@@ -318,6 +319,17 @@ fn nice(raw: &Raw) -> Result<Value, Refusal> {
             "write a number from 0 (not at all) to 19 (the most); 10 is the default",
         ),
         None => Err(Refusal::Type("a number from 0 to 19 without quotes")),
+    }
+}
+
+fn temperature(raw: &Raw) -> Result<Value, Refusal> {
+    match integer(raw) {
+        Some(number @ 30..=120) => Ok(Value::Integer(number as u64)),
+        Some(number) => refuse(
+            format!("is {number}, and no card is to be kept at that"),
+            "write degrees Celsius, a number from 30 to 120; many cards slow down by themselves from about 85",
+        ),
+        None => Err(Refusal::Type("a number of degrees Celsius without quotes")),
     }
 }
 

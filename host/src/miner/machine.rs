@@ -39,6 +39,8 @@ pub struct Miner {
     life: Life,
     offers: Offers,
     unfit: Option<Unfit>,
+    /// Why it gets no job for now: its session would rather have it rest.
+    rests: Option<String>,
     /// Of a program: whether the network left it behind.
     fork: Fork,
     account: Account,
@@ -73,6 +75,7 @@ impl Miner {
             line: Line::new(id, launch, events),
             offers: Offers::default(),
             unfit: None,
+            rests: None,
             fork: Fork::default(),
             voice: Voice::new(now),
             stats: Stats { json: None, devices: Devices::default(), finds: Finds::default(), asked_at: now },
@@ -107,6 +110,11 @@ impl Miner {
     /// The network left it behind, where it is a program of which that is so.
     fn behind(&self) -> Option<Behind> {
         self.offers.newest().and_then(|given| self.fork.is_behind(given.work.job.certificate_version))
+    }
+
+    /// Whether its session has it rest.
+    pub fn rests(&self) -> bool {
+        self.rests.is_some()
     }
 
     /// Whether a job is on offer to it.

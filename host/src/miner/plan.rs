@@ -37,6 +37,10 @@ pub struct MinerPlan {
     pub estimate: Option<f64>,
     /// How far it stands back for other programs, 0 to 19.
     pub nice: u8,
+    /// The cards that it mines on, by their addresses on the bus; empty where none was named.
+    pub cards: Vec<String>,
+    /// Degrees Celsius at which one of its cards has it rest.
+    pub temperature_limit: Option<u8>,
     /// Have panics of the plugin bring a backtrace.
     pub debug: bool,
     /// Time between two shares to aim at.
@@ -124,7 +128,21 @@ impl MinerPlan {
         let (nice, share_every) = (crate::config::keys::NICE, super::vardiff::SPACING);
         let restart_wait = RestartPolicy::FIRST_WAIT;
         let (debug, program) = (false, None);
-        Self { name, chosen, grants, order, estimate, nice, debug, share_every, restart_wait, program }
+        let (cards, temperature_limit) = (Vec::new(), None);
+        Self {
+            name,
+            chosen,
+            grants,
+            order,
+            estimate,
+            nice,
+            cards,
+            temperature_limit,
+            debug,
+            share_every,
+            restart_wait,
+            program,
+        }
     }
 
     /// The plan for the miner `section` of the configuration, on `devices` (addresses on the bus) where it names any.
@@ -152,7 +170,14 @@ impl MinerPlan {
         }
         let plan = Self::new(section.name, chosen, &user, &extra);
         let restart_wait = config.mining.session.restart_wait;
-        Ok(Self { nice: section.nice, debug: config.plugins.debug, restart_wait, ..plan })
+        Ok(Self {
+            nice: section.nice,
+            cards: devices.to_vec(),
+            temperature_limit: section.temperature_limit,
+            debug: config.plugins.debug,
+            restart_wait,
+            ..plan
+        })
     }
 
     /// `text`, which speaks of a provider, as it is to be said of this miner.

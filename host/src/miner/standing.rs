@@ -59,7 +59,7 @@ impl Standing {
 pub fn is_down(condition: &str) -> bool {
     matches!(
         condition,
-        "removed" | "given-up" | "stopping" | "paused" | "needs-update" | "restarting" | "gone"
+        "removed" | "given-up" | "stopping" | "paused" | "needs-update" | "restarting" | "gone" | "too-hot"
     )
 }
 

@@ -73,6 +73,7 @@ impl Reader<'_> {
                 extra: serde_json::Map::new(),
                 grants: Vec::new(),
                 nice: keys::NICE,
+                temperature_limit: None,
                 enabled: true,
                 line: Some(line),
             },
@@ -97,6 +98,9 @@ impl Reader<'_> {
                 }
                 ("nice", Some(Value::Integer(number))) => {
                     section.nice = u8::try_from(number).unwrap_or(keys::NICE);
+                }
+                ("temperature_limit", Some(Value::Integer(degrees))) => {
+                    section.temperature_limit = u8::try_from(degrees).ok();
                 }
                 ("enabled", Some(Value::Flag(flag))) => section.enabled = flag,
                 ("extra", Some(Value::Json(serde_json::Value::Object(own)))) => {

@@ -51,8 +51,24 @@ impl Miner {
             out.push(Effect::Behind(behind.sentence()));
             return out;
         }
+        if self.rests.is_some() {
+            self.withdraw(now);
+            return out;
+        }
         self.put(work, now);
         out
+    }
+
+    /// Takes its job away and gives it none, because of `why`, a sentence. Its process stays.
+    pub fn rest(&mut self, why: String, now: Instant) {
+        self.rests = Some(why);
+        self.withdraw(now);
+    }
+
+    /// Ends a rest: it works on `job`, where there is one, and on what comes.
+    pub fn work_again(&mut self, job: Option<&Arc<Work>>, now: Instant) -> Vec<Effect> {
+        self.rests = None;
+        job.map_or_else(Vec::new, |job| self.offer(job, now))
     }
 
     pub(super) fn put(&mut self, work: &Arc<Work>, now: Instant) {

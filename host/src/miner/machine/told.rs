@@ -46,6 +46,11 @@ impl Miner {
             (Some(standing), _) | (None, Some(standing)) => return standing,
             (None, None) => {}
         }
+        if let Some(why) = &self.rests {
+            return Standing::not("too-hot", why.clone()).hint(
+                "`temperature_limit` is its limit; more air, or fewer watts by the driver's own tool, help",
+            );
+        }
         let Some(offer) = self.offers.current() else {
             return Standing::not("waiting-for-job", "it has no job yet");
         };

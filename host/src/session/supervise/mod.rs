@@ -14,6 +14,7 @@ mod crew;
 mod describe;
 mod errors;
 mod expecting;
+mod heat;
 mod herald;
 mod inbox;
 mod jobs;

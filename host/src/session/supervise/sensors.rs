@@ -10,13 +10,18 @@ use std::time::{Duration, Instant};
 use crate::hardware::{self, Sensors};
 use crate::miner::report::MinerReport;
 
-/// Between two questions, and how many times longer than its answer took the next one waits at least.
+/// Between two questions; between two where a limit is to be held; and how many times longer than its answer took the next
+/// one waits at least.
 const EVERY: Duration = Duration::from_secs(15);
+const EVERY_WITH_LIMIT: Duration = Duration::from_secs(5);
 const REST: u32 = 20;
 /// How long the drivers may take: nobody waits for them.
 const LIMIT: Duration = Duration::from_secs(5);
 /// What was said longer ago is not told any more.
 const FRESH: Duration = Duration::from_secs(150);
+
+/// A card's address on the bus and its temperature in degrees Celsius; nothing where no card tells one.
+pub(super) type Hottest = Option<(String, f64)>;
 
 /// What was said last.
 #[derive(Debug, Default)]
@@ -34,17 +39,23 @@ struct Known {
 }
 
 impl Readings {
-    /// Asks again if it is time, and `wanted`. Must be called in a tokio runtime.
-    pub fn look(&self, wanted: bool, now: Instant) {
+    /// Asks again if it is time, and `wanted`; more often where there is a limit to hold. Must be called in a tokio runtime.
+    pub fn look(&self, wanted: bool, limited: bool, now: Instant) {
         if !wanted || !lock(&self.known).begins(now) {
             return;
         }
+        let every = if limited { EVERY_WITH_LIMIT } else { EVERY };
         let known = Arc::clone(&self.known);
         tokio::task::spawn_blocking(move || {
             let options = hardware::Options { limit: LIMIT, ..hardware::Options::default() };
             let said = hardware::sensors(&options);
-            lock(&known).said(said, now, Instant::now());
+            lock(&known).said(said, (now, every), Instant::now());
         });
+    }
+
+    /// The hottest of `cards`, or of all where none is named; nothing where nothing was said yet, or too long ago.
+    pub fn hottest(&self, cards: &[String], now: Instant) -> Option<Hottest> {
+        lock(&self.known).hottest(cards, now)
     }
 
     /// Puts what is known of each card into the rows of those who mine on it.
@@ -67,10 +78,10 @@ impl Known {
     }
 
     /// What was asked at `asked` is said `now`.
-    fn said(&mut self, said: Vec<(String, Sensors)>, asked: Instant, now: Instant) {
+    fn said(&mut self, said: Vec<(String, Sensors)>, (asked, every): (Instant, Duration), now: Instant) {
         let took = now.saturating_duration_since(asked);
         self.asking = false;
-        self.next_at = Some(now + EVERY.max(took * REST));
+        self.next_at = Some(now + every.max(took * REST));
         let since =
             self.said_at.replace(now).map(|before| now.saturating_duration_since(before).as_secs_f64());
         let before = std::mem::take(&mut self.cards);
@@ -87,8 +98,24 @@ impl Known {
             .collect();
     }
 
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.said_at.is_some_and(|at| now.saturating_duration_since(at) <= FRESH)
+    }
+
+    fn hottest(&self, cards: &[String], now: Instant) -> Option<Hottest> {
+        if !self.is_fresh(now) {
+            return None;
+        }
+        let meant = self.cards.iter().filter(|(address, _)| cards.is_empty() || cards.contains(address));
+        let told = meant.filter_map(|(address, sensors)| Some((sensors.temperature_celsius?, address)));
+        Some(
+            told.max_by(|one, other| one.0.total_cmp(&other.0))
+                .map(|(degrees, card)| (card.clone(), degrees)),
+        )
+    }
+
     fn fill(&self, miners: &mut [MinerReport], now: Instant) {
-        if self.said_at.is_none_or(|at| now.saturating_duration_since(at) > FRESH) {
+        if !self.is_fresh(now) {
             return;
         }
         for device in miners.iter_mut().flat_map(|miner| &mut miner.devices) {
@@ -116,7 +143,7 @@ mod tests {
         let start = Instant::now();
         let mut known = Known::default();
         assert!(known.begins(start) && !known.begins(start), "one question at a time");
-        known.said(vec![("0000:01:00.0".into(), sensors(61.0, Some(300.0), None))], start, start);
+        known.said(vec![("0000:01:00.0".into(), sensors(61.0, Some(300.0), None))], (start, EVERY), start);
         let device = |address: Option<&str>| DeviceReport {
             address: address.map(str::to_owned),
             temperature_celsius: Some(20.0),
@@ -140,12 +167,12 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let card = |joules| vec![("x".to_owned(), sensors(50.0, None, Some(joules)))];
         let mut known = Known::default();
-        known.said(card(1000.0), start, start);
+        known.said(card(1000.0), (start, EVERY), start);
         assert_eq!(known.cards["x"].power_watts, None);
-        known.said(card(4000.0), at(19), at(20));
+        known.said(card(4000.0), (at(19), EVERY), at(20));
         assert_eq!(known.cards["x"].power_watts, Some(150.0));
         assert!(!known.begins(at(35)) && known.begins(at(40)), "one second to answer, twenty to rest");
-        known.said(card(10.0), at(40), at(40));
+        known.said(card(10.0), (at(40), EVERY), at(40));
         assert_eq!(known.cards["x"].power_watts, None, "it counts from the beginning again");
     }
 }

@@ -29,6 +29,7 @@ use super::course::Course;
 use super::crew::{Crew, Told};
 use super::errors::SuperviseError;
 use super::expecting::Expecting;
+use super::heat::Heat;
 use super::herald::Herald;
 use super::inbox::{Inbox, Turn};
 use super::jobs::Jobs;
@@ -78,6 +79,7 @@ pub(super) struct Session {
     herald: Herald,
     record: Record,
     readings: Readings,
+    heat: Heat,
     paused: Paused,
     rest: Rest,
     expecting: Expecting,
@@ -142,6 +144,7 @@ impl Session {
             herald,
             record,
             readings: Readings::default(),
+            heat: Heat::default(),
             paused,
             rest: Rest::default(),
             expecting: Expecting::default(),
@@ -251,14 +254,17 @@ impl Session {
                     self.tell_manager();
                     self.remember(now);
                     let cards = self.crew.present().any(|miner| miner.plan().grants.has_devices());
-                    self.readings.look(cards, now);
+                    let limited = Heat::is_watched(&self.crew);
+                    self.readings.look(cards || limited, limited, now);
                     self.look_after_outlets(now).await;
                     self.containers.look(&self.crew, now);
                     self.say_what_a_share_takes(now);
                     let lines = self.programs.look();
                     self.say(lines);
                     let patience = self.settings.tunables.stall_after;
-                    self.crew.each(|miner| miner.tick(patience, now))
+                    let mut told = self.heat.follow(&self.readings, &mut self.crew, self.jobs.current(), now);
+                    told.extend(self.crew.each(|miner| miner.tick(patience, now)));
+                    told
                 }
             };
             self.follow(told, now)?;
