@@ -322,7 +322,9 @@ fn each_of_several_devices_is_credited_with_what_it_found_and_none_with_what_nob
     // The numbers are asked for every ten seconds.
     let status = bed.wait_for(PATIENCE, |status| {
         let devices = &status["miners"][0]["devices"];
-        number(&devices[0], "verified") >= 1 && number(&devices[1], "refused") >= 1
+        let verdict = devices[0]["verdict"].as_str().unwrap_or_default();
+        let is_judged = number(&devices[0], "verified") >= 1 && number(&devices[1], "refused") >= 1;
+        is_judged && verdict.contains("of no device")
     });
     let miner = &status["miners"][0];
     let devices = miner["devices"].as_array().unwrap();
@@ -338,8 +340,37 @@ fn each_of_several_devices_is_credited_with_what_it_found_and_none_with_what_nob
         let sum: u64 = devices.iter().map(|device| number(device, key)).sum();
         assert!(sum <= number(miner, key), "no more than the miner's own: {miner:#}");
     }
+    // The third says nothing of its own, so nobody knows how many of those that nobody names are the second's.
+    for (device, why) in
+        devices.iter().zip(["are said to be of no device", "", "which proofs are its own is not said"])
+    {
+        let verdict = device["verdict"].as_str().unwrap_or_default();
+        assert!(verdict.contains(why), "{verdict}");
+    }
     let told = bed.run(&["status"]).stdout;
-    assert!(told.contains("which proofs are its own is not told"), "{told}");
+    assert!(told.contains("its proofs are not told; cannot be told: which proofs are its own"), "{told}");
+}
+
+#[test]
+fn of_several_devices_the_one_that_lies_is_accused_and_no_other() {
+    let bed = Bed::with("odd = \"card-lies\"", "[mining]\nprovider = \"odd-miner\"\n");
+    assert_eq!(bed.start().code, 0);
+    let verdict = |device: &Value| device["judgement"]["verdict"].as_str().unwrap_or_default().to_owned();
+    // The numbers are asked for every ten seconds, and what is said there counts with the next.
+    let status = bed.wait_for(PATIENCE, |status| {
+        let devices = &status["miners"][0]["devices"];
+        verdict(&devices[1]) == "claims-more" && devices[0]["proofs"]["verified"].as_u64() >= Some(1)
+    });
+    let devices = &status["miners"][0]["devices"];
+    for honest in [&devices[0], &devices[2]] {
+        assert!(["too-early", "within-luck"].contains(&verdict(honest).as_str()), "{devices:#}");
+    }
+    assert!(
+        verdict(&status["miners"][0]["hashrate"]) != "claims-more",
+        "the miner itself claims what it does"
+    );
+    let told = bed.run(&["status"]).stdout;
+    assert!(told.contains("claims more than its proofs bear out"), "{told}");
 }
 
 /// How often the supervisor `pid` has been woken: its main thread has gone to sleep as often.

@@ -1,23 +1,21 @@
 //! `pearlbed status`: how the session stands, in text or as JSON.
 
 mod containers;
+mod miners;
+mod page;
+mod pools;
+mod session;
 
 use std::time::Duration;
 
-use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
+use self::page::{LABEL, Page};
+use super::render::DIM;
 use super::watch::{self, History, Keys};
 use super::{Context, Error};
 use crate::exit::Exit;
 use crate::session::look;
-use crate::session::report::{
-    ConfinementReport, DeviceProofs, DeviceReport, MinerReport, ProgramReport, ProofReport, RateReport,
-    Report, TroubleReport, Windows,
-};
-use crate::session::state::State;
-use crate::text::{columns, duration, hashrate, printable, wrap};
+use crate::session::report::{ProofReport, Report};
 
-/// Columns of the labels on the left.
-const LABEL: usize = 11;
 /// Between two looks of a watch.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -81,9 +79,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
 fn render(report: &Report, width: usize) -> String {
     let mut page = Page { out: String::new(), width };
     page.heading(report);
-    troubles(&mut page, report);
+    session::troubles(&mut page, report);
     // The same advice once: with the trouble, which says more.
-    let said = |hint: &&String| troubled(report).any(|(_, trouble)| trouble.hint.as_ref() == Some(hint));
+    let said =
+        |hint: &&String| session::troubled(report).any(|(_, trouble)| trouble.hint.as_ref() == Some(hint));
     if let Some(hint) = report.hint.as_ref().filter(|hint| !said(hint)) {
         page.row("hint", hint);
     }
@@ -114,330 +113,12 @@ fn render(report: &Report, width: usize) -> String {
             }
         }
     } else {
-        running(&mut page, report);
+        session::running(&mut page, report);
     }
     for (index, line) in report.log.iter().rev().take(3).rev().enumerate() {
         page.labelled(if index == 0 { "log" } else { "" }, DIM, &short(line));
     }
     page.out
-}
-
-fn troubled(report: &Report) -> impl Iterator<Item = (&str, &TroubleReport)> {
-    report
-        .endpoints
-        .iter()
-        .filter_map(|endpoint| Some((endpoint.purpose.as_str(), endpoint.trouble.as_ref()?)))
-}
-
-fn troubles(page: &mut Page, report: &Report) {
-    for (index, (purpose, trouble)) in troubled(report).enumerate() {
-        let since = duration(Duration::from_secs_f64(trouble.since_seconds.max(0.0).floor()));
-        let advice = trouble.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        let text = format!("{purpose}, for {since}: {}{advice}", trouble.text);
-        page.labelled(if index == 0 { "trouble" } else { "" }, WARN, &text);
-    }
-}
-
-fn running(page: &mut Page, report: &Report) {
-    if let Some(work) = &report.work {
-        page.row("work", &format!("{}: {}", work.source, work.sentence));
-    }
-    if let Some(job) = &report.job {
-        let height = job.height.map(|height| format!("height {height}, ")).unwrap_or_default();
-        let age = duration(Duration::from_secs_f64(job.age_seconds.max(0.0)));
-        let taken = if job.taken { "" } else { ", not taken yet" };
-        page.row("job", &format!("{height}certificate {}, {age} old{taken}", job.certificate_version));
-    }
-    if report.work.is_some() {
-        page.row("hashrate", &windows(&report.hashrate));
-    }
-    if let Some(rate) = &report.hashrate.verified {
-        let (low, high) = (hashrate(rate.low), hashrate(rate.high));
-        page.row("verified", &format!("{} (95 %: {low} to {high})", hashrate(rate.hashrate)));
-    }
-    if let Some(verdict) = &report.hashrate.verdict {
-        page.row("", verdict);
-    }
-    let proofs = &report.proofs;
-    let mut counts = format!(
-        "{} found, {} verified, {} late; {} that pay: {} submitted, {} accepted, {} rejected, {} stale",
-        proofs.found,
-        proofs.verified,
-        proofs.late,
-        proofs.paying,
-        proofs.submitted,
-        proofs.accepted,
-        proofs.rejected,
-        proofs.stale
-    );
-    if proofs.spare > 0 {
-        counts.push_str(&format!("; {} more than blocks can be made of", proofs.spare));
-    }
-    if proofs.refused > 0 {
-        let stages: Vec<String> =
-            proofs.refused_by.iter().map(|(stage, count)| format!("{stage} {count}")).collect();
-        counts.push_str(&format!(", {} refused here ({})", proofs.refused, stages.join(", ")));
-    }
-    if proofs.not_sent > 0 {
-        counts.push_str(&format!(", {} not sent", proofs.not_sent));
-    }
-    if proofs.untraced > 0 {
-        counts.push_str(&format!(", {} untraced", proofs.untraced));
-    }
-    if proofs.pending > 0 {
-        counts.push_str(&format!(", {} on disk", proofs.pending));
-    }
-    page.row("proofs", &counts);
-    pools(page, report);
-    if let Some(seconds) = report.expected_seconds.share {
-        let easier = report.pool.as_ref().and_then(|pool| pool.easier(seconds));
-        let advice = easier.map(|advice| format!("; {advice}")).unwrap_or_default();
-        page.row("expected", &format!("a share every {}{advice}", about(seconds)));
-    }
-    if let Some(seconds) = report.expected_seconds.block {
-        page.row("expected", &format!("a block every {}", about(seconds)));
-    }
-    for one in &report.containers {
-        for (index, line) in containers::lines(one).iter().enumerate() {
-            let style = if one.phase == "serving" { BOLD } else { WARN };
-            match index {
-                0 => page.labelled("container", style, line),
-                _ => page.row("", line),
-            }
-        }
-    }
-    match report.miners.as_slice() {
-        [one] if one.program.is_none() => {
-            confinement(page, &report.confinement);
-            devices(page, one);
-        }
-        many => many.iter().for_each(|one| miner(page, one)),
-    }
-    if report.restarts > 0 && report.miners.len() <= 1 {
-        let (failures, failures_max) = report.failures;
-        page.row(
-            "restarts",
-            &format!("{} ({failures} failures in a row, given up at {failures_max})", report.restarts),
-        );
-    }
-    let flood = &report.flood;
-    if flood.log_lines_dropped > 0 || flood.pipe_throttled > 0 {
-        page.row(
-            "flood",
-            &format!(
-                "{} log lines dropped, pipe slowed down {} times",
-                flood.log_lines_dropped, flood.pipe_throttled
-            ),
-        );
-    }
-    if let Some(error) = &report.last_error {
-        page.row("last error", error);
-    }
-    for (index, endpoint) in report.endpoints.iter().enumerate() {
-        let state = match endpoint.reachable {
-            Some(true) => "",
-            Some(false) => " (not reachable)",
-            None if endpoint.trouble.is_some() => " (cannot be asked)",
-            None => " (not tried yet)",
-        };
-        let label = if index == 0 { "endpoints" } else { "" };
-        page.row(label, &format!("{} {}{state}", endpoint.purpose, endpoint.address));
-    }
-}
-
-fn pools(page: &mut Page, report: &Report) {
-    let Some(pool) = &report.pool else { return };
-    for (index, row) in pool.pools.iter().enumerate() {
-        let state = match (row.in_use, pool.since_seconds, row.barred_seconds) {
-            (true, Some(since), _) => {
-                format!("in use for {}", duration(Duration::from_secs_f64(since.max(0.0).floor())))
-            }
-            (true, None, _) => "in use".to_owned(),
-            (false, _, Some(left)) => {
-                format!("left alone for {}", duration(Duration::from_secs_f64(left.max(0.0).ceil())))
-            }
-            (false, ..) => "not in use".to_owned(),
-        };
-        let name = row.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        let latency = row
-            .latency_ms
-            .map(|(half, most)| format!(", replies in {half:.0} ms, 95 % within {most:.0} ms"))
-            .unwrap_or_default();
-        let label = if index == 0 { "pool" } else { "" };
-        page.row(label, &format!("{}{name}: {state}, {}{latency}", row.address, row.security));
-    }
-    if let Some(why) = &pool.why_not_first {
-        let probe = pool
-            .next_probe_seconds
-            .map(|left| {
-                format!("; looked at again in {}", duration(Duration::from_secs_f64(left.max(0.0).ceil())))
-            })
-            .unwrap_or_default();
-        page.row("", &format!("not the first of them: {why}{probe}"));
-    }
-    if let Some(row) = pool.pools.iter().find(|row| row.in_use).or(pool.pools.first()) {
-        page.row("paid", &row.wallet);
-    }
-    page.row("shares", &pool.shares.sentence());
-    if let Some(rate) = &pool.credited {
-        let percent = 100.0 * rate.relative_error;
-        page.row("credited", &format!("{} (± {percent:.0} %)", hashrate(rate.hashrate)));
-    }
-    if let Some(share) = &pool.share {
-        let difficulty = crate::work::stratum::target::difficulty_text(share.difficulty);
-        let hashes = crate::text::si(share.hashes, "H");
-        page.row("share", &format!("difficulty {difficulty}, {hashes} on average"));
-    }
-}
-
-/// One of several miners.
-fn miner(page: &mut Page, miner: &MinerReport) {
-    let version = miner.plugin.as_ref().map(|plugin| format!(" {}", plugin.version)).unwrap_or_default();
-    let process = miner.provider_pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-    let style = match miner.condition.as_str() {
-        "mining" => BOLD,
-        "gone" => DIM,
-        _ => WARN,
-    };
-    page.labelled("miner", style, &format!("{}: {}", miner.name, miner.condition));
-    if miner.condition == "removed" {
-        // Its counts are in the totals still.
-        return page.row("", &counts(miner));
-    }
-    match &miner.program {
-        Some(program) => page.row("", &program_text(program)),
-        None => page.row("", &format!("{}{version}{process}", miner.provider)),
-    }
-    if let Some(reason) = &miner.reason {
-        page.labelled("", WARN, reason);
-    }
-    if let Some(hint) = &miner.hint {
-        page.row("", hint);
-    }
-    if miner.program.is_none() {
-        page.row("", &windows(&miner.hashrate));
-    }
-    let verified = miner.hashrate.verified.map(|rate| {
-        let (low, high) = (hashrate(rate.low), hashrate(rate.high));
-        format!("verified {} (95 %: {low} to {high})", hashrate(rate.hashrate))
-    });
-    let verdict = miner.hashrate.verdict.clone();
-    let claims: Vec<String> = verified.into_iter().chain(verdict).collect();
-    if !claims.is_empty() {
-        page.row("", &claims.join("; "));
-    }
-    page.row("", &counts(miner));
-    devices(page, miner);
-    if !miner.confinement.withheld.is_empty() {
-        page.row("", &format!("not granted: {}", miner.confinement.withheld.join(", ")));
-    }
-    for (what, count) in miner.confinement.denied.iter().take(3) {
-        page.labelled("", WARN, &format!("denied: {what} ({count} times)"));
-    }
-    if let Some(error) = &miner.last_error {
-        page.row("", &format!("last error: {error}"));
-    }
-}
-
-/// What one miner found, and how often it was started again.
-fn counts(miner: &MinerReport) -> String {
-    let ProofReport { found, verified, late, refused, .. } = &miner.proofs;
-    let restarts = match miner.restarts {
-        0 => String::new(),
-        restarts => format!("; {restarts} restarts"),
-    };
-    format!("{found} found, {verified} verified, {late} late, {refused} refused{restarts}")
-}
-
-/// Which program it is, where, and when it was heard last.
-fn program_text(program: &ProgramReport) -> String {
-    let ProgramReport { dialect, agent, address, pid, connections, last_request_at, .. } = program;
-    let agent = if agent.is_empty() { "a program" } else { agent };
-    let process = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
-    let now = crate::sidecar::unix_seconds(std::time::SystemTime::now());
-    let heard = last_request_at
-        .filter(|_| *connections > 0)
-        .map(|at| format!(", heard {} ago", duration(Duration::from_secs(now.saturating_sub(at)))))
-        .unwrap_or_default();
-    let many = if *connections > 1 { format!(", {connections} connections") } else { String::new() };
-    format!("{agent} over the {dialect} dialect ({address}{process}){many}{heard}")
-}
-
-fn devices(page: &mut Page, miner: &MinerReport) {
-    for device in &miner.devices {
-        let mut names = vec![device.name.clone()];
-        names.extend(device.address.clone());
-        names.extend(device.temperature_celsius.map(|degrees| format!("{degrees:.0} °C")));
-        names.extend(device.power_watts.map(|watts| format!("{watts:.0} W")));
-        page.row("device", &names.join(", "));
-        let shown = |rate: Option<f64>| rate.map_or("-".to_owned(), hashrate);
-        let Windows { s10, s60, m15 } = device.raw;
-        let claim = match device.hashrate {
-            // It counts no hashes that a window could be made of.
-            Some(rate) if s10.is_none() => format!("; {} by its own word", hashrate(rate)),
-            _ => String::new(),
-        };
-        let rates = format!("10 s {}, 60 s {}, 15 m {}{claim}", shown(s10), shown(s60), shown(m15));
-        page.row("", &rates);
-        // What a single device found stands above: it is the miner's.
-        if miner.devices.len() > 1 {
-            page.row("", &finds(device));
-        }
-        if let Some(error) = &device.last_error {
-            page.labelled("", WARN, error);
-        }
-    }
-}
-
-/// What one of several devices found, as far as that is known.
-fn finds(device: &DeviceReport) -> String {
-    let restarts = device.restarts.filter(|restarts| *restarts > 0);
-    let restarts = restarts.map_or_else(String::new, |restarts| format!("; {restarts} restarts"));
-    let Some(DeviceProofs { found, verified, late, refused }) = &device.proofs else {
-        return format!("which proofs are its own is not told{restarts}");
-    };
-    let rate = device.verified.map(|rate| {
-        let (low, high) = (hashrate(rate.low), hashrate(rate.high));
-        format!("; verified {} (95 %: {low} to {high})", hashrate(rate.hashrate))
-    });
-    let rate = rate.unwrap_or_default();
-    format!("{found} found, {verified} verified, {late} late, {refused} refused{rate}{restarts}")
-}
-
-fn confinement(page: &mut Page, confinement: &ConfinementReport) {
-    if let Some(summary) = &confinement.summary {
-        let granted = match confinement.granted.as_slice() {
-            [] => "nothing granted".to_owned(),
-            granted => format!("granted {}", granted.join(", ")),
-        };
-        page.row("confined", &format!("{summary}; {granted}"));
-    }
-    if !confinement.withheld.is_empty() {
-        page.row("withheld", &confinement.withheld.join(", "));
-    }
-    for (index, (what, count)) in confinement.denied.iter().take(5).enumerate() {
-        let times = if *count == 1 { String::new() } else { format!(" ({count} times)") };
-        page.labelled(if index == 0 { "denied" } else { "" }, WARN, &format!("{what}{times}"));
-    }
-}
-
-fn windows(rate: &RateReport) -> String {
-    let raw = &rate.raw;
-    if let Some(so_far) = rate.so_far.filter(|_| raw.s10.is_none()) {
-        return format!("{} so far", hashrate(so_far));
-    }
-    let shown = |rate: Option<f64>| rate.map_or("n/a".to_owned(), hashrate);
-    format!("10 s {}, 60 s {}, 15 m {}", shown(raw.s10), shown(raw.s60), shown(raw.m15))
-}
-
-/// Expected times range from milliseconds to ages of the universe.
-fn about(seconds: f64) -> String {
-    const YEAR: f64 = 365.25 * 86_400.0;
-    if seconds >= 2.0 * YEAR {
-        format!("{} years", crate::text::si(seconds / YEAR, "").trim_end())
-    } else {
-        duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-    }
 }
 
 /// A line of the log without its date, its level and, if it is the supervisor's, its speaker.
@@ -456,61 +137,13 @@ fn short(line: &str) -> String {
     }
 }
 
-struct Page {
-    out: String,
-    width: usize,
-}
-
-impl Page {
-    fn heading(&mut self, report: &Report) {
-        let style = match report.state {
-            _ if report.condition == "unknown" => WARN,
-            State::Running if report.earning => GOOD,
-            State::Failed => BAD,
-            State::Running | State::Starting | State::Stopping => WARN,
-            State::NotConfigured | State::Configured | State::Stopped => BOLD,
-        };
-        let state = if report.condition == "unknown" { "UNKNOWN".into() } else { report.state.to_string() };
-        let since = report
-            .since_seconds
-            .map(|seconds| format!(", for {}", duration(Duration::from_secs_f64(seconds.max(0.0).floor()))))
-            .unwrap_or_default();
-        let devnet = report.work.as_ref().is_some_and(|work| work.source == "devnet");
-        let what = match (&report.reason, report.earning) {
-            // Nothing is earned with a block of a network of one's own.
-            (None, true) if devnet => format!("mining{since}, on a test network: worth nothing"),
-            (Some(reason), true) if devnet => {
-                format!("mining{since}, on a test network: worth nothing; {reason}")
-            }
-            (None, true) => format!("earning{since}"),
-            (Some(reason), true) => format!("earning{since}: {reason}"),
-            (Some(reason), false) => reason.clone(),
-            (None, false) => report.condition.clone(),
-        };
-        let first = format!("{}  ", styled(style, &state));
-        hanging(&mut self.out, &first, columns(&state) + 2, &printable(&what), self.width);
-    }
-
-    fn row(&mut self, label: &str, text: &str) {
-        self.labelled(label, anstyle::Style::new(), text);
-    }
-
-    fn labelled(&mut self, label: &str, style: anstyle::Style, text: &str) {
-        let mut label = label;
-        for line in wrap(&printable(text), self.width.saturating_sub(LABEL).max(20)) {
-            self.out.push_str(&padded(DIM, label, LABEL));
-            self.out.push_str(&styled(style, &line));
-            self.out.push('\n');
-            label = "";
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::miner::luck::VerifiedRate;
     use crate::session::report::*;
+    use crate::session::state::State;
+    use crate::text::columns;
 
     fn busy() -> Report {
         Report {

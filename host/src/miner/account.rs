@@ -30,6 +30,19 @@ pub struct Account {
     borne_out: f64,
 }
 
+/// What a miner's claims have come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sums {
+    /// Hashes that it reported.
+    pub hashes: u64,
+    /// Of these, what was reported while something could be found.
+    pub counted: f64,
+    /// Shares that those should have brought, on average.
+    pub due: f64,
+    /// Seconds in which something could be found.
+    pub seconds: f64,
+}
+
 impl Account {
     /// A miner that expects `estimate` hashes per second of itself, and is to find a share about every `spacing`.
     pub fn new(estimate: Option<f64>, spacing: Duration) -> Self {
@@ -112,7 +125,7 @@ impl Account {
         }
         self.vardiff.share(now);
         self.last_share = Some((now, SystemTime::now()));
-        let judgement = self.luck.judgement(now);
+        let judgement = self.luck.numbers();
         self.due_before = judgement.due;
         self.claimed_before = judgement.claimed_hashes;
         self.borne_out = judgement.verified_hashes;
@@ -153,6 +166,13 @@ impl Account {
     /// Hashes that it reported.
     pub fn hashes(&self) -> u64 {
         self.claims.total()
+    }
+
+    /// What its claims have come to.
+    pub fn sums(&self, now: Instant) -> Sums {
+        let Self { claims, luck, .. } = self;
+        let (counted, due, seconds) = (luck.claimed_hashes(), luck.due(), luck.seconds(now));
+        Sums { hashes: claims.total(), counted, due, seconds }
     }
 
     /// Its proofs.

@@ -1,15 +1,21 @@
 //! What a miner mines on, device by device, as it says itself: names, addresses, and rates from the hashes that it counts.
 //!
 //! Everything here is the miner's word and moves no other number, but for the proofs: those were verified, and which
-//! device they are credited to is the miner's word ([`super::finds`]). Rates are made from the hashes of two answers, so that
-//! each means the same time whatever a provider calls its rate; the windows are as fine as the questions are frequent.
+//! device they are credited to is the miner's word ([`super::finds`]). So a device's verdict ([`tally`]) says whether its
+//! claim and its share of the proofs agree. Rates are made from the hashes of two answers, so that each means the same time
+//! whatever a provider calls its rate; the windows are as fine as the questions are frequent.
+
+mod tally;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::finds::{Finds, Tally, marks};
+use self::tally::{Claim, Tally};
+use super::account::Sums;
+use super::effect::Verdict;
+use super::finds::{Finds, Outcome, marks};
 use super::report::{DeviceProofs, DeviceReport, RateReport, Windows};
 
 /// Devices of one miner that are told of.
@@ -18,11 +24,18 @@ const DEVICES_MAX: usize = 64;
 const CLOSE: Duration = Duration::from_secs(5);
 /// The longest window.
 const LONGEST: Duration = Duration::from_secs(900);
+/// A verdict on a device is worth nothing where more than one in so many proofs is said to be of no device.
+const UNNAMED: u64 = 20;
 
 /// The devices of one miner.
 #[derive(Debug, Default)]
 pub struct Devices {
     rows: Vec<Device>,
+    /// Those that it has told of before, and does not any more.
+    absent: VecDeque<Device>,
+    finds: Finds,
+    /// What the miner's claims had come to when its process began.
+    began: Sums,
 }
 
 #[derive(Debug)]
@@ -37,65 +50,134 @@ struct Device {
 #[derive(Debug, Default)]
 struct Past(VecDeque<(Instant, u64)>);
 
+/// What a miner's numbers are in all: of one with a single device they are that device's.
+#[derive(Debug)]
+pub struct Whole<'a> {
+    /// Its proofs.
+    pub proofs: DeviceProofs,
+    /// Its rates and its verdict.
+    pub rates: &'a RateReport,
+    /// How long it had something to find.
+    pub seconds: f64,
+}
+
 impl Devices {
-    /// The miner has answered with its own numbers, which may hold anything. `finds` are its proofs that are no device's yet.
-    pub fn told(&mut self, stats: &Value, finds: &mut Finds, now: Instant) {
+    /// The miner handed in a proof that stands for `work` hashes over link `generation`, as number `sequence`.
+    pub fn handed_in(&mut self, generation: u64, sequence: u64, proof: &[u8], work: f64) {
+        self.finds.handed_in(generation, sequence, proof, work);
+    }
+
+    /// That proof was judged.
+    pub fn judged(&mut self, generation: u64, sequence: u64, verdict: &Verdict) {
+        let (number, outcome) = ((generation, sequence), Outcome::of(verdict));
+        if !self.finds.judged(number, outcome) {
+            let devices = self.rows.iter_mut().chain(&mut self.absent);
+            devices
+                .filter_map(|device| device.tally.as_mut())
+                .for_each(|tally| tally.judged(number, outcome));
+        }
+    }
+
+    /// The miner has answered with its own numbers, which may hold anything. Its claims have come to `sums`.
+    pub fn told(&mut self, stats: &Value, sums: Sums, now: Instant) {
         let mut before = std::mem::take(&mut self.rows);
         let told = stats["details"]["devices"].as_array().into_iter().flatten();
-        for device in told.filter(|device| device.is_object()).take(DEVICES_MAX) {
-            let report = one(device);
+        for told in told.filter(|device| device.is_object()).take(DEVICES_MAX) {
+            let report = one(told);
             let is_same = |other: &Device| {
                 (&other.report.name, &other.report.address) == (&report.name, &report.address)
             };
-            let (mut past, mut tally) = match before.iter().position(is_same) {
-                Some(index) => {
-                    let Device { past, tally, .. } = before.remove(index);
-                    (past, tally)
-                }
-                None => (Past::default(), None),
+            let known = match before.iter().position(is_same) {
+                Some(index) => Some(before.remove(index)),
+                // What was found out about a device outlives that nobody speaks of it for a while.
+                None => self.absent.iter().position(is_same).and_then(|index| self.absent.remove(index)),
             };
-            if let Some(marks) = marks(device) {
-                tally.get_or_insert_default().claim(&marks, finds);
+            let (mut past, mut tally) =
+                known.map_or_else(Default::default, |Device { past, tally, .. }| (past, tally));
+            if let Some(marks) = marks(told) {
+                tally.get_or_insert_default().name(&marks, &mut self.finds);
             }
-            match device["hashes"].as_u64() {
+            match told["hashes"].as_u64() {
                 Some(hashes) => past.add(hashes, now),
                 None => past = Past::default(),
             }
             self.rows.push(Device { report, past, tally });
         }
+        self.absent.extend(before.into_iter().filter(|device| device.tally.is_some()));
+        self.absent.drain(..self.absent.len().saturating_sub(DEVICES_MAX));
+        self.hold(stats, sums);
     }
 
-    /// The process is another, or gone: what it did is over, and what it mined on is still known.
-    pub fn begin_anew(&mut self) {
-        for device in &mut self.rows {
+    /// Holds what each device claims against what is known now of who found what.
+    fn hold(&mut self, stats: &Value, sums: Sums) {
+        self.finds.answered();
+        let (devices, unnamed, began) =
+            (self.rows.len() + self.absent.len(), self.finds.unnamed(), self.began);
+        let told = stats["details"]["devices"].as_array().into_iter().flatten();
+        let told = told.filter(|device| device.is_object());
+        for (told, device) in told.zip(&mut self.rows) {
+            let Some(tally) = &mut device.tally else { continue };
+            tally.stands(devices, unnamed);
+            let hashes = told["hashes"].as_u64().map(Claim::Hashes);
+            if let Some(claim) = hashes.or(device.report.hashrate.map(Claim::Rate)) {
+                tally.claims(claim, sums, began);
+            }
+        }
+    }
+
+    /// The process is another, or gone: what it did is over, and what it mined on is still known. The miner's claims have come
+    /// to `sums`.
+    pub fn begin_anew(&mut self, sums: Sums) {
+        self.began = sums;
+        for device in self.rows.iter_mut().chain(&mut self.absent) {
             device.past = Past::default();
+            device.tally.iter_mut().for_each(Tally::begin_anew);
             let DeviceReport { name, address, .. } = std::mem::take(&mut device.report);
             device.report = DeviceReport { name, address, ..DeviceReport::default() };
         }
     }
 
-    /// Each of them. `whole` is what the miner's proofs and rates are in all, and `seconds` how long it had something to find:
-    /// of a miner with one device they are that device's.
-    pub fn report(&self, whole: (&DeviceProofs, &RateReport), seconds: f64) -> Vec<DeviceReport> {
-        let of = |Device { report, past, tally }: &Device| {
-            let raw = Windows { s10: past.over(10), s60: past.over(60), m15: past.over(900) };
-            let row = DeviceReport { raw, ..report.clone() };
-            match (self.rows.len(), tally) {
-                (1, _) => DeviceReport {
-                    proofs: Some(whole.0.clone()),
-                    verified: whole.1.verified,
-                    verdict: whole.1.verdict.clone(),
-                    ..row
-                },
-                (_, Some(tally)) => DeviceReport {
-                    proofs: Some(tally.proofs().clone()),
-                    verified: tally.work().rate(seconds),
-                    ..row
-                },
-                (_, None) => row,
-            }
+    /// Each of them. The miner is `whole`.
+    pub fn report(&self, whole: &Whole) -> Vec<DeviceReport> {
+        self.rows.iter().map(|device| self.row(device, whole)).collect()
+    }
+
+    fn row(&self, Device { report, past, tally }: &Device, whole: &Whole) -> DeviceReport {
+        let raw = Windows { s10: past.over(10), s60: past.over(60), m15: past.over(900) };
+        let row = DeviceReport { raw, ..report.clone() };
+        if self.rows.len() == 1 && self.absent.is_empty() {
+            return DeviceReport {
+                proofs: Some(whole.proofs.clone()),
+                verified: whole.rates.verified,
+                judgement: whole.rates.judgement.clone(),
+                verdict: whole.rates.verdict.clone(),
+                ..row
+            };
+        }
+        let Some(tally) = tally else {
+            let verdict = "cannot be told: which proofs are its own is not said".to_owned();
+            return DeviceReport { verdict: Some(verdict), ..row };
         };
-        self.rows.iter().map(of).collect()
+        let judgement = tally.judgement(whole.seconds);
+        let unnamed = self.finds.left_unnamed();
+        // What speaks for everyone has spoken for whoever is accused all the same.
+        let verdict = match &judgement {
+            Some(_) if !tally.is_accused() && unnamed * UNNAMED > whole.proofs.found => {
+                format!(
+                    "cannot be told: {unnamed} of {} proofs are said to be of no device",
+                    whole.proofs.found
+                )
+            }
+            Some(judgement) => judgement.words(),
+            None => "cannot be told: it counts no hashes and tells no rate".to_owned(),
+        };
+        DeviceReport {
+            proofs: Some(tally.proofs().clone()),
+            verified: tally.work().rate(whole.seconds),
+            judgement,
+            verdict: Some(verdict),
+            ..row
+        }
     }
 }
 
@@ -144,13 +226,20 @@ impl Past {
 }
 
 #[cfg(test)]
+mod honesty;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
     fn rows(devices: &Devices) -> Vec<DeviceReport> {
-        devices.report((&DeviceProofs::default(), &RateReport::default()), 100.0)
+        devices.report(&Whole {
+            proofs: DeviceProofs::default(),
+            rates: &RateReport::default(),
+            seconds: 100.0,
+        })
     }
 
     fn stats(devices: Value) -> Value {
@@ -166,7 +255,7 @@ mod tests {
                 { "name": "A\u{1b}[2J", "hashrate": 5.0, "pci_address": "0000:0A:00.0", "power_watts": "much" },
                 7, { "hashrate": null, "pci": "" }, { "pci": "0000:02:00.0" }
             ])),
-            &mut Finds::default(),
+            Sums::default(),
             now,
         );
         let told = rows(&devices);
@@ -175,9 +264,9 @@ mod tests {
         assert_eq!((told[0].address.as_deref(), told[0].power_watts), (Some("0000:0a:00.0"), None));
         assert_eq!((told[1].name.as_str(), &told[1].address), ("a device without a name", &None));
         assert_eq!(told[2].address.as_deref(), Some("0000:02:00.0"));
-        devices.told(&json!([1]), &mut Finds::default(), now);
+        devices.told(&json!([1]), Sums::default(), now);
         assert!(rows(&devices).is_empty());
-        devices.told(&stats((0..1000).map(|_| json!({})).collect()), &mut Finds::default(), now);
+        devices.told(&stats((0..1000).map(|_| json!({})).collect()), Sums::default(), now);
         assert_eq!(rows(&devices).len(), DEVICES_MAX);
     }
 
@@ -196,7 +285,7 @@ mod tests {
                 json!({ "name": "c", "hashrate": 3.0 }),
             ];
             list.rotate_left((second / 10 % 3) as usize);
-            devices.told(&stats(list.into()), &mut Finds::default(), start + Duration::from_secs(second));
+            devices.told(&stats(list.into()), Sums::default(), start + Duration::from_secs(second));
             let mut told = rows(devices);
             told.sort_by(|a, b| a.name.cmp(&b.name));
             told.into_iter().map(|device| device.raw).collect::<Vec<_>>()
@@ -226,7 +315,7 @@ mod tests {
         let mut devices = Devices::default();
         let tell = |devices: &mut Devices, hashes: u64, now| {
             let told = stats(json!([{ "name": "a", "hashes": hashes, "hashrate": 1.0 }]));
-            devices.told(&told, &mut Finds::default(), now);
+            devices.told(&told, Sums::default(), now);
             rows(devices)[0].raw.s10
         };
         tell(&mut devices, 5000, at(0));
@@ -236,7 +325,7 @@ mod tests {
         }
         assert_eq!(devices.rows[0].past.0.len(), 2);
         assert_eq!(tell(&mut devices, 10, at(20)), None, "it began anew");
-        devices.begin_anew();
+        devices.begin_anew(Sums::default());
         let left = &rows(&devices)[0];
         assert_eq!((left.name.as_str(), left.hashrate, left.raw.s10), ("a", None, None));
     }
@@ -244,32 +333,56 @@ mod tests {
     #[test]
     fn a_row_has_its_own_proofs_the_miners_where_it_is_the_only_one_and_none_where_nobody_tells() {
         let now = Instant::now();
-        let mut finds = Finds::default();
-        finds.handed_in(1, 1, b"proof");
-        finds.judged(1, 1, &crate::miner::effect::Verdict::Share, 1000.0);
-        let mark = blake3::hash(b"proof").to_hex()[..16].to_owned();
-        let whole = DeviceProofs { found: 9, verified: 8, late: 1, refused: 2 };
-        let rate = RateReport { verdict: Some("within luck".into()), ..RateReport::default() };
         let mut devices = Devices::default();
+        devices.handed_in(1, 1, b"proof", 1000.0);
+        devices.handed_in(1, 2, b"late", 1000.0);
+        devices.handed_in(1, 3, b"bad", 1000.0);
+        devices.handed_in(1, 4, b"waits", 1000.0);
+        devices.judged(1, 1, &Verdict::Share);
+        devices.judged(1, 2, &Verdict::Late);
+        let of = |found, verified, late, refused| DeviceProofs { found, verified, late, refused };
+        let rates = RateReport { verdict: Some("within luck".into()), ..RateReport::default() };
+        let whole = Whole { proofs: of(9, 8, 1, 2), rates: &rates, seconds: 100.0 };
         let telling = json!([
-            { "name": "a", "proofs": [mark], "reopened": 2, "off": "too hot" }, { "name": "b", "proofs": [] },
-            { "name": "c" },
+            { "name": "a", "proofs": [told(b"proof"), told(b"proof"), told(b"bad"), told(b"invented")], "reopened": 2,
+              "off": "too hot" },
+            { "name": "b", "proofs": [told(b"proof"), told(b"late"), told(b"waits")], "hashrate": 1.0 },
+            { "name": "c", "hashrate": 1.0 },
         ]);
-        devices.told(&stats(telling), &mut finds, now);
-        let told = devices.report((&whole, &rate), 100.0);
-        let one = DeviceProofs { found: 1, verified: 1, late: 0, refused: 0 };
+        devices.told(&stats(telling.clone()), Sums::default(), now);
+        let proofs =
+            |devices: &Devices| devices.report(&whole).into_iter().map(|row| row.proofs).collect::<Vec<_>>();
+        let late = of(1, 1, 1, 0);
         assert_eq!(
-            told.iter().map(|row| row.proofs.clone()).collect::<Vec<_>>(),
-            [Some(one.clone()), Some(DeviceProofs::default()), None],
-            "nobody knows what the last one found"
+            proofs(&devices),
+            [Some(of(1, 1, 0, 0)), Some(late.clone()), None],
+            "once, to who named it first; what waits is not counted; nobody knows what the last one found"
         );
-        assert_eq!(told[0].verified.map(|rate| rate.hashrate), Some(10.0));
-        assert_eq!((told[0].restarts, told[0].last_error.as_deref()), (Some(2), Some("too hot")));
-        assert!(told.iter().all(|row| row.verdict.is_none()), "the claim of three is one claim");
-        devices.begin_anew();
-        assert_eq!(devices.report((&whole, &rate), 100.0)[0].proofs, Some(one), "what it found, it found");
-        devices.told(&stats(json!([{ "name": "only" }])), &mut finds, now);
-        let only = &devices.report((&whole, &rate), 100.0)[0];
-        assert_eq!((&only.proofs, only.verdict.as_deref()), (&Some(whole.clone()), Some("within luck")));
+        devices.judged(1, 3, &Verdict::Refused { stage: "shape".into(), why: String::new(), kept: None });
+        devices.judged(1, 4, &Verdict::NotJudged(String::new()));
+        devices.judged(1, 4, &Verdict::Share);
+        assert_eq!(proofs(&devices), [Some(of(1, 1, 0, 1)), Some(of(2, 1, 1, 0)), None]);
+        let rows = devices.report(&whole);
+        assert_eq!(rows[0].verified.map(|rate| rate.hashrate), Some(10.0));
+        assert_eq!((rows[0].restarts, rows[0].last_error.as_deref()), (Some(2), Some("too hot")));
+        let words: Vec<_> = rows.iter().map(|row| row.verdict.clone().unwrap()).collect();
+        assert_eq!(words[0], "cannot be told: it counts no hashes and tells no rate");
+        assert_eq!(words[2], "cannot be told: which proofs are its own is not said");
+
+        // One that is not spoken of for a while has not got rid of what is known of it.
+        devices.begin_anew(Sums::default());
+        devices.told(&stats(json!([{ "name": "a", "proofs": [] }])), Sums::default(), now);
+        assert_eq!(proofs(&devices), [Some(of(1, 1, 0, 1))]);
+        devices.told(&stats(telling), Sums::default(), now);
+        assert_eq!(proofs(&devices)[1], Some(of(2, 1, 1, 0)));
+
+        let mut devices = Devices::default();
+        devices.told(&stats(json!([{ "name": "only" }])), Sums::default(), now);
+        let only = &devices.report(&whole)[0];
+        assert_eq!((&only.proofs, only.verdict.as_deref()), (&Some(of(9, 8, 1, 2)), Some("within luck")));
+    }
+
+    fn told(proof: &[u8]) -> Value {
+        json!(&blake3::hash(proof).to_hex()[..16])
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The contract hands a proof over without saying what found it. A provider of several devices may list the marks of what
 //! each has found lately in its own numbers (`details.devices[].proofs`): the first 16 hexadecimal digits of the BLAKE3
-//! hash of the proof's bytes. The host keeps its verdicts by that mark until a device is named, so that what a device is
-//! credited with was verified, and once.
+//! hash of the proof's bytes. The host keeps each proof by that mark until a device is named, so that what a device is
+//! credited with was handed in, judged, and counted once.
 //!
 //! # Limitations
 //!
@@ -15,13 +15,13 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use super::effect::Verdict;
-use super::rate::ProvenWork;
-use super::report::DeviceProofs;
 
-/// Proofs of one miner that are remembered: those that wait to be judged, and those that no device was named for.
-const REMEMBERED_MAX: usize = 256;
+/// Proofs of one miner that are remembered until a device is named for them.
+const REMEMBERED_MAX: usize = 512;
 /// Marks of one device that are read at a time.
 const MARKS_MAX: usize = 256;
+/// A proof that so many answers have not named is named no more, as a rule: the first may have been under way already.
+const ANSWERS: u64 = 2;
 
 /// What a proof is told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,87 +48,93 @@ pub fn marks(device: &Value) -> Option<Vec<Mark>> {
 
 /// How a proof was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
+    /// It passed.
     Verified,
+    /// It passed, and its job was over.
     Late,
+    /// It did not pass.
     Refused,
+    /// It could not be judged, for reasons of the host.
     Unjudged,
+}
+
+impl Outcome {
+    /// What `verdict` says of the proof itself.
+    pub fn of(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Passed { .. } | Verdict::Share | Verdict::Spare | Verdict::NotTaken(_) => Self::Verified,
+            Verdict::Late => Self::Late,
+            Verdict::Refused { .. } => Self::Refused,
+            Verdict::NotJudged(_) => Self::Unjudged,
+        }
+    }
+}
+
+/// A proof that was handed in.
+#[derive(Debug, Clone, Copy)]
+pub struct Find {
+    /// The link that it came over, and its number on it.
+    pub number: (u64, u64),
+    /// Hashes that it stands for.
+    pub work: f64,
+    /// How it was judged, as soon as it is.
+    pub outcome: Option<Outcome>,
+    mark: Mark,
+    /// Answers that had come before it.
+    answers: u64,
 }
 
 /// The proofs of one miner that no device was named for.
 #[derive(Debug, Default)]
 pub struct Finds {
-    /// By link and number on it.
-    waiting: VecDeque<((u64, u64), Mark)>,
-    judged: VecDeque<(Mark, Outcome, f64)>,
+    unnamed: VecDeque<Find>,
+    /// Of those that were not refused: how many were forgotten.
+    forgotten: u64,
+    answers: u64,
 }
 
 impl Finds {
-    /// A proof was handed in over link `generation`, as number `sequence`.
-    pub fn handed_in(&mut self, generation: u64, sequence: u64, proof: &[u8]) {
-        remember(&mut self.waiting, ((generation, sequence), Mark::of(proof)));
-    }
-
-    /// It was judged. It stands for `work` hashes where it passed.
-    pub fn judged(&mut self, generation: u64, sequence: u64, verdict: &Verdict, work: f64) {
-        let Some(at) = self.waiting.iter().position(|(number, _)| *number == (generation, sequence)) else {
-            return;
-        };
-        let Some((_, mark)) = self.waiting.remove(at) else { return };
-        let outcome = match verdict {
-            Verdict::Passed { .. } | Verdict::Share | Verdict::Spare | Verdict::NotTaken(_) => {
-                Outcome::Verified
-            }
-            Verdict::Late => Outcome::Late,
-            Verdict::Refused { .. } => Outcome::Refused,
-            Verdict::NotJudged(_) => Outcome::Unjudged,
-        };
-        remember(&mut self.judged, (mark, outcome, work));
-    }
-}
-
-fn remember<T>(list: &mut VecDeque<T>, one: T) {
-    if list.len() == REMEMBERED_MAX {
-        list.pop_front();
-    }
-    list.push_back(one);
-}
-
-/// What one device is credited with.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    proofs: DeviceProofs,
-    work: ProvenWork,
-}
-
-impl Tally {
-    /// Takes from `finds` what the device says that it found, as far as it was judged and is nobody's yet.
-    pub fn claim(&mut self, marks: &[Mark], finds: &mut Finds) {
-        for mark in marks {
-            let Some(at) = finds.judged.iter().position(|(judged, ..)| judged == mark) else { continue };
-            let Some((_, outcome, work)) = finds.judged.remove(at) else { continue };
-            let proofs = &mut self.proofs;
-            if outcome == Outcome::Refused {
-                proofs.refused += 1;
-                continue;
-            }
-            proofs.found += 1;
-            if outcome != Outcome::Unjudged {
-                proofs.verified += 1;
-                proofs.late += u64::from(outcome == Outcome::Late);
-                self.work.add(work);
-            }
+    /// A proof that stands for `work` hashes was handed in over link `generation`, as number `sequence`.
+    pub fn handed_in(&mut self, generation: u64, sequence: u64, proof: &[u8], work: f64) {
+        if self.unnamed.len() == REMEMBERED_MAX {
+            let oldest = self.unnamed.pop_front();
+            self.forgotten += u64::from(oldest.is_some_and(|find| find.outcome != Some(Outcome::Refused)));
         }
+        let (mark, answers) = (Mark::of(proof), self.answers);
+        self.unnamed.push_back(Find { number: (generation, sequence), work, outcome: None, mark, answers });
     }
 
-    /// Its proofs, counted.
-    pub fn proofs(&self) -> &DeviceProofs {
-        &self.proofs
+    /// The proof `number` was judged; answers whether it is still nobody's.
+    pub fn judged(&mut self, number: (u64, u64), outcome: Outcome) -> bool {
+        let find = self.unnamed.iter_mut().find(|find| find.number == number);
+        find.map(|find| find.outcome = Some(outcome)).is_some()
     }
 
-    /// The work that its verified proofs stand for.
-    pub fn work(&self) -> &ProvenWork {
-        &self.work
+    /// The miner has said which proofs are whose.
+    pub fn answered(&mut self) {
+        self.answers += 1;
+    }
+
+    /// Gives away the proof that `mark` stands for, to who named it first.
+    pub fn take(&mut self, mark: Mark) -> Option<Find> {
+        let at = self.unnamed.iter().position(|find| find.mark == mark)?;
+        self.unnamed.remove(at)
+    }
+
+    /// Proofs that any device may have found: not refused, and named for none so far.
+    pub fn unnamed(&self) -> u64 {
+        self.forgotten + self.count(|_| true)
+    }
+
+    /// Of these, those that had time to be named.
+    pub fn left_unnamed(&self) -> u64 {
+        self.forgotten + self.count(|find| self.answers - find.answers >= ANSWERS)
+    }
+
+    fn count(&self, which: impl Fn(&Find) -> bool) -> u64 {
+        let counts = |find: &&Find| find.outcome != Some(Outcome::Refused) && which(find);
+        self.unnamed.iter().filter(counts).count() as u64
     }
 }
 
@@ -138,57 +144,48 @@ mod tests {
 
     use super::*;
 
-    fn told(proof: &[u8]) -> Value {
-        json!(&blake3::hash(proof).to_hex()[..16])
-    }
-
-    fn refused() -> Verdict {
-        Verdict::Refused { stage: "shape".into(), why: String::new(), kept: None }
+    #[test]
+    fn a_proof_is_given_to_who_names_it_first_and_to_nobody_else() {
+        let mut finds = Finds::default();
+        finds.handed_in(1, 7, b"a", 10.0);
+        finds.handed_in(1, 8, b"b", 10.0);
+        assert!(finds.judged((1, 7), Outcome::Late) && !finds.judged((2, 8), Outcome::Verified));
+        let found = finds.take(Mark::of(b"a")).unwrap();
+        assert_eq!((found.number, found.work, found.outcome), ((1, 7), 10.0, Some(Outcome::Late)));
+        assert!(finds.take(Mark::of(b"a")).is_none() && finds.take(Mark::of(b"c")).is_none());
+        let found = finds.take(Mark::of(b"b")).unwrap();
+        assert_eq!(found.outcome, None, "it waits, and is its own already");
+        assert!(!finds.judged((1, 8), Outcome::Verified), "whoever has it is told");
     }
 
     #[test]
-    fn a_device_is_credited_with_what_was_judged_once_and_with_nothing_that_nobody_handed_in() {
+    fn what_no_device_is_named_for_is_counted_and_forgotten_in_the_end() {
         let mut finds = Finds::default();
-        for (sequence, proof) in [b"a", b"b", b"c", b"d", b"e"].into_iter().enumerate() {
-            finds.handed_in(1, sequence as u64, proof);
+        for sequence in 0..4 {
+            finds.handed_in(1, sequence, &[sequence as u8], 1.0);
         }
-        finds.judged(1, 0, &Verdict::Share, 10.0);
-        finds.judged(1, 1, &Verdict::Late, 10.0);
-        finds.judged(1, 2, &refused(), 10.0);
-        finds.judged(2, 3, &Verdict::Share, 10.0);
-        finds.judged(1, 4, &Verdict::NotJudged(String::new()), 10.0);
-        let device = json!({ "proofs": [told(b"a"), told(b"b"), told(b"d"), told(b"x"), 7, "zz", "é234567890123456"] });
-        let (mut first, mut second) = (Tally::default(), Tally::default());
-        first.claim(&marks(&device).unwrap(), &mut finds);
-        let of = |found, verified, late, refused| DeviceProofs { found, verified, late, refused };
-        assert_eq!(*first.proofs(), of(2, 2, 1, 0), "the fourth waits, the rest is invented");
-        assert_eq!(first.work().proofs(), 2);
-        let all = json!({ "proofs": [told(b"a"), told(b"b"), told(b"c"), told(b"d"), told(b"e")] });
-        second.claim(&marks(&all).unwrap(), &mut finds);
-        assert_eq!(
-            *second.proofs(),
-            of(1, 0, 0, 1),
-            "two are the other's, one was not judged, and one waits"
-        );
-        finds.judged(1, 3, &Verdict::Share, 10.0);
-        first.claim(&marks(&device).unwrap(), &mut finds);
-        assert_eq!(*first.proofs(), of(3, 3, 1, 0));
-        first.claim(&marks(&device).unwrap(), &mut finds);
-        assert_eq!(*first.proofs(), of(3, 3, 1, 0), "told again, and counted once");
+        finds.judged((1, 0), Outcome::Refused);
+        finds.judged((1, 1), Outcome::Verified);
+        assert_eq!((finds.unnamed(), finds.left_unnamed()), (3, 0), "what waits may be anyone's, too");
+        finds.answered();
+        finds.take(Mark::of(&[3]));
+        assert_eq!((finds.unnamed(), finds.left_unnamed()), (2, 0));
+        finds.answered();
+        assert_eq!((finds.unnamed(), finds.left_unnamed()), (2, 2));
+        for sequence in 4..10 * REMEMBERED_MAX as u64 {
+            finds.handed_in(1, sequence, &sequence.to_le_bytes(), 1.0);
+        }
+        assert_eq!(finds.unnamed.len(), REMEMBERED_MAX);
+        assert_eq!(finds.unnamed(), 10 * REMEMBERED_MAX as u64 - 2, "one was refused, and one is named");
+    }
+
+    #[test]
+    fn marks_are_read_as_far_as_they_are_some() {
+        let told = &blake3::hash(b"a").to_hex()[..16];
+        let device = json!({ "proofs": [told, 7, "zz", "é234567890123456"] });
+        assert_eq!(marks(&device), Some(vec![Mark::of(b"a")]));
         for silent in [json!({}), json!({ "proofs": 5 })] {
             assert_eq!(marks(&silent), None, "{silent}");
         }
-    }
-
-    #[test]
-    fn what_no_device_is_named_for_is_forgotten_in_the_end() {
-        let mut finds = Finds::default();
-        for sequence in 0..10 * REMEMBERED_MAX as u64 {
-            finds.handed_in(1, sequence, &sequence.to_le_bytes());
-            if sequence % 2 == 0 {
-                finds.judged(1, sequence, &Verdict::Share, 1.0);
-            }
-        }
-        assert_eq!((finds.waiting.len(), finds.judged.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
     }
 }

@@ -27,6 +27,14 @@
 //! Reports of work and shares do not come in step. Each side of the test takes the order that speaks for the miner: "claims
 //! more" counts every share as soon as it is handed in, "finds more" counts it once two reports of work came after it.
 //!
+//! # Devices
+//!
+//! Where a miner tells what each of its devices did and found, each is held to its own claim in the same way, with three
+//! differences. A device of `n` is accused at `n` times the evidence ([`Luck::among`]), so that the chance that any of them is
+//! ever accused falsely stays one in [`EVIDENCE`]. Its shares become known only with the next numbers of its miner, so "claims
+//! more" counts what it did one report later ([`Luck::of_a_device`]). And a share that was handed in and that nobody has
+//! named a device for may be anyone's: it speaks for each ([`Luck::may_have_found`]) for as long as that is so.
+//!
 //! # The rate
 //!
 //! Independent of any claim: the found shares are a Poisson count with the mean `rate × exposure`, where `exposure` is
@@ -37,78 +45,20 @@
 //! A miner may withhold proofs and then shows the lower rate. Hashes at a noise rank above 128 earn less (protocol
 //! section 6.2); who claims them in full is accused of claiming more than is borne out, since that is so.
 
+mod bets;
+
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+
+use self::bets::{CLAIMS_MORE, FINDS_MORE, FROM_THE_START, Side, ln_add};
+use super::poisson;
 
 /// The evidence at which a miner is accused: the chance of a false accusation over a life is one in this.
 pub const EVIDENCE: f64 = 1e4;
 
 /// Due and found shares below which nothing is said about luck.
 const TELLING: f64 = 3.0;
-
-/// "Claims so many times what it does", with the odds given to each. The odds of both tables add up to one.
-const CLAIMS_MORE: [(f64, f64); 6] =
-    [(1.1, 0.1), (1.25, 0.25), (1.6, 0.15), (2.2, 0.1), (3.5, 0.1), (10.0, 0.1)];
-const FINDS_MORE: [(f64, f64); 4] = [(0.9, 0.05), (0.7, 0.05), (0.4, 0.05), (0.1, 0.05)];
-
-/// The odds that a lie began with the miner; the rest is shared out among all later beginnings.
-const FROM_THE_START: f64 = 0.8;
-
-/// One alternative: that the miner claims `factor` times the hashes that it does.
-#[derive(Debug, Clone)]
-struct Bet {
-    factor: f64,
-    odds: f64,
-    /// Logarithm of the likelihood ratio, averaged over the beginnings that were so far.
-    wealth: f64,
-}
-
-/// All alternatives of one side.
-#[derive(Debug, Clone)]
-struct Side(Vec<Bet>);
-
-impl Side {
-    fn new(table: &[(f64, f64)]) -> Self {
-        let bet = |&(factor, odds): &(f64, f64)| {
-            let odds: f64 = odds;
-            Bet { factor, odds, wealth: (odds * FROM_THE_START).ln() }
-        };
-        Self(table.iter().map(bet).collect())
-    }
-
-    /// From here on the lie may have begun, with odds of `share`. The last `fresh` shares and the report of their work may
-    /// lie on either side of that moment, and are taken to lie where they speak for the miner.
-    fn begin(&mut self, share: f64, fresh: f64) {
-        for bet in &mut self.0 {
-            let start = (bet.odds * share).ln() - fresh * bet.factor.ln().abs();
-            bet.wealth = ln_add(bet.wealth, start);
-        }
-    }
-
-    fn due(&mut self, due: f64) {
-        for bet in &mut self.0 {
-            bet.wealth += due * (1.0 - 1.0 / bet.factor);
-        }
-    }
-
-    fn found(&mut self, shares: f64) {
-        for bet in &mut self.0 {
-            bet.wealth -= shares * bet.factor.ln();
-        }
-    }
-
-    /// Logarithm of the evidence for this side.
-    fn evidence(&self) -> f64 {
-        self.0.iter().map(|bet| bet.wealth).fold(f64::NEG_INFINITY, ln_add)
-    }
-}
-
-/// `ln(e^a + e^b)`.
-fn ln_add(a: f64, b: f64) -> f64 {
-    let (low, high) = if a < b { (a, b) } else { (b, a) };
-    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
-}
 
 /// What the shares say of the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +138,12 @@ pub struct Luck {
     more: Side,
     less: Side,
     verdict: Verdict,
+    /// Logarithm of the evidence at which it is accused.
+    limit: f64,
+    /// What is due by the last report, where "claims more" counts it with the next.
+    owed: Option<f64>,
+    /// Shares that may be its own.
+    perhaps: f64,
     /// Shares since the last report of work, and those of the report before: "finds more" waits for two.
     fresh: f64,
     waiting: f64,
@@ -229,6 +185,9 @@ impl Default for Luck {
             more: Side::new(&CLAIMS_MORE),
             less: Side::new(&FINDS_MORE),
             verdict: Verdict::TooEarly,
+            limit: EVIDENCE.ln(),
+            owed: None,
+            perhaps: 0.0,
             fresh: 0.0,
             waiting: 0.0,
             beginnings: 0.0,
@@ -241,6 +200,16 @@ impl Default for Luck {
 }
 
 impl Luck {
+    /// The record of a device, whose shares become known with the report after that of their work.
+    pub fn of_a_device() -> Self {
+        Self { owed: Some(0.0), ..Self::default() }
+    }
+
+    /// It is one of `devices` that share out the chance of a false accusation.
+    pub fn among(&mut self, devices: usize) {
+        self.limit = (EVIDENCE * devices.max(1) as f64).ln();
+    }
+
     /// From `now` on the miner works at a target that takes `work` hashes for a share on average.
     ///
     /// To be called when the miner *took* the job, and again whenever the target changes.
@@ -269,8 +238,12 @@ impl Luck {
             Some((work, _)) => 1.0 / work,
             None => return,
         };
-        let due = hashes as f64 * shares_per_hash;
-        self.claimed += hashes as f64;
+        self.owes(hashes as f64, hashes as f64 * shares_per_hash);
+    }
+
+    /// It claims `hashes` more, done since it last claimed any, that should have brought `due` shares.
+    pub fn owes(&mut self, hashes: f64, due: f64) {
+        self.claimed += hashes;
         self.due += due;
         let fresh = std::mem::take(&mut self.fresh);
         let waiting = std::mem::replace(&mut self.waiting, fresh);
@@ -285,10 +258,23 @@ impl Luck {
             self.less.begin(share, fresh);
         }
         self.less.due(due);
-        self.more.due(due);
+        let counted = self.owed.as_mut().map_or(due, |owed| std::mem::replace(owed, due));
+        self.more.due(counted);
         if begins {
             self.more.begin(share, fresh);
         }
+        self.judge();
+    }
+
+    /// What it did since its last report is not known and never will be, and so is what it found with it.
+    pub fn interrupted(&mut self) {
+        self.owed = self.owed.map(|_| 0.0);
+        (self.fresh, self.waiting) = (0.0, 0.0);
+    }
+
+    /// Of the shares that nobody is named for, any of `shares` may be its own. They speak for it until less is known of.
+    pub fn may_have_found(&mut self, shares: u64) {
+        self.perhaps = shares as f64;
         self.judge();
     }
 
@@ -315,13 +301,18 @@ impl Luck {
     /// What is known at `now`.
     pub fn judgement(&self, now: Instant) -> Judgement {
         let exposure = self.exposure(now);
+        Judgement { seconds: exposure.seconds, rate: self.rate(exposure), ..self.numbers() }
+    }
+
+    /// What is known but for the time, and the rate that follows from it.
+    pub fn numbers(&self) -> Judgement {
         Judgement {
             found: self.found,
             due: self.due,
             verified_hashes: self.verified,
             claimed_hashes: self.claimed,
-            seconds: exposure.seconds,
-            rate: self.rate(exposure),
+            seconds: 0.0,
+            rate: None,
             verdict: self.verdict,
         }
     }
@@ -329,6 +320,16 @@ impl Luck {
     /// Shares that the claimed hashes should have brought so far.
     pub fn due(&self) -> f64 {
         self.due
+    }
+
+    /// Hashes claimed while something could be found.
+    pub fn claimed_hashes(&self) -> f64 {
+        self.claimed
+    }
+
+    /// Seconds up to `now` in which something could be found.
+    pub fn seconds(&self, now: Instant) -> f64 {
+        self.exposure(now).seconds
     }
 
     /// The verdict so far.
@@ -348,7 +349,7 @@ impl Luck {
             return None;
         }
         let each = exposure.work / exposure.seconds;
-        let (low, high) = band_between(self.verified / each);
+        let (low, high) = poisson::between(self.verified / each);
         let per_second = |count: f64| count * each / exposure.seconds;
         Some(VerifiedRate {
             hashrate: self.verified / exposure.seconds,
@@ -381,9 +382,9 @@ impl Luck {
     }
 
     fn judge(&mut self) {
-        let (more, less) = (self.more.evidence(), self.less.evidence());
+        let (more, less) = (self.more.evidence(self.perhaps), self.less.evidence(0.0));
         let both = ln_add(more, less);
-        if both >= EVIDENCE.ln() {
+        if both >= self.limit {
             self.verdict = if more > less { Verdict::ClaimsMore } else { Verdict::FindsMore };
         } else if !self.verdict.accuses() || both < 0.0 {
             // An accusation stands until all the evidence for it is gone again.
@@ -391,49 +392,6 @@ impl Luck {
             self.verdict = if telling { Verdict::WithinLuck } else { Verdict::TooEarly };
         }
     }
-}
-
-/// [`poisson_band`] between two counts.
-fn band_between(count: f64) -> (f64, f64) {
-    let (below, part) = (count.floor(), count.fract());
-    let (low, high) = poisson_band(below as u64);
-    let (next_low, next_high) = poisson_band(below as u64 + 1);
-    (low + part * (next_low - low), high + part * (next_high - high))
-}
-
-/// The exact 95 % band of the mean of a Poisson variable of which `count` was seen (Garwood's): what lies below would
-/// show as many or more in less than 2.5 % of cases, and what lies above as few or fewer.
-pub fn poisson_band(count: u64) -> (f64, f64) {
-    const TAIL: f64 = 0.025;
-    const Z: f64 = 1.959_963_984_540_054;
-    let n = count as f64;
-    // The cube of a normal variable comes within 1 % of the exact band from one share on, and within 10^-5 from a thousand.
-    let near = |n: f64, z: f64| n * (1.0 - 1.0 / (9.0 * n) + z / (3.0 * n.sqrt())).powi(3);
-    if count >= 1000 {
-        return (near(n, -Z), near(n + 1.0, Z));
-    }
-    // P(X <= count) for the mean `mean`, summed from its largest term downwards.
-    let at_most = |count: u64, mean: f64| {
-        let ln_factorial: f64 = (1..=count).map(|i| (i as f64).ln()).sum();
-        let mut term = (count as f64 * mean.ln() - mean - ln_factorial).exp();
-        let mut sum = term;
-        for i in (1..=count).rev() {
-            term *= i as f64 / mean;
-            sum += term;
-        }
-        sum
-    };
-    // Falls as the mean rises; sixty halvings are more than a float has bits.
-    let solve = |count: u64, wanted: f64| {
-        let (mut low, mut high) = (1e-9, 10.0 + 2.0 * count as f64);
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if at_most(count, middle) > wanted { low = middle } else { high = middle }
-        }
-        0.5 * (low + high)
-    };
-    let low = if count == 0 { 0.0 } else { solve(count - 1, 1.0 - TAIL) };
-    (low, solve(count, TAIL))
 }
 
 #[cfg(test)]

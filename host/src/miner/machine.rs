@@ -20,7 +20,6 @@ use tokio::sync::mpsc;
 use super::account::Account;
 use super::devices::Devices;
 use super::effect::{Effect, Level, Speaker};
-use super::finds::Finds;
 use super::fork::{Behind, Fork};
 use super::frame::WireJob;
 use super::life::Life;
@@ -55,7 +54,6 @@ pub struct Miner {
 struct Stats {
     json: Option<serde_json::Value>,
     devices: Devices,
-    finds: Finds,
     asked_at: Instant,
 }
 
@@ -78,7 +76,7 @@ impl Miner {
             rests: None,
             fork: Fork::default(),
             voice: Voice::new(now),
-            stats: Stats { json: None, devices: Devices::default(), finds: Finds::default(), asked_at: now },
+            stats: Stats { json: None, devices: Devices::default(), asked_at: now },
             spares_told: false,
         }
     }

@@ -35,6 +35,7 @@ pub mod offers;
 pub mod options;
 pub mod plan;
 pub mod plugin;
+mod poisson;
 pub mod process;
 pub mod provider;
 pub mod rate;

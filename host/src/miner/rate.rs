@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::luck::{VerifiedRate, poisson_band};
+use super::luck::VerifiedRate;
+use super::poisson;
 
 /// Hashrate windows that are shown, in seconds.
 pub const WINDOWS: [u64; 3] = [10, 60, 900];
@@ -138,7 +139,7 @@ impl ProvenWork {
         }
         let telling = self.hashes * self.hashes / self.squares;
         let each = self.hashes / telling;
-        let (low, high) = poisson_band(telling.round().max(1.0) as u64);
+        let (low, high) = poisson::band(telling.round().max(1.0) as u64);
         let per_second = |count: f64| count * each / seconds;
         Some(VerifiedRate { hashrate: self.hashes / seconds, low: per_second(low), high: per_second(high) })
     }

@@ -77,7 +77,9 @@ pub struct DeviceReport {
     pub proofs: Option<DeviceProofs>,
     /// Its rate as its verified proofs show it, in the same case.
     pub verified: Option<VerifiedRate>,
-    /// The miner's verdict where this is all that it mines on. The claim of several devices is one claim, judged as one.
+    /// Its claim held against its proofs; nothing where that cannot be done.
+    pub judgement: Option<Judgement>,
+    /// The verdict in words, or why there is none: the miner's own where this is all that it mines on.
     pub verdict: Option<String>,
     /// How often it was taken up again, where the provider tells.
     pub restarts: Option<u64>,

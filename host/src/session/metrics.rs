@@ -20,6 +20,7 @@ use super::control::{self, Call};
 use super::report::Report;
 use super::socket::OwnSocket;
 
+mod devices;
 pub mod page;
 
 /// The longest request head.
@@ -100,7 +101,9 @@ async fn answer<B>(
     }
     Ok(match report(&calls).await {
         Some(report) if path == "/metrics" => {
-            let page = page::page(page::families(&report));
+            let mut families = page::families(&report);
+            families.extend(devices::families(&report.miners));
+            let page = page::page(families);
             respond(StatusCode::OK, page::CONTENT_TYPE, page)
         }
         Some(report) if report.earning => text(StatusCode::OK, "earning".into()),

@@ -51,8 +51,8 @@ impl Miner {
             FromProvider::LogDropped(lines) => self.voice.dropped(lines),
             FromProvider::Stats(json) => {
                 self.stats.json = serde_json::from_str(&json).ok();
-                let Stats { json, devices, finds, .. } = &mut self.stats;
-                devices.told(json.as_ref().unwrap_or(&serde_json::Value::Null), finds, now);
+                let Stats { json, devices, .. } = &mut self.stats;
+                devices.told(json.as_ref().unwrap_or(&serde_json::Value::Null), self.account.sums(now), now);
             }
             // Its own word for it: what it was denied is told by whoever denied it, and nothing honest sends this.
             FromProvider::Denied(_) => self.voice.throttled(),
@@ -85,7 +85,7 @@ impl Miner {
             return;
         };
         self.account.handed_in(given);
-        self.stats.finds.handed_in(generation, sequence, &proof);
+        self.stats.devices.handed_in(generation, sequence, &proof, given.each);
         let (work, target) = (Arc::clone(&given.work), given.target);
         out.push(Effect::Judge(Candidate { generation, sequence, work, target, proof, place }));
     }
@@ -96,7 +96,7 @@ impl Miner {
         let Judged { generation, sequence, work, target, verdict } = judged;
         let [each, paid] = [&target, &work.job.target].map(|target| work_of(target).unwrap_or_default());
         self.account.judged(&verdict, each, paid, now);
-        self.stats.finds.judged(generation, sequence, &verdict, each);
+        self.stats.devices.judged(generation, sequence, &verdict);
         let version = work.job.certificate_version;
         // What passed was found, whoever takes it.
         if !matches!(verdict, Verdict::Refused { .. } | Verdict::NotJudged(_)) {

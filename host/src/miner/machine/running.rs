@@ -57,7 +57,7 @@ impl Miner {
 
     /// It has no process any more.
     pub(super) fn gone(&mut self, now: Instant) {
-        self.stats.devices.begin_anew();
+        self.stats.devices.begin_anew(self.account.sums(now));
         self.account.idles(now);
     }
 

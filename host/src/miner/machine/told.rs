@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::Miner;
+use crate::miner::devices::Whole;
 use crate::miner::plan::Program;
 use crate::miner::report::{
-    ConfinementReport, DeviceProofs, JobReport, MinerReport, PluginReport, ProgramReport, RateReport,
+    ConfinementReport, DeviceProofs, JobReport, MinerReport, PluginReport, ProgramReport, ProofReport,
+    RateReport,
 };
 use crate::miner::standing::Standing;
 use crate::miner::vardiff::work_of;
@@ -67,14 +69,10 @@ impl Miner {
         let Standing { mines: _, condition, reason, hint } = self.standing(now);
         let reason = reason.map(|reason| self.plan.in_its_words(reason));
         let (hashrate, proofs) = (self.rates(fates, now), self.account.proof_report());
-        let whole = DeviceProofs {
-            found: proofs.found,
-            verified: proofs.verified,
-            late: proofs.late,
-            refused: proofs.refused,
-        };
-        let seconds = self.account.judgement(now).seconds;
-        let devices = self.stats.devices.report((&whole, &hashrate), seconds);
+        let ProofReport { found, verified, late, refused, .. } = proofs;
+        let seconds = self.account.sums(now).seconds;
+        let own = DeviceProofs { found, verified, late, refused };
+        let devices = self.stats.devices.report(&Whole { proofs: own, rates: &hashrate, seconds });
         let manifest = &self.plan.chosen.manifest;
         MinerReport {
             name: self.plan.name.clone(),

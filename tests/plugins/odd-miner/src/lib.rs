@@ -34,6 +34,7 @@
 //! | `says-running`, `bad-stats` | says always that it runs, answers numbers that are none |
 //! | `panic-on-settings` | panics in `start` on settings that it does not know |
 //! | `cards` | mines, as three cards that take turns: the first two tell which proofs are theirs, and the second spoils its own |
+//! | `card-lies` | the same, and all tell and spoil nothing; but the second claims a thousand times what it does |
 //! | `serve` | mines, and says that it serves a model meanwhile |
 //! | `hoard` | takes all the memory that it gets |
 
@@ -77,15 +78,17 @@ impl Cards {
         self.turn.fetch_add(1, Ordering::Relaxed) as usize % 3
     }
 
-    fn details(&self) -> serde_json::Value {
+    /// What each tells. One that `lies` is the second, and then all tell what they found.
+    fn details(&self, lies: bool) -> serde_json::Value {
         let devices: Vec<serde_json::Value> = (0..3)
             .map(|card| {
+                let factor = if lies && card == 1 { 1000 } else { 1 };
                 let mut told = serde_json::json!({
                     "name": format!("Odd card {card}"), "address": format!("0000:0{card}:00.0"),
-                    "hashes": self.hashes[card].load(Ordering::Relaxed),
+                    "hashes": self.hashes[card].load(Ordering::Relaxed).saturating_mul(factor),
                 });
                 let found = self.found[card].lock().unwrap_or_else(PoisonError::into_inner);
-                if card < 2 {
+                if card < 2 || lies {
                     told["proofs"] = found.iter().rev().take(64).cloned().collect();
                 }
                 told
@@ -196,8 +199,8 @@ impl MiningProvider for Odd {
             stats.details =
                 serde_json::json!({ "endpoint": "http://127.0.0.1:8000/v1", "model": "odd-model" });
         }
-        if self.is_told("cards") {
-            stats.details = self.cards.details();
+        if self.is_told("cards") || self.is_told("card-lies") {
+            stats.details = self.cards.details(self.is_told("card-lies"));
         }
         if self.is_told("bad-stats") {
             stats.hashrate = f64::NAN;
@@ -341,8 +344,9 @@ fn mine(order: &Order, host: &Host, cards: &Cards, last: &mut Option<Header>) ->
         if hit || order.is("below-target") {
             let mut proof = product.prove(&attempt).encode();
             // The second card of three spoils what it finds.
-            let card = order.is("cards").then(|| cards.next());
-            if order.is("corrupt") || card == Some(1) {
+            let plays = order.is("cards") || order.is("card-lies");
+            let card = plays.then(|| cards.next());
+            if order.is("corrupt") || (card == Some(1) && order.is("cards")) {
                 let middle = proof.len() / 2;
                 proof[middle] ^= 1;
             }
@@ -363,7 +367,7 @@ fn mine(order: &Order, host: &Host, cards: &Cards, last: &mut Option<Header>) ->
         if order.is("quiet") {
             continue;
         }
-        if order.is("cards") {
+        if order.is("cards") || order.is("card-lies") {
             cards.hashes.iter().for_each(|card| _ = card.fetch_add(hashes / 3, Ordering::Relaxed));
         }
         host.progress(if order.is("boast") { hashes.saturating_mul(1_000_000) } else { hashes });
