@@ -9,7 +9,6 @@
 
 use std::ffi::c_void;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +20,8 @@ use crate::host::{LogLevel, NextJob, SubmitError};
 use crate::provider::{
     MiningCapabilities, MiningConfig, MiningProvider, MiningStats, ProviderError, SubmitTarget,
 };
+
+mod lent;
 
 /// A text that a provider answers is read up to so many bytes. Since 1.0.0.
 pub const MAX_TEXT_BYTES: usize = 64 * 1024;
@@ -84,37 +85,6 @@ pub struct Provider {
     stopping: AtomicUsize,
     /// Closes the host of the last `start`.
     closed: Mutex<Arc<AtomicBool>>,
-}
-
-/// The host as a started provider sees it: once closed, it has no more jobs, and every job is stale.
-///
-/// Closing is what lets a provider end its threads without a flag of its own.
-struct Gate {
-    host: Arc<dyn HostServices>,
-    closed: Arc<AtomicBool>,
-}
-
-/// A provider that waits for a job notices so soon that it was stopped.
-const NOTICE_STOP: Duration = Duration::from_millis(50);
-
-impl Gate {
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
-    fn next_job(&self, mut timeout: Duration) -> NextJob {
-        // Counts the waits instead of reading a clock: this crate has none.
-        loop {
-            if self.is_closed() {
-                return NextJob::Stopped;
-            }
-            match self.host.next_job(timeout.min(NOTICE_STOP)) {
-                NextJob::TimedOut if timeout > NOTICE_STOP => timeout -= NOTICE_STOP,
-                NextJob::Job(_) if self.is_closed() => return NextJob::Stopped,
-                answer => return answer,
-            }
-        }
-    }
 }
 
 impl Provider {
@@ -271,24 +241,13 @@ impl Provider {
             // It closed the host before this one; the lock above makes sure that its coming is seen.
             self.close();
         }
-        let context = Arc::into_raw(Arc::new(Gate { host, closed }));
-        let host = v1::HostTable {
-            context: context.cast_mut().cast(),
-            retain,
-            release,
-            next_job,
-            is_stale,
-            submit,
-            progress,
-            log,
-            job_details,
-        };
+        let host = lent::table(host, closed);
         let mut error = Collector::new(MAX_TEXT_BYTES);
         // SAFETY: everything lent outlives the call; a reference to the context is held until after it.
         let status =
             unsafe { (self.table.start)(self.instance, &raw const config, &raw const host, error.sink()) };
         // SAFETY: gives back the reference that was held for the call.
-        unsafe { release(host.context) };
+        unsafe { (host.release)(host.context) };
         *started = status == v1::OK;
         if !*started {
             self.close();
@@ -426,94 +385,4 @@ fn strict_text(text: Collector, what: &str) -> Result<Option<String>, ProviderEr
     let text =
         String::from_utf8(bytes).map_err(|_| ProviderError::Contract(format!("its {what} is not UTF-8")))?;
     Ok((!text.is_empty()).then_some(text))
-}
-
-/// The host behind a context.
-///
-/// # Safety
-///
-/// `context` must come from `Provider::start`, and a reference to it must be held.
-unsafe fn gate<'a>(context: *mut c_void) -> &'a Gate {
-    // SAFETY: the context is the pointer of an `Arc<Gate>`, kept alive by the caller's reference.
-    unsafe { &*context.cast::<Gate>() }
-}
-
-/// Runs `call`; a panic must not unwind into the plugin, so it answers `otherwise`.
-fn shielded<T>(otherwise: T, call: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
-        // Dropping what somebody panicked with may panic again.
-        std::mem::forget(payload);
-        otherwise
-    })
-}
-
-unsafe extern "C" fn retain(context: *mut c_void) {
-    // SAFETY: as for `gate`.
-    unsafe { Arc::increment_strong_count(context.cast::<Gate>()) }
-}
-
-unsafe extern "C" fn release(context: *mut c_void) {
-    // SAFETY: as for `gate`; the caller gives back a reference that it holds.
-    shielded((), || unsafe { Arc::decrement_strong_count(context.cast::<Gate>()) });
-}
-
-unsafe extern "C" fn next_job(context: *mut c_void, timeout_ms: u32, job: *mut v1::Job) -> u32 {
-    // SAFETY: as for `gate`.
-    let gate = unsafe { gate(context) };
-    match shielded(NextJob::Stopped, || gate.next_job(Duration::from_millis(timeout_ms.into()))) {
-        NextJob::Job(next) if !job.is_null() && job.is_aligned() => {
-            // SAFETY: the plugin passes a place for a job.
-            unsafe { job.write((&next).into()) };
-            v1::NEXT_JOB
-        }
-        NextJob::TimedOut => v1::NEXT_TIMED_OUT,
-        NextJob::Job(_) | NextJob::Stopped => v1::NEXT_STOPPED,
-    }
-}
-
-unsafe extern "C" fn is_stale(context: *mut c_void, job_id: u64) -> u32 {
-    // SAFETY: as for `gate`.
-    let gate = unsafe { gate(context) };
-    shielded(true, || gate.is_closed() || gate.host.is_stale(job_id)).into()
-}
-
-unsafe extern "C" fn submit(context: *mut c_void, job_id: u64, proof: v1::Bytes) -> u32 {
-    if proof.len > isize::MAX as usize {
-        return v1::SUBMIT_TOO_LARGE;
-    }
-    // SAFETY: as for `gate`; the plugin lends the bytes for the duration of this call.
-    let (gate, proof) = unsafe { (gate(context), proof.borrow()) };
-    match shielded(Err(SubmitError::Stopped), || gate.host.submit(job_id, proof)) {
-        Ok(()) => v1::SUBMIT_TAKEN,
-        Err(SubmitError::Stale) => v1::SUBMIT_STALE,
-        Err(SubmitError::UnknownJob) => v1::SUBMIT_UNKNOWN_JOB,
-        Err(SubmitError::TooLarge) => v1::SUBMIT_TOO_LARGE,
-        Err(SubmitError::Stopped) => v1::SUBMIT_STOPPED,
-    }
-}
-
-unsafe extern "C" fn progress(context: *mut c_void, hashes: u64) {
-    // SAFETY: as for `gate`.
-    let gate = unsafe { gate(context) };
-    shielded((), || gate.host.progress(hashes));
-}
-
-unsafe extern "C" fn log(context: *mut c_void, level: u32, message: v1::Bytes) {
-    let message = v1::Bytes { data: message.data, len: message.len.min(MAX_TEXT_BYTES) };
-    // SAFETY: as for `gate`; the plugin lends the bytes for the duration of this call.
-    let (gate, message) = unsafe { (gate(context), message.borrow()) };
-    shielded((), || gate.host.log(LogLevel::from_number(level), message));
-}
-
-unsafe extern "C" fn job_details(context: *mut c_void, job_id: u64, out: v1::Sink) {
-    // SAFETY: as for `gate`.
-    let gate = unsafe { gate(context) };
-    let details = shielded(Vec::new(), || {
-        let details = gate.host.job_details(job_id);
-        if details.is_empty() { Vec::new() } else { serde_json::to_vec(&details).unwrap_or_default() }
-    });
-    if !details.is_empty() {
-        // SAFETY: the plugin lends the sink for the duration of this call.
-        unsafe { out.put(&details) }
-    }
 }

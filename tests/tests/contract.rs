@@ -348,6 +348,8 @@ fn every_test_that_the_document_names_is_there() {
     let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| H")).collect();
     assert!(rows.len() >= 10, "{rows:?}");
     for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert!(cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
         let test = row.split('`').rfind(|part| part.contains('_')).unwrap();
         assert!(sources.contains(&format!("fn {test}(")), "no test {test}");
     }

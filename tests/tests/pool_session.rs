@@ -1,6 +1,7 @@
 //! The real binary on the reference pool: `start` earns, and what is killed is counted once.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails where it stands")]
 
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,10 @@ fn a_session_on_the_reference_pool_earns_its_first_share_soon_and_the_ledgers_ag
     let nobody = Bed::new("");
     let pool = ReferencePool::start(&nobody);
     let bed = bed(&pool.address);
+    let socket = bed.dir().join("metrics");
+    let config = bed.home().join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[mining.session]\nmetrics_socket = {socket:?}\n")).unwrap();
 
     let test = bed.run(&["pool", "test", "--rate", "1e9"]);
     assert_eq!(test.code, 0, "{test:?}");
@@ -61,9 +66,38 @@ fn a_session_on_the_reference_pool_earns_its_first_share_soon_and_the_ledgers_ag
     for told in [pool.address.as_str(), "plain, unauthenticated, for", "a share every"] {
         assert!(text.contains(told), "{told}: {text}");
     }
+    // The public record and the metrics name it, too.
+    let record = || -> Value {
+        let bytes = std::fs::read(bed.home().join("runtime/mining.json")).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    };
+    let named = || record()["pearlbed"]["pool"]["address"] == pool.address.as_str();
+    pearlbed_tests::session::wait_until(PATIENCE, named, || record().to_string());
+    let of_record = record()["pearlbed"]["pool"].clone();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!((1..3600).contains(&(now + 1 - of_record["since"].as_u64().unwrap())), "{of_record}");
+    assert_eq!(of_record["why_not_first"], Value::Null, "{of_record}");
+    let page = metrics(&socket);
+    for line in [
+        format!("pearlbed_pool_in_use{{pool=\"{}\",security=\"plain, unauthenticated\"}} 1", pool.address),
+        format!("pearlbed_pool_in_use_seconds{{pool=\"{}\"}} ", pool.address),
+        "pearlbed_pool_share_seconds ".to_owned(),
+    ] {
+        assert!(page.contains(&line), "{line}: {page}");
+    }
+    assert!(!page.contains("passed_over"), "the first is in use: {page}");
     let stop = bed.run(&["stop"]);
     assert_eq!(stop.code, 0, "{stop:?}");
     agree(&bed, &pool);
+}
+
+/// The metrics page at a Unix socket.
+fn metrics(socket: &std::path::Path) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
 }
 
 /// The ledger of all the bed's sessions is the pool's, in shares and in work: equal but for those that were under way when

@@ -11,6 +11,7 @@ use pearlbed::work::pool::resolver::Resolver;
 use pearlbed::work::pool::tls::{Roots, sha256};
 use pearlbed::work::pool::trial::{Findings, Stage, ask};
 use pearlbed_tests::pool::TestPool;
+use pearlbed_tests::session::Bed;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::ParsedCertificate;
@@ -39,6 +40,7 @@ impl Made {
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     roots: Roots,
+    pem: String,
 }
 
 impl Authority {
@@ -49,7 +51,8 @@ impl Authority {
         let certificate = params.clone().self_signed(&key).unwrap();
         let mut store = RootCertStore::empty();
         store.add(certificate.der().clone()).unwrap();
-        Self { issuer: Issuer::new(params, key), roots: Roots::Only(Arc::new(store)) }
+        let pem = certificate.pem();
+        Self { issuer: Issuer::new(params, key), roots: Roots::Only(Arc::new(store)), pem }
     }
 
     fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Made {
@@ -203,6 +206,70 @@ fn eighteen_rows_of_certificates_and_settings() {
     let findings = test("stratum+tcp", tls.address, None, roots);
     assert!(findings.stage < Stage::Job && findings.failure.is_some(), "18: {findings:?}");
     assert_eq!(findings.login, None);
+}
+
+/// The real binary and the platform's roots, which are looked for where OpenSSL looks: a company's own authority is trusted
+/// where it is among them, by `pool test` and by a session, and nowhere else.
+#[test]
+fn an_authority_is_trusted_where_it_is_among_the_platforms_and_else_its_fingerprint_is_shown() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let good = authority.sign("localhost", |_| {});
+    let pool = serve(&good, rustls::ALL_VERSIONS);
+    let address = format!("stratum+ssl://localhost:{}", pool.address.port());
+    let bed = Bed::with(
+        "",
+        &format!("[mining]\nwallet_address = \"{WALLET}\"\nsubmit_target = \"pool:{address}\""),
+    );
+    let file = |name: &str, authority: &Authority| {
+        let path = bed.dir().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &authority.pem).unwrap();
+        path
+    };
+    let ours = file("ours.pem", &authority);
+    let theirs = file("theirs.pem", &stranger);
+    let folder = file("folder/company.pem", &authority);
+    let folder = folder.parent().unwrap();
+    let ask = |variable: Option<(&str, &std::path::Path)>| {
+        let mut command = bed.command(&["pool", "test"]);
+        command.envs(variable);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for variable in [("SSL_CERT_FILE", &*ours), ("SSL_CERT_DIR", folder)] {
+        let (code, text) = ask(Some(variable));
+        assert_eq!(code, Some(0), "{variable:?}: {text}");
+        assert!(text.contains("TLS 1.3") && !text.contains("pinned"), "{text}");
+    }
+    // The platform's own list, whatever it is, knows nothing of an authority that was made a moment ago.
+    for variable in [None, Some(("SSL_CERT_FILE", &*theirs))] {
+        let (code, text) = ask(variable);
+        assert_eq!(code, Some(11), "{variable:?}: {text}");
+        // Folded sentences are compared unfolded.
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in ["signed by nobody that this machine trusts", "Only the pool's own web page"] {
+            assert!(flat.contains(words), "{words}: {text}");
+        }
+    }
+    // The lines that are shown at the end, copied as they are, make it trusted.
+    let (_, text) = ask(None);
+    let (_, lines) = text.split_once("\n\n").unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(lines, format!("[mining.pool]\npin = \"{}\"\n", good.fingerprint()));
+    let config = bed.home().join("config.toml");
+    let before = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{before}\n{lines}")).unwrap();
+    let (code, text) = ask(None);
+    assert!(code == Some(0) && text.contains("TLS 1.3, pinned certificate"), "{code:?} {text}");
+    std::fs::write(&config, before).unwrap();
+    // A session, which is another process than the command that starts it.
+    let start =
+        bed.command(&["start", "--plugin-dir", bed.plugins()]).env("SSL_CERT_FILE", &ours).output().unwrap();
+    assert!(start.status.success(), "{start:?}\n{}", bed.log());
+    let status = bed.wait_for(std::time::Duration::from_secs(90), |status| {
+        status["pool"]["shares"]["outcomes"]["accepted"].as_u64().unwrap_or(0) > 0
+    });
+    assert_eq!(status["pool"]["pools"][0]["security"], "TLS 1.3", "{status:#}");
+    assert_eq!(bed.run(&["stop"]).code, 0);
 }
 
 #[test]

@@ -100,6 +100,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
                 socket: None,
                 version: env!("CARGO_PKG_VERSION").into(),
                 attached: true,
+                pool: None,
             }),
             ..Sidecar::default()
         }

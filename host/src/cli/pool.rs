@@ -235,7 +235,18 @@ fn as_text(pool: &Pool, findings: &Findings, rate: Option<f64>, width: usize) ->
         None => styled(GOOD, "ok"),
         Some(_) => styled(BAD, "failed"),
     };
+    // Whole, and by itself: what is folded into a paragraph is not copied without a mistake.
+    if let Some((table, pin)) = findings.failure.as_deref().and_then(pin_line) {
+        lines.push_str(&format!("\n{table}\n{pin}\n"));
+    }
     format!("{head} {}\n{}", text::printable(&pool.address), lines)
+}
+
+/// The line of the configuration that a failure speaks of, and the table that it belongs into.
+fn pin_line(failure: &str) -> Option<(&str, &str)> {
+    let pin = &failure[failure.find("pin = \"sha256/")?..];
+    let (pin, rest) = pin.split_once(" under ")?;
+    Some((rest.split_once(". ")?.0, pin))
 }
 
 fn seconds_text(seconds: f64) -> String {

@@ -106,8 +106,10 @@ impl SessionLock {
 
     /// Wipes the holder's name, so that nobody reads it after an orderly end, and lets go.
     pub fn release(self) {
-        // The lock goes with the file either way; a stale name is recognised by its start time.
+        // A stale name is recognised by its start time.
         let _ = self.file.set_len(0);
+        // The lock would go with the file, but a child that is just being made has a copy of it for a moment.
+        let _ = self.file.unlock();
     }
 }
 

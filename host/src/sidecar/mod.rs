@@ -77,6 +77,21 @@ pub struct Own {
     /// Whether the record describes a miner that somebody else runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub attached: bool,
+    /// The pool that is mined for, in a session on pools that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<OwnPool>,
+}
+
+/// The pool of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnPool {
+    /// Its address.
+    pub address: String,
+    /// Since when it is mined for, as Unix time.
+    pub since: u64,
+    /// Why it is not the first one of the configuration, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not_first: Option<String>,
 }
 
 /// OpenJarvis writes a float in some places and an integer in others.
@@ -242,6 +257,7 @@ mod tests {
                 socket: Some("/s".into()),
                 version: "0.1.0".into(),
                 attached: false,
+                pool: None,
             }),
             ..Sidecar::default()
         }

@@ -10,6 +10,8 @@ enum Then {
     Tells(&'static str),
     /// The reason is told, and the pool is left alone for a time.
     Leaves(&'static str),
+    /// The reason is told, and a share is credited on this very connection.
+    Credits(&'static str),
     /// A share has this outcome, and the connection stays.
     Settles(Outcome),
 }
@@ -17,7 +19,7 @@ enum Then {
 #[test]
 fn after_every_misbehaviour_mining_goes_on_or_the_reason_is_told() {
     use Fault::*;
-    use Then::{Leaves, Mines, Settles, Tells};
+    use Then::{Credits, Leaves, Mines, Settles, Tells};
     let deep = format!("{{\"method\":\"mining.notify\",\"params\":{}", "[".repeat(10_000));
     let escapes = r#"{"id":null,"method":"client.show_message","params":["\u001b[2J\u202eevil"]}"#;
     let megabyte = format!("{{\"id\":null,\"method\":\"x\",\"params\":[\"{}\"]}}", "A".repeat(200_000));
@@ -26,6 +28,7 @@ fn after_every_misbehaviour_mining_goes_on_or_the_reason_is_told() {
     let cases: Vec<(&str, Fault, Then)> = vec![
         ("connect: closes at once", CloseAtOnce, Mines),
         ("connect: resets", Reset, Mines),
+        ("connect: slow to accept", SlowAccept(Duration::from_secs(1)), Mines),
         ("connect: says HTTP", Says(bytes("HTTP/1.1 400 Bad Request\r\n\r\n")), Tells("web server")),
         ("connect: says a TLS alert", Says(vec![0x15, 3, 1, 0, 2, 2, 40]), Tells("this port speaks TLS")),
         ("connect: says garbage", Says(bytes("SSH-2.0-x\r\n")), Tells("not JSON")),
@@ -35,6 +38,7 @@ fn after_every_misbehaviour_mining_goes_on_or_the_reason_is_told() {
             Leaves("another family"),
         ),
         ("authorize: array only", ArrayOnly, Mines),
+        ("authorize: object only", ObjectOnly, Mines),
         ("authorize: late", AckLate(Duration::from_secs(1)), Mines),
         (
             "authorize: refused as an object with a message",
@@ -66,11 +70,14 @@ fn after_every_misbehaviour_mining_goes_on_or_the_reason_is_told() {
         ("jobs: target not hex", InJob("\"target\":\"", "\"target\":\"xyz"), Tells("target")),
         ("jobs: no target", InJob("\"target\"", "\"tragt\""), Tells("target is missing")),
         ("jobs: too easy", JobMember("target", EASY), Tells("easier than a tile can express")),
+        ("jobs: of a test network", TestNetwork, Credits("a test network")),
         ("jobs: a name comes again with another header", RepeatId, Mines),
         ("jobs: no name", InJob("\"job_id\"", "\"jobid\""), Tells("without a job_id")),
         ("jobs: certificate as text", InJob("\"cert_version\":3", "\"cert_version\":\"3\""), Mines),
+        ("jobs: certificate as a fraction", InJob("\"cert_version\":3", "\"cert_version\":3.0"), Mines),
         ("jobs: no certificate", InJob("\"cert_version\":3,", ""), Mines),
         ("jobs: a label that lies", InJob("\"diff\":", "\"diff\":4000000,\"x\":"), Mines),
+        ("replies: late", LateReplies(Duration::from_secs(2)), Mines),
         ("replies: twice", Twice, Mines),
         ("replies: wrong id first", WrongId, Mines),
         ("replies: id as text", TextId, Mines),
@@ -123,6 +130,11 @@ fn after_every_misbehaviour_mining_goes_on_or_the_reason_is_told() {
                     }
                     session.credit().await;
                     session.until(name, |session| session.told(text)).await;
+                }
+                Credits(text) => {
+                    session.credit().await;
+                    session.until(name, |session| session.told(text)).await;
+                    assert_eq!(first.connections(), 1, "{name}: {:?}", first.events());
                 }
                 Leaves(text) => {
                     if name.starts_with("replies:") {
@@ -179,6 +191,20 @@ fn a_pool_that_keeps_us_waiting_is_left_for_the_next_connection_and_the_reason_i
     });
 }
 
+/// Whoever finds such a share has found a block that the pool would throw away. It is mined for all the same.
+#[test]
+fn a_target_that_is_harder_than_a_block_is_said() {
+    const HARD: &str = "0000000000000000ffff00000000000000000000000000000000000000000000";
+    block_on(async {
+        let first = TestPool::start(vec![vec![Fault::JobMember("target", HARD)]]);
+        let mut session = Session::start(vec![pool(&first)]);
+        session.until("the reason", |session| session.told("harder than the network's")).await;
+        session.until("its job", |session| !session.jobs.is_empty()).await;
+        assert_eq!(first.connections(), 1, "{:?}", first.events());
+        session.handle.stop().await;
+    });
+}
+
 #[test]
 fn replies_in_reverse_order_find_their_shares() {
     block_on(async {
@@ -196,26 +222,95 @@ fn replies_in_reverse_order_find_their_shares() {
     });
 }
 
+/// The last word of a pool counts, and a pool that calls everything stale is neither left nor connected to anew.
 #[test]
-fn a_pool_that_bans_by_policy_is_left_alone_and_its_backup_paid() {
+fn a_yes_that_is_taken_back_is_counted_by_its_last_word_and_a_hundred_percent_stale_by_the_pool() {
     block_on(async {
-        let ban = r#"[24,"banned for 600 seconds: 31 % stale shares",null]"#;
-        let first = TestPool::start(vec![vec![Fault::BansAfter(2, ban)]]);
+        let stale = Fault::RefuseShares(r#"[21,"Job not found",null]"#);
+        let first = TestPool::start(vec![vec![Fault::YesFirst, stale]]);
+        let mut session = Session::start(vec![pool(&first)]);
+        session.until("a job", |session| !session.jobs.is_empty()).await;
+        for count in 1..=6 {
+            session.share().await;
+            session
+                .until("its last word", |session| session.ledger().of(Outcome::Stale).shares == count)
+                .await;
+        }
+        let ledger = session.ledger();
+        assert!(ledger.adds_up() && ledger.of(Outcome::Accepted).shares == 0, "{ledger:?}");
+        assert_eq!((ledger.of(Outcome::Accepted).work, ledger.all_sent().shares), (0.0, 6), "{ledger:?}");
+        assert_eq!(first.connections(), 1, "{:?}", first.events());
+        session.handle.stop().await;
+    });
+}
+
+/// What a ban looks like to the one who is banned: the reason is told, the backup paid, the pool not asked again.
+async fn banned(first: &TestPool, mut session: Session, backup: &TestPool, reason: &str) {
+    session.until("the reason", |session| session.told(reason)).await;
+    session.until("the backup", |_| backup.workers() == 1).await;
+    session.jobs.clear();
+    session.credit().await;
+    assert_eq!((first.connections(), backup.ledger().shares.get(&Fate::Accepted)), (1, Some(&1)));
+    let status = session.handle.status.borrow().pool.clone().unwrap();
+    assert_eq!(status.current, Some(1));
+    assert!(status.pools[0].barred_until.is_some(), "{status:?}");
+    assert!(status.why_not_first.as_ref().is_some_and(|why| why.contains(reason)), "{status:?}");
+    assert!(session.ledger().adds_up());
+    session.handle.stop().await;
+}
+
+#[test]
+fn a_pool_that_bans_above_thirty_percent_of_stale_shares_is_left_alone_and_its_backup_paid() {
+    block_on(async {
+        let first = TestPool::start(vec![vec![Fault::BansStale(6)]]);
         let backup = TestPool::honest();
         let mut session = Session::start(vec![pool(&first), pool(&backup)]);
-        session.credit().await;
-        session.credit().await;
+        for _ in 0..5 {
+            session.credit().await;
+        }
+        // 1 of 6 and 2 of 7 are borne, 3 of 8 are not.
+        first.new_tip_unseen();
+        for _ in 0..3 {
+            let id = session.share().await;
+            session.until("a fate", |session| session.state(&id).is_some_and(ProofState::is_final)).await;
+            assert!(matches!(session.state(&id), Some(ProofState::Stale { .. })), "{:?}", session.states);
+        }
+        assert_eq!(first.connections(), 1, "{:?}", first.events());
         session.share().await;
-        session.until("the reason", |session| session.told("31 % stale shares")).await;
-        session.until("the backup", |_| backup.workers() == 1).await;
-        session.jobs.clear();
-        session.credit().await;
-        assert_eq!((first.connections(), backup.ledger().shares.get(&Fate::Accepted)), (1, Some(&1)));
-        let status = session.handle.status.borrow().pool.clone().unwrap();
-        assert_eq!(status.current, Some(1));
-        assert!(status.pools[0].barred_until.is_some(), "{status:?}");
-        assert!(session.ledger().adds_up());
-        session.handle.stop().await;
+        banned(&first, session, &backup, "37 % stale shares").await;
+    });
+}
+
+#[test]
+fn a_pool_that_bans_after_invalid_shares_is_left_alone_and_its_backup_paid() {
+    block_on(async {
+        let ban = r#"[24,"banned for 600 seconds: too many invalid shares",null]"#;
+        let invalid = Fault::RefuseShares(r#"[20,"Invalid share",null]"#);
+        let first = TestPool::start(vec![vec![Fault::BansAfter(3, ban), invalid]]);
+        let backup = TestPool::honest();
+        let mut session = Session::start(vec![pool(&first), pool(&backup)]);
+        session.until("a job", |session| !session.jobs.is_empty()).await;
+        for count in 1..=3 {
+            session.share().await;
+            session.until("its no", |session| session.ledger().of(Outcome::Invalid).shares == count).await;
+        }
+        session.share().await;
+        banned(&first, session, &backup, "too many invalid shares").await;
+    });
+}
+
+/// Case 21, over a real socket: what was given to a pool that reads nothing does not keep the program from ending.
+#[test]
+fn a_stop_waits_for_no_pool_that_reads_nothing() {
+    block_on(async {
+        let deaf = TestPool::start(vec![vec![Fault::ReadNothing]]);
+        let mut session = Session::start(vec![pool(&deaf)]);
+        session.until("a job", |session| !session.jobs.is_empty()).await;
+        session.share().await;
+        session.until("it is on its way", |session| session.ledger().in_flight().shares == 1).await;
+        let stopped = tokio::time::timeout(Duration::from_secs(30), session.handle.stop()).await;
+        assert!(stopped.is_ok(), "it waits for a reply that never comes");
+        assert!(deaf.ledger().shares.is_empty(), "{:?}", deaf.events());
     });
 }
 

@@ -132,6 +132,20 @@ fn of_session(report: &Report) -> Vec<Family> {
     ];
     if let Some(pool) = &report.pool {
         families.extend(of_pools(pool));
+        let seconds = report.expected_seconds.share;
+        families.push(Family::single(
+            "pearlbed_pool_share_seconds",
+            "Seconds that a share takes on average at this rate.",
+            seconds,
+        ));
+        let advice = seconds
+            .and_then(|seconds| pool.easier(seconds))
+            .map(|advice| Sample { labels: vec![("advice", advice.to_owned())], value: 1.into() });
+        families.push(Family {
+            name: "pearlbed_pool_share_slow",
+            help: "1 where a share takes more than an hour, and what to do about it.",
+            samples: advice.into_iter().collect(),
+        });
     }
     families
 }
@@ -154,8 +168,27 @@ fn of_pools(pool: &PoolReport) -> Vec<Family> {
                 value: (millis / 1000.0).into(),
             })
         });
+    let since = pool
+        .in_use
+        .iter()
+        .zip(pool.since_seconds)
+        .map(|(address, seconds)| Sample { labels: vec![("pool", address.clone())], value: seconds.into() });
+    let why = pool.why_not_first.iter().zip(pool.pools.first()).map(|(why, first)| Sample {
+        labels: vec![("pool", first.address.clone()), ("why", why.clone())],
+        value: 1.into(),
+    });
     let family = |name, help, samples| Family { name, help, samples };
     vec![
+        family(
+            "pearlbed_pool_in_use_seconds",
+            "For how long the pool that is mined for has been.",
+            since.collect(),
+        ),
+        family(
+            "pearlbed_pool_first_passed_over",
+            "1 where the first pool of the configuration is not mined for, and why.",
+            why.collect(),
+        ),
         family("pearlbed_pool_in_use", "1 for the pool that is mined for, else 0.", in_use.collect()),
         family(
             "pearlbed_pool_shares_total",
@@ -380,6 +413,53 @@ mod tests {
         helps.sort_unstable();
         helps.dedup();
         assert_eq!(helps.len(), all);
+    }
+
+    #[test]
+    fn the_pool_in_use_is_named_with_how_long_why_not_the_first_and_what_a_share_takes() {
+        let row = |address: &str, in_use| crate::session::pools::PoolRowReport {
+            address: address.into(),
+            name: None,
+            wallet: "prl1p".into(),
+            security: "TLS 1.3".into(),
+            in_use,
+            trouble: None,
+            barred_seconds: None,
+            connect_ms: None,
+            tls_ms: None,
+            dialect: None,
+            latency_ms: None,
+            easier: None,
+            shares: Default::default(),
+            all: Default::default(),
+        };
+        let mut report = Report::without_session(State::Running);
+        report.pool = Some(PoolReport {
+            in_use: Some("stratum+ssl://b:2".into()),
+            since_seconds: Some(12.5),
+            why_not_first: Some("it says \"no\"".into()),
+            pools: vec![row("stratum+tcp://a:1", false), row("stratum+ssl://b:2", true)],
+            ..PoolReport::default()
+        });
+        report.expected_seconds.share = Some(7200.0);
+        let told = page(families(&report));
+        for line in [
+            "pearlbed_pool_in_use{pool=\"stratum+tcp://a:1\",security=\"TLS 1.3\"} 0\n",
+            "pearlbed_pool_in_use{pool=\"stratum+ssl://b:2\",security=\"TLS 1.3\"} 1\n",
+            "pearlbed_pool_in_use_seconds{pool=\"stratum+ssl://b:2\"} 12.5\n",
+            "pearlbed_pool_first_passed_over{pool=\"stratum+tcp://a:1\",why=\"it says \\\"no\\\"\"} 1\n",
+            "pearlbed_pool_share_seconds 7200.0\n",
+            "pearlbed_pool_share_slow{advice=\"ask the pool for a port with a lower difficulty\"} 1\n",
+        ] {
+            assert!(told.contains(line), "{line} is not in\n{told}");
+        }
+        // Where the first is in use and a share takes minutes, there is nothing to be told of it.
+        report.expected_seconds.share = Some(60.0);
+        if let Some(pool) = &mut report.pool {
+            pool.why_not_first = None;
+        }
+        let told = page(families(&report));
+        assert!(!told.contains("passed_over") && !told.contains("share_slow"), "{told}");
     }
 
     #[test]

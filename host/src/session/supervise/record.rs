@@ -12,8 +12,8 @@ use crate::hardware;
 use crate::miner::Miner;
 use crate::miner::plan::PROGRAM;
 use crate::session::lock::Holder;
-use crate::sidecar::{Life, Own, Sidecar, SidecarError, unix_seconds};
-use crate::work::{ProofStore, WorkStatus};
+use crate::sidecar::{Life, Own, OwnPool, Sidecar, SidecarError, unix_seconds};
+use crate::work::{PoolStatus, ProofStore, WorkStatus};
 
 /// Between two times that the counts are left where they outlive this process.
 const REMEMBER_EVERY: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub(super) struct Record {
     file: PathBuf,
     /// What was told last of a record that could not be written.
     told: Option<String>,
-    began: SystemTime,
+    began: (SystemTime, Instant),
     device: Arc<OnceLock<String>>,
     /// When the counts were last left where they outlive this process.
     remembered: Option<Instant>,
@@ -50,7 +50,7 @@ impl Record {
             metrics_socket: None,
             file,
             told: None,
-            began: SystemTime::now(),
+            began: (SystemTime::now(), Instant::now()),
             device,
             remembered: None,
         }
@@ -124,7 +124,7 @@ impl Record {
                 .or_else(|| container?.model.clone())
                 .or_else(|| config.mining.model.clone()),
             wallet_address: Some(config.mining.wallet_address.clone().unwrap_or_default()),
-            started_at: Some(unix_seconds(self.began)),
+            started_at: Some(unix_seconds(self.began.0)),
             gateway_url,
             gateway_metrics_url: metrics.as_deref().map(|page| Sidecar::metrics_addresses(page).0),
             metrics_url: metrics,
@@ -140,12 +140,24 @@ impl Record {
                 socket: Some(self.holder.socket.clone()),
                 version: env!("CARGO_PKG_VERSION").into(),
                 attached: false,
+                pool: work.pool.as_ref().and_then(|pool| self.pool(pool)),
             }),
         };
         if there.as_ref() == Some(&record) {
             return Ok(None);
         }
         record.write(&self.file).map(|()| None)
+    }
+
+    /// The pool in use. Its moment is counted from the session's own, so that it is the same number each time.
+    fn pool(&self, pool: &PoolStatus) -> Option<OwnPool> {
+        let row = pool.pools.get(pool.current?)?;
+        let after = pool.since?.saturating_duration_since(self.began.1);
+        Some(OwnPool {
+            address: row.address.clone(),
+            since: unix_seconds(self.began.0 + after),
+            why_not_first: pool.why_not_first.clone(),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pearl_pow::{Header, Target};
+use pearl_pow::{CompactTarget, Header, Target};
 
 use super::ledger::Dropped;
 use super::numbers::Numbers;
@@ -18,6 +18,10 @@ const JOBS_MAX: usize = 32;
 /// Heights from which a certificate version is required on the main network (protocol section 12), newest first. Only
 /// for jobs that do not say it.
 const VERSIONS: &[(u64, u32)] = &[(99_000, 3), (71_935, 2), (0, 1)];
+
+/// The compact target of the easiest block that the main network may have (protocol section 13), which at its rate is found
+/// in less than a microsecond: only a test network is there.
+const EASIEST_BLOCK: CompactTarget = CompactTarget(0x1b00_ffff);
 
 /// A job that can be worked on.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +158,8 @@ impl Jobs {
         if same {
             return None;
         }
-        let block = job.header.nbits().target();
+        let nbits = job.header.nbits();
+        let block = nbits.target();
         self.push(Offer {
             serial: numbers.serial(),
             job_id: job.id.into(),
@@ -168,6 +173,11 @@ impl Jobs {
             takes_gzip: job.takes_gzip,
             received: now,
         });
+        if block >= EASIEST_BLOCK.target() && !std::mem::replace(&mut self.warned, true) {
+            return Some(format!(
+                "the pool's blocks are as easy as a test network's (nbits {nbits}): what is earned there is worth nothing"
+            ));
+        }
         if sent < block && !std::mem::replace(&mut self.warned, true) {
             return Some(
                 "the pool's target is harder than the network's: blocks would be discarded, or this is another network"

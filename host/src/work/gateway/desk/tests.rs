@@ -2,11 +2,11 @@
 //!
 //! Nothing waits and nothing is sent; the clock moves when a test says so.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::work::FoundProof;
 use crate::work::node::Fate;
+use crate::work::{FoundProof, ProofId};
 
 /// A desk and a clock that only moves when told.
 struct Scene {
