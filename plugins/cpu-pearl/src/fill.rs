@@ -12,11 +12,34 @@ pub(crate) fn secret() -> [u64; 2] {
     [RandomState::new().hash_one(0u8), RandomState::new().hash_one(1u8)]
 }
 
-/// Fills `bytes` with entries from -64 to 63, the same for the same `seed`.
+/// What entries are drawn from. The protocol asks that they be from -64 to 64, and leaves the rest to the miner (section 3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Entries {
+    /// All from -64 to 63.
+    Any,
+    /// 63 and 64 only: with noise of -63 to 63 (section 4) none becomes negative, and unsigned instructions can have them
+    /// as they are.
+    High,
+}
+
+/// Fills `bytes` with random `entries`, the same for the same `seed`.
 ///
-/// Sixteen xoshiro128+ generators; seven bits of each byte are used.
+/// Sixteen xoshiro128+ generators; seven bits of each byte are used, or one.
 #[inline(always)]
-pub(crate) fn fill(seed: [u64; 2], bytes: &mut [u8]) {
+pub(crate) fn fill(seed: [u64; 2], entries: Entries, bytes: &mut [u8]) {
+    match entries {
+        Entries::Any => draw(seed, bytes, |word| {
+            // Seven bits, of which the sixth is the sign.
+            let word = word & 0x7f7f_7f7f;
+            word | (word & 0x4040_4040) << 1
+        }),
+        // The upper bits of such a generator's words are the better ones.
+        Entries::High => draw(seed, bytes, |word| 0x3f3f_3f3f + (word >> 7 & 0x0101_0101)),
+    }
+}
+
+#[inline(always)]
+fn draw(seed: [u64; 2], bytes: &mut [u8], entries: impl Fn(u32) -> u32) {
     let mut state = [[0u32; LANES]; 4];
     let mut spread = seed[0];
     for word in state.as_flattened_mut() {
@@ -29,14 +52,14 @@ pub(crate) fn fill(seed: [u64; 2], bytes: &mut [u8]) {
     state[0].iter_mut().for_each(|word| *word |= 1);
     let (chunks, rest) = bytes.as_chunks_mut::<{ 4 * LANES }>();
     for chunk in chunks {
-        *chunk = next(&mut state);
+        *chunk = next(&mut state, &entries);
     }
-    let last = next(&mut state);
+    let last = next(&mut state, &entries);
     rest.copy_from_slice(&last[..rest.len()]);
 }
 
 #[inline(always)]
-fn next([a, b, c, d]: &mut [[u32; LANES]; 4]) -> [u8; 4 * LANES] {
+fn next([a, b, c, d]: &mut [[u32; LANES]; 4], entries: impl Fn(u32) -> u32) -> [u8; 4 * LANES] {
     let mut out = [0; 4 * LANES];
     for i in 0..LANES {
         let draw = a[i].wrapping_add(d[i]);
@@ -47,10 +70,7 @@ fn next([a, b, c, d]: &mut [[u32; LANES]; 4]) -> [u8; 4 * LANES] {
         a[i] ^= d[i];
         c[i] ^= t;
         d[i] = d[i].rotate_left(11);
-        // Seven bits, of which the sixth is the sign.
-        let draw = draw & 0x7f7f_7f7f;
-        let draw = draw | (draw & 0x4040_4040) << 1;
-        out[4 * i..4 * i + 4].copy_from_slice(&draw.to_le_bytes());
+        out[4 * i..4 * i + 4].copy_from_slice(&entries(draw).to_le_bytes());
     }
     out
 }
@@ -61,14 +81,16 @@ mod tests {
 
     #[test]
     fn entries_stay_in_range_and_cover_it_evenly() {
-        let mut bytes = vec![0; 128 * 1000 + 7];
-        fill([3, 4], &mut bytes);
-        let mut counts = [0u32; 256];
-        bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
-        for value in i8::MIN..=i8::MAX {
-            let count = counts[usize::from(value as u8)];
-            let wanted = if (-64..64).contains(&value) { 800..1200 } else { 0..1 };
-            assert!(wanted.contains(&count), "{value} came {count} times");
+        for (entries, range) in [(Entries::Any, -64..=63), (Entries::High, 63..=64)] {
+            let mut bytes = vec![0; range.clone().count() * 1000 + 7];
+            fill([3, 4], entries, &mut bytes);
+            let mut counts = [0u32; 256];
+            bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+            for value in i8::MIN..=i8::MAX {
+                let count = counts[usize::from(value as u8)];
+                let wanted = if range.contains(&value) { 800..1200 } else { 0..1 };
+                assert!(wanted.contains(&count), "{value} came {count} times");
+            }
         }
     }
 
@@ -76,7 +98,7 @@ mod tests {
     fn seeds_and_secrets_differ() {
         let draw = |seed| {
             let mut bytes = [0; 64];
-            fill(seed, &mut bytes);
+            fill(seed, Entries::Any, &mut bytes);
             bytes
         };
         assert_eq!(draw([1, 2]), draw([1, 2]));

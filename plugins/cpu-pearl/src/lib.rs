@@ -17,6 +17,7 @@
 mod blocks;
 mod board;
 mod calibrate;
+mod cut;
 mod fill;
 #[expect(unsafe_code, reason = "instructions and memory: the one place that answers for them")]
 mod kernel;

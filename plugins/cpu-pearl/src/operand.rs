@@ -111,7 +111,7 @@ impl Operand {
             // What pads the last leaf was zero from the start and stays so.
             let used = entries.saturating_sub(start).min(chunk.len());
             let seed = [keys.secret[0] ^ stream.rotate_left(32), keys.secret[1] ^ start as u64];
-            shape.kernel.fill(seed, &mut chunk[..used]);
+            shape.kernel.fill(self.side, seed, &mut chunk[..used]);
             let mut hasher = blake3::Hasher::new_keyed(&keys.job_key);
             hasher.set_input_offset(start as u64).update(chunk);
             nodes.push(hasher.finalize_non_root());

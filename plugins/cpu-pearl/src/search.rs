@@ -4,7 +4,7 @@ use pearl_pow::difficulty::jackpot_number;
 use pearl_pow::{Digest, PlainProof, U256};
 
 use crate::blocks::hash_blocks;
-use crate::kernel::Scratch;
+use crate::kernel::{Next, Scratch};
 use crate::operand::Operand;
 use crate::shape::Shape;
 
@@ -12,14 +12,13 @@ use crate::shape::Shape;
 #[derive(Default)]
 pub(crate) struct SearchRoom {
     scratch: Scratch,
-    messages: Vec<[u8; 64]>,
     digests: Vec<Digest>,
 }
 
 impl SearchRoom {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.scratch.bytes() + self.messages.capacity() * 64 + self.digests.capacity() * 32
+        self.scratch.bytes() + self.digests.capacity() * 32
     }
 }
 
@@ -30,10 +29,18 @@ pub(crate) struct Hit {
     pub column: u32,
 }
 
-/// Multiplies one block of A with one of B.
-pub(crate) fn multiply(shape: &Shape, a: (&Operand, usize), b: (&Operand, usize), room: &mut SearchRoom) {
+/// Multiplies one block of A with one of B, and fetches meanwhile those of `next` (of the same A and B).
+pub(crate) fn multiply(
+    shape: &Shape,
+    a: (&Operand, usize),
+    b: (&Operand, usize),
+    next: (Option<usize>, Option<usize>),
+    room: &mut SearchRoom,
+) {
     let tile = (shape.a.tile_panels, shape.b.tile_panels);
-    shape.kernel.multiply(&a.0.block(a.1), &b.0.block(b.1), tile, &mut room.scratch);
+    let (next_a, next_b) = (next.0.map(|index| a.0.block(index)), next.1.map(|index| b.0.block(index)));
+    let next = Next { a: next_a.as_deref(), b: next_b.as_deref() };
+    shape.kernel.multiply(&a.0.block(a.1), &b.0.block(b.1), tile, next, &mut room.scratch);
 }
 
 /// Hashes the tiles that were just multiplied, and appends those within `bound` to `hits`.
@@ -45,15 +52,14 @@ pub(crate) fn jackpots(
     room: &mut SearchRoom,
     hits: &mut Vec<Hit>,
 ) {
-    shape.kernel.messages(&room.scratch, &mut room.messages);
-    hash_blocks(seed_a, &room.messages, &mut room.digests);
+    hash_blocks(seed_a, room.scratch.messages(), &mut room.digests);
     let (rows, columns) = (shape.a.tiles_of(blocks.0), shape.b.tiles_of(blocks.1));
     // The highest of four limbs decides nearly always.
     let top = bound.as_limbs()[3];
     for (i, digest) in room.digests.iter().enumerate() {
         let high = digest.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if high <= top && jackpot_number(digest) <= *bound {
-            hits.push(Hit { row: rows[i / columns.len()], column: columns[i % columns.len()] });
+            hits.push(Hit { row: rows[i % rows.len()], column: columns[i / rows.len()] });
         }
     }
 }

@@ -11,6 +11,7 @@ use pearl_pow::{MiningConfiguration, ParameterError, PeriodicPattern, Side, para
 use pearlbed_plugin_api::serde_json::{Map, Value};
 
 use crate::calibrate;
+use crate::cut::Cut;
 use crate::kernel::cpu::{self, Caches};
 use crate::kernel::{self, Depth, Kernel};
 
@@ -229,6 +230,8 @@ pub(crate) struct Shape {
     pub depth: Depth,
     pub a: Dimension,
     pub b: Dimension,
+    /// Whether a block of A meets all blocks of B before the next one, and not the other way round.
+    a_stays: bool,
 }
 
 impl Shape {
@@ -248,18 +251,10 @@ impl Shape {
         let config = MiningConfiguration::dense(k, rank, rows, columns);
         parameters::check_configuration(&config)?;
         let (m, n) = (settings.m.unwrap_or(M), settings.n.unwrap_or(N));
-        let entry = kernel.layout().entry_bytes();
-        // Two thirds of L1 for a panel of B, which every panel of A meets; an eighth of L2 for a stretch of a block of A.
-        let steps = caches.l1 * 2 / 3 / (kernel.panel_height(Side::BT) * entry);
-        let depth = Depth::new(k as usize, usize::from(rank), steps);
-        let stretch = (depth.stretch * depth.rank).min(k as usize);
-        let a_block = (caches.l2 / 8 / (stretch * entry)).clamp(64, 256);
-        let a = Dimension::new('m', &rows, m, kernel.panel_height(Side::A), a_block)?;
-        // A job that has become stale is noticed between two blocks.
-        let hashes = if kernel.is_slow() { BLOCK_HASHES / 16 } else { BLOCK_HASHES };
-        let b_block = (hashes / (a_block * k as usize)).min(B_BLOCK);
-        let b = Dimension::new('n', &columns, n, kernel.panel_height(Side::BT), b_block)?;
-        let shape = Self { kernel, config, depth, a, b };
+        let cut = Cut::new(kernel, k as usize, usize::from(rank), caches);
+        let a = Dimension::new('m', &rows, m, kernel.panel_height(Side::A), cut.rows)?;
+        let b = Dimension::new('n', &columns, n, kernel.panel_height(Side::BT), cut.columns)?;
+        let shape = Self { kernel, config, depth: cut.depth, a, b, a_stays: cut.a_stays };
         if let Some(has) = cpu::physical_memory()
             && shape.memory_bytes() > has / 2
         {
@@ -293,6 +288,26 @@ impl Shape {
         dimension.bases.len() * dimension.tile_panels * self.kernel.panel_bytes(side, self.depth)
     }
 
+    /// The blocks of A and of B that item number `item` of a product multiplies; none past the last item.
+    ///
+    /// What stays in a core's cache comes first; what passes by is then shared with the other threads in the outer cache.
+    pub(crate) fn blocks_of(&self, item: usize) -> Option<(usize, usize)> {
+        let (rows, columns) = (self.a.blocks(), self.b.blocks());
+        (item < rows * columns)
+            .then(|| if self.a_stays { (item / columns, item % columns) } else { (item % rows, item / rows) })
+    }
+
+    /// The blocks that whoever multiplies item number `item` will want after it and does not have yet, when so many
+    /// `threads` take an item at a time: a guess.
+    pub(crate) fn blocks_after(&self, item: usize, threads: usize) -> (Option<usize>, Option<usize>) {
+        // After the last item another A begins with the first block of B.
+        let (row, column) =
+            self.blocks_of(item + threads).map_or((None, 0), |(row, column)| (Some(row), column));
+        let own = self.blocks_of(item);
+        let other = |block: usize, own: Option<usize>| (own != Some(block)).then_some(block);
+        (row.and_then(|row| other(row, own.map(|own| own.0))), other(column, own.map(|own| own.1)))
+    }
+
     /// Hashes (multiply-accumulates) in the product of two blocks.
     pub(crate) fn block_hashes(&self, a_block: usize, b_block: usize) -> u64 {
         let tiles = self.a.tiles_of(a_block).len() * self.b.tiles_of(b_block).len();
@@ -304,7 +319,7 @@ impl Shape {
     pub(crate) fn memory_bytes(&self) -> u64 {
         let operand = |side| {
             let packed = self.packed_bytes(side);
-            let terms = if self.kernel.layout().has_terms(side) {
+            let terms = if self.kernel.layout().has_terms() {
                 packed / (self.depth.rank * self.kernel.layout().entry_bytes()) * 4
             } else {
                 0
@@ -317,17 +332,13 @@ impl Shape {
 }
 
 /// The default rank: the lowest that the network takes, and the one that wastes nothing.
-const RANK: u16 = 128;
+const RANK: u16 = calibrate::RANK as u16;
 /// The default k: the smallest at this rank, so that most of a product's panels stay in the caches.
-const K: u32 = 2048;
+const K: u32 = calibrate::K as u32;
 /// The default rows of A: two of them are held, and each lives for one product.
 const M: u64 = 1024;
 /// The default columns of B: what a new A costs is spread over them.
 const N: u64 = 8192;
-/// Columns of a block of B, at most.
-const B_BLOCK: usize = 256;
-/// Hashes in the product of two blocks, at most: about a millisecond of work.
-const BLOCK_HASHES: usize = 1 << 27;
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -342,19 +353,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_about_a_millisecond_of_work_at_any_depth() {
-        for kernel in kernel::available() {
-            for k in [2048, 8192, 65536] {
-                for l2 in [256 << 10, 1 << 20, 4 << 20] {
-                    let name = Some(kernel.name().to_owned());
-                    let settings =
-                        Settings { kernel: name, k: Some(k), n: Some(1024), ..Settings::default() };
-                    let shape = Shape::new(&settings, Caches { l2, ..Caches::default() }).expect("a shape");
-                    let most = if kernel.is_slow() { BLOCK_HASHES / 16 } else { BLOCK_HASHES };
-                    // A block is at least one tile wide.
-                    let least = shape.a.tiles_of(0).len() as u64 * shape.config.hashes_per_attempt() as u64;
-                    assert!(shape.block_hashes(0, 0) <= least.max(most as u64), "{} {k}", kernel.name());
+    fn every_pair_of_blocks_is_one_item_and_what_comes_next_is_asked_for_once() {
+        for name in kernel::available().map(|kernel| Some(kernel.name().to_owned())) {
+            for l2 in [512 << 10, 2 << 20] {
+                let settings =
+                    Settings { kernel: name.clone(), m: Some(1100), n: Some(900), ..Settings::default() };
+                let shape = Shape::new(&settings, Caches { l2, ..Caches::default() }).expect("a shape");
+                let items = shape.a.blocks() * shape.b.blocks();
+                let pairs: std::collections::BTreeSet<_> =
+                    (0..items).map(|item| shape.blocks_of(item)).collect();
+                assert!(pairs.len() == items && !pairs.contains(&None), "{pairs:?}");
+                assert_eq!(shape.blocks_of(items), None);
+                // Alone, whoever multiplies has what its next item needs: from before, or asked for now.
+                for item in 0..items - 1 {
+                    let (own, next) =
+                        (shape.blocks_of(item).expect("one of them"), shape.blocks_of(item + 1));
+                    let (row, column) = shape.blocks_after(item, 1);
+                    assert_eq!(next, Some((row.unwrap_or(own.0), column.unwrap_or(own.1))));
+                    assert!(row != Some(own.0) && column != Some(own.1), "what is there is not asked for");
                 }
+                assert_eq!(shape.blocks_after(items - 1, 3).0, None, "another A is not known yet");
             }
         }
     }

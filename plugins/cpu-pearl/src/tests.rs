@@ -33,7 +33,8 @@ fn mine(shape: &Shape, keys: &Keys, bound: &U256) -> (Operand, Operand, Digest, 
     let (mut room, mut hits) = (SearchRoom::default(), Vec::new());
     for row in 0..shape.a.blocks() {
         for column in 0..shape.b.blocks() {
-            search::multiply(shape, (&a, row), (&b, column), &mut room);
+            let next = (row + 1 < shape.a.blocks()).then_some(row + 1);
+            search::multiply(shape, (&a, row), (&b, column), (next, None), &mut room);
             search::jackpots(shape, (row, column), &seed_a, bound, &mut room, &mut hits);
         }
     }

@@ -187,17 +187,17 @@ impl Worker<'_> {
                 self.took(Part::Noise);
             }
             Step::Multiply(a, item) => {
-                // Row blocks first: threads then share the block of B in the outer cache.
-                let (row, column) = (item % shape.a.blocks(), item / shape.a.blocks());
-                self.multiply(problem, &session.a[a], (row, column));
+                self.multiply(problem, &session.a[a], item);
             }
         }
     }
 
-    fn multiply(&mut self, problem: &Problem, a: &Operand, blocks: (usize, usize)) {
+    fn multiply(&mut self, problem: &Problem, a: &Operand, item: usize) {
         let session = self.session;
         let shape = &session.shape;
-        search::multiply(shape, (a, blocks.0), (&session.b, blocks.1), &mut self.search);
+        let blocks = shape.blocks_of(item).expect("the plan has as many items as there are pairs of blocks");
+        let next = shape.blocks_after(item, session.totals.workers.len());
+        search::multiply(shape, (a, blocks.0), (&session.b, blocks.1), next, &mut self.search);
         self.took(Part::Product);
         let seed_a = a.committed().seed;
         self.hits.clear();

@@ -11,16 +11,22 @@
 
 use core::arch::asm;
 
-use super::{Layout, Micro, MicroArgs};
+use super::{Layout, Micro, MicroArgs, Word};
 
-/// Shift counts of the fold, as the two 128-bit operands that `vpslld` and `vpsrld` read.
+/// Shift counts of the fold, as the two 128-bit operands that `vpslld` and `vpsrld` read; a shift by 32 yields zero.
 #[repr(C, align(16))]
-struct Shifts([u64; 4]);
+pub(super) struct Shifts([u64; 4]);
 
-/// Rotate left by 13.
-static ROTATE: Shifts = Shifts([13, 0, 19, 0]);
-/// Leave as it is: a shift by 32 yields zero.
-static KEEP: Shifts = Shifts([0, 0, 32, 0]);
+impl Shifts {
+    /// What makes of a word what is to become of it.
+    pub(super) fn of(word: Word) -> &'static Self {
+        match word {
+            Word::Begin => &Self([32, 0, 32, 0]),
+            Word::Rotate => &Self([13, 0, 19, 0]),
+            Word::Keep => &Self([0, 0, 32, 0]),
+        }
+    }
+}
 
 /// One row of one quad: `$acc0` and `$acc1` are its sums for columns 0 to 7 and 8 to 15.
 #[rustfmt::skip]
@@ -103,7 +109,7 @@ impl Micro for Avx2 {
     }
 
     unsafe fn run(args: &MicroArgs) {
-        let shifts = if args.rotate { &ROTATE } else { &KEEP };
+        let shifts = Shifts::of(args.word);
         // SAFETY: the caller vouches for AVX2 and for the extents behind every pointer (see `MicroArgs`): this reads
         // `slices * steps` groups of 4 quads of both panels, 4 row and 16 column terms a slice, reads the sums in and
         // writes the sums out (4x16), and updates one 8-lane word of the state per slice.

@@ -1,14 +1,14 @@
 //! AVX-512 VNNI: `vpdpbusd` on 64-byte registers, a micro-tile of 16 rows by 16 columns.
 //!
 //! The instruction multiplies unsigned by signed bytes and sums four products into each 32-bit lane without
-//! saturating. B is packed with 128 added, so that it is unsigned; what that adds to every sum of a row, 128 times the
-//! sum of the row's own bytes, is taken off again once a slice. The signed operand is A, which each instruction
-//! broadcasts from memory by itself: the inner loop is one load of B and sixteen `vpdpbusd` for 1,024
-//! multiply-accumulates, and everything else runs in pipes that do not multiply.
+//! saturating. B is the unsigned operand: it is drawn from the two highest entries that the protocol takes, so that no
+//! noise makes it negative and there is nothing to correct (128 added to B, and 128 times the sum of each row of A taken
+//! off again once a slice, cost three per cent). The signed operand is A, which each instruction broadcasts from memory by
+//! itself: the inner loop is one load of B and sixteen `vpdpbusd` for 1,024 multiply-accumulates.
 
 use core::arch::asm;
 
-use super::{Layout, Micro, MicroArgs};
+use super::{AHEAD, Layout, Micro, MicroArgs, Word};
 
 /// Sixteen rows of one quad against the 16 columns in `$b`.
 macro_rules! quad {
@@ -58,9 +58,6 @@ macro_rules! each_row {
     (@ $which:tt $($row:literal)+) => { concat!($(each_row!(# $which $row)),+) };
     (# load $row:literal) => { concat!("vmovdqu32 zmm", $row, ", zmmword ptr [{acc} + 64*", $row, "]\n") };
     (# store $row:literal) => { concat!("vmovdqu32 zmmword ptr [{out} + 64*", $row, "], zmm", $row, "\n") };
-    (# correct $row:literal) => {
-        concat!("vpaddd zmm", $row, ", zmm", $row, ", dword ptr [{row} + 4*", $row, "]{{1to16}}\n")
-    };
 }
 
 /// The AVX-512 VNNI micro-kernel.
@@ -69,7 +66,7 @@ pub(super) struct Avx512Vnni;
 impl Micro for Avx512Vnni {
     const NAME: &'static str = "avx512-vnni-16x16";
     const FAMILY: &'static str = "avx512-vnni";
-    const LAYOUT: Layout = Layout::OffsetB;
+    const LAYOUT: Layout = Layout::UnsignedB;
     const ROWS: usize = 16;
     const COLUMNS: usize = 16;
     const LANES: usize = 16;
@@ -81,14 +78,19 @@ impl Micro for Avx512Vnni {
     }
 
     unsafe fn run(args: &MicroArgs) {
-        let rotation = if args.rotate { 13u32 } else { 0 };
+        // Words that begin are masked away.
+        let (rotation, mask) = match args.word {
+            Word::Begin => (0u32, 0u32),
+            Word::Rotate => (13, 0xffff),
+            Word::Keep => (0, 0xffff),
+        };
         // SAFETY: the caller vouches for AVX-512 VNNI and for the extents behind every pointer (see `MicroArgs`): this
-        // reads `slices * steps` groups of 4 quads of both panels and 16 row terms a slice, reads the sums in and
-        // writes the sums out (16x16), and updates one 16-lane word of the state per slice.
+        // reads `slices * steps` groups of 4 quads of both panels, reads the sums in and writes the sums out (16x16), and updates one 16-lane word of the state per slice; a hint reads nothing.
         unsafe {
             asm!(
                 each_row!(load),
                 "vpbroadcastd zmm31, {rotation:e}",
+                "kmovw k1, {mask:e}",
                 ".p2align 4",
                 "2:",
                 "mov {i}, {steps}",
@@ -99,8 +101,9 @@ impl Micro for Avx512Vnni {
                 "add {b}, 256",
                 "dec {i}",
                 "jnz 3b",
-                each_row!(correct),
-                "vmovdqu32 zmm25, zmmword ptr [{state}]",
+                "prefetcht1 byte ptr [{ahead_a}]",
+                "prefetcht1 byte ptr [{ahead_b}]",
+                "vmovdqu32 zmm25 {{k1}} {{z}}, zmmword ptr [{state}]",
                 "vprolvd zmm25, zmm25, zmm31",
                 "vmovdqa32 zmm20, zmm0",
                 "vmovdqa32 zmm21, zmm3",
@@ -116,15 +119,17 @@ impl Micro for Avx512Vnni {
                 "vpternlogd zmm22, zmm23, zmm24, 0x96",
                 "vpternlogd zmm25, zmm20, zmm22, 0x96",
                 "vmovdqu32 zmmword ptr [{state}], zmm25",
-                "add {row}, 64",
                 "add {state}, 64",
+                "prefetcht1 byte ptr [{ahead_a} + 64]",
+                "prefetcht1 byte ptr [{ahead_b} + 64]",
+                "sub {ahead_a}, -{AHEAD}",
+                "sub {ahead_b}, -{AHEAD}",
                 "dec {slices}",
                 "jnz 2b",
                 each_row!(store),
                 "vzeroupper",
                 a = inout(reg) args.a => _,
                 b = inout(reg) args.b => _,
-                row = inout(reg) args.row_terms => _,
                 state = inout(reg) args.state => _,
                 slices = inout(reg) args.slices => _,
                 steps = in(reg) args.steps,
@@ -132,13 +137,17 @@ impl Micro for Avx512Vnni {
                 acc = in(reg) args.sums_in,
                 out = in(reg) args.sums_out,
                 rotation = in(reg) rotation,
+                mask = in(reg) mask,
+                ahead_a = inout(reg) args.ahead[0] => _,
+                ahead_b = inout(reg) args.ahead[1] => _,
+                AHEAD = const AHEAD,
                 out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
                 out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
                 out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
                 out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _,
                 out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
                 out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
-                out("zmm24") _, out("zmm25") _, out("zmm31") _,
+                out("zmm24") _, out("zmm25") _, out("zmm31") _, out("k1") _,
                 options(nostack),
             );
         }

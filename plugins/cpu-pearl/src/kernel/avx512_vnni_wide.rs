@@ -10,7 +10,7 @@
 
 use core::arch::asm;
 
-use super::{Layout, Micro, MicroArgs};
+use super::{AHEAD, Layout, Micro, MicroArgs, Word};
 
 /// Eight rows of one quad against the 32 columns in `$b0` and `$b1`; the broadcasts take turns in zmm20 to zmm27.
 macro_rules! quad {
@@ -47,17 +47,6 @@ macro_rules! row {
         )
     };
 }
-/// Adds a slice's term of one row to its sums.
-#[rustfmt::skip]
-macro_rules! correct {
-    ($row:literal, $a:literal, $acc0:literal, $acc1:literal) => {
-        concat!(
-            "vpbroadcastd zmm", $a, ", dword ptr [{row} + 4*", $row, "]\n",
-            "vpaddd zmm", $acc0, ", zmm", $acc0, ", zmm", $a, "\n",
-            "vpaddd zmm", $acc1, ", zmm", $acc1, ", zmm", $a, "\n",
-        )
-    };
-}
 macro_rules! each_sum {
     ($which:tt) => { each_sum!(@ $which 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15) };
     (@ $which:tt $($i:literal)+) => { concat!($(each_sum!(# $which $i)),+) };
@@ -71,25 +60,32 @@ pub(super) struct Avx512VnniWide;
 impl Micro for Avx512VnniWide {
     const NAME: &'static str = "avx512-vnni-8x32";
     const FAMILY: &'static str = super::avx512_vnni::Avx512Vnni::FAMILY;
-    const LAYOUT: Layout = Layout::OffsetB;
+    const LAYOUT: Layout = Layout::UnsignedB;
     const ROWS: usize = 8;
     const COLUMNS: usize = 32;
     const LANES: usize = 16;
     const TILE: (u32, u32) = (8, 32);
+    /// Ten loads for sixteen products, in long straight lines.
+    const STREAMS: bool = true;
 
     fn supported() -> bool {
         super::avx512_vnni::Avx512Vnni::supported()
     }
 
     unsafe fn run(args: &MicroArgs) {
-        let rotation = if args.rotate { 13u32 } else { 0 };
+        // Words that begin are masked away.
+        let (rotation, mask) = match args.word {
+            Word::Begin => (0u32, 0u32),
+            Word::Rotate => (13, 0xffff),
+            Word::Keep => (0, 0xffff),
+        };
         // SAFETY: the caller vouches for AVX-512 VNNI and for the extents behind every pointer (see `MicroArgs`): this
-        // reads `slices * steps` groups of 4 quads of both panels and 8 row terms a slice, reads the sums in and writes
-        // the sums out (8x32), and updates one 16-lane word of the state per slice.
+        // reads `slices * steps` groups of 4 quads of both panels, reads the sums in and writes the sums out (8x32), and updates one 16-lane word of the state per slice; a hint reads nothing.
         unsafe {
             asm!(
                 each_sum!(load),
                 "vpbroadcastd zmm31, {rotation:e}",
+                "kmovw k1, {mask:e}",
                 ".p2align 4",
                 "2:",
                 "mov {i}, {steps}",
@@ -100,9 +96,9 @@ impl Micro for Avx512VnniWide {
                 "add {b}, 512",
                 "dec {i}",
                 "jnz 3b",
-                correct!(0, 20, 0, 1), correct!(1, 21, 2, 3), correct!(2, 22, 4, 5), correct!(3, 23, 6, 7),
-                correct!(4, 24, 8, 9), correct!(5, 25, 10, 11), correct!(6, 26, 12, 13), correct!(7, 27, 14, 15),
-                "vmovdqu32 zmm25, zmmword ptr [{state}]",
+                "prefetcht1 byte ptr [{ahead_a}]",
+                "prefetcht1 byte ptr [{ahead_b}]",
+                "vmovdqu32 zmm25 {{k1}} {{z}}, zmmword ptr [{state}]",
                 "vprolvd zmm25, zmm25, zmm31",
                 "vmovdqa32 zmm20, zmm0",
                 "vmovdqa32 zmm21, zmm3",
@@ -118,15 +114,17 @@ impl Micro for Avx512VnniWide {
                 "vpternlogd zmm22, zmm23, zmm24, 0x96",
                 "vpternlogd zmm25, zmm20, zmm22, 0x96",
                 "vmovdqu32 zmmword ptr [{state}], zmm25",
-                "add {row}, 32",
                 "add {state}, 64",
+                "prefetcht1 byte ptr [{ahead_a} + 64]",
+                "prefetcht1 byte ptr [{ahead_b} + 64]",
+                "sub {ahead_a}, -{AHEAD}",
+                "sub {ahead_b}, -{AHEAD}",
                 "dec {slices}",
                 "jnz 2b",
                 each_sum!(store),
                 "vzeroupper",
                 a = inout(reg) args.a => _,
                 b = inout(reg) args.b => _,
-                row = inout(reg) args.row_terms => _,
                 state = inout(reg) args.state => _,
                 slices = inout(reg) args.slices => _,
                 steps = in(reg) args.steps,
@@ -134,6 +132,10 @@ impl Micro for Avx512VnniWide {
                 acc = in(reg) args.sums_in,
                 out = in(reg) args.sums_out,
                 rotation = in(reg) rotation,
+                mask = in(reg) mask,
+                ahead_a = inout(reg) args.ahead[0] => _,
+                ahead_b = inout(reg) args.ahead[1] => _,
+                AHEAD = const AHEAD,
                 out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
                 out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
                 out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
@@ -141,7 +143,7 @@ impl Micro for Avx512VnniWide {
                 out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
                 out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
                 out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,
-                out("zmm31") _,
+                out("zmm31") _, out("k1") _,
                 options(nostack),
             );
         }

@@ -9,6 +9,7 @@
 
 use core::arch::asm;
 
+use super::avx2::Shifts;
 use super::{Layout, Micro, MicroArgs};
 
 /// Six rows of one quad against 16 columns; `$vex` chooses the encoding.
@@ -55,37 +56,12 @@ macro_rules! dot {
         )
     };
 }
-macro_rules! correct {
-    ($row:literal, $acc0:literal, $acc1:literal) => {
-        concat!(
-            "vpbroadcastd ymm12, dword ptr [{row} + 4*",
-            $row,
-            "]\n",
-            "vpaddd ymm",
-            $acc0,
-            ", ymm",
-            $acc0,
-            ", ymm12\n",
-            "vpaddd ymm",
-            $acc1,
-            ", ymm",
-            $acc1,
-            ", ymm12\n",
-        )
-    };
-}
 macro_rules! each_sum {
     ($which:tt) => { each_sum!(@ $which 0 1 2 3 4 5 6 7 8 9 10 11) };
     (@ $which:tt $($i:literal)+) => { concat!($(each_sum!(# $which $i)),+) };
     (# load $i:literal) => { concat!("vmovdqu ymm", $i, ", ymmword ptr [{acc} + 32*", $i, "]\n") };
     (# store $i:literal) => { concat!("vmovdqu ymmword ptr [{out} + 32*", $i, "], ymm", $i, "\n") };
 }
-
-/// Shift counts of the fold: left by the first, right by the second.
-#[repr(C, align(16))]
-struct Shifts([u64; 4]);
-static ROTATE: Shifts = Shifts([13, 0, 19, 0]);
-static KEEP: Shifts = Shifts([0, 0, 32, 0]);
 
 macro_rules! micro {
     ($(#[$doc:meta])* $type:ident, $name:literal, $vex:literal, $($feature:tt),+) => {
@@ -94,7 +70,7 @@ macro_rules! micro {
 
         impl Micro for $type {
             const NAME: &'static str = $name;
-            const LAYOUT: Layout = Layout::OffsetB;
+            const LAYOUT: Layout = Layout::UnsignedB;
             const ROWS: usize = 6;
             const COLUMNS: usize = 16;
             const LANES: usize = 8;
@@ -105,10 +81,9 @@ macro_rules! micro {
             }
 
             unsafe fn run(args: &MicroArgs) {
-                let shifts = if args.rotate { &ROTATE } else { &KEEP };
+                let shifts = Shifts::of(args.word);
                 // SAFETY: the caller vouches for the instruction and for the extents behind every pointer (see
-                // `MicroArgs`): this reads `slices * steps` groups of 4 quads of both panels and 6 row terms a slice,
-                // reads the sums in and writes the sums out (6x16), and updates one 8-lane word per slice.
+                // `MicroArgs`): this reads `slices * steps` groups of 4 quads of both panels, reads the sums in and writes the sums out (6x16), and updates one 8-lane word per slice.
                 unsafe {
                     asm!(
                         each_sum!(load),
@@ -122,8 +97,6 @@ macro_rules! micro {
                         "add {b}, 256",
                         "dec {i}",
                         "jnz 3b",
-                        correct!(0, 0, 1), correct!(1, 2, 3), correct!(2, 4, 5),
-                        correct!(3, 6, 7), correct!(4, 8, 9), correct!(5, 10, 11),
                         "vmovdqu ymm14, ymmword ptr [{state}]",
                         "vpslld ymm15, ymm14, xmmword ptr [{shifts}]",
                         "vpsrld ymm14, ymm14, xmmword ptr [{shifts} + 16]",
@@ -141,7 +114,6 @@ macro_rules! micro {
                         "vpxor ymm12, ymm12, ymm13",
                         "vpxor ymm12, ymm12, ymm14",
                         "vmovdqu ymmword ptr [{state}], ymm12",
-                        "add {row}, 24",
                         "add {state}, 32",
                         "dec {slices}",
                         "jnz 2b",
@@ -149,7 +121,6 @@ macro_rules! micro {
                         "vzeroupper",
                         a = inout(reg) args.a => _,
                         b = inout(reg) args.b => _,
-                        row = inout(reg) args.row_terms => _,
                         state = inout(reg) args.state => _,
                         slices = inout(reg) args.slices => _,
                         steps = in(reg) args.steps,

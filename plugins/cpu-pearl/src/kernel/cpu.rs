@@ -58,7 +58,8 @@ fn detected_caches() -> Option<Caches> {
     // AMD and Intel describe caches alike, one under each number; the other's number answers nothing.
     for number in [0x8000_001d, 4] {
         for index in 0..8 {
-            let answer = leaf(number, index)?;
+            // A processor of the one maker does not have the other's number: that is no answer, and not the end.
+            let Some(answer) = leaf(number, index) else { break };
             let (kind, level) = (answer.eax & 31, answer.eax >> 5 & 7);
             if kind == 0 {
                 break;
@@ -111,5 +112,15 @@ mod tests {
         assert!((8 << 10..=1 << 20).contains(&caches.l1), "{caches:?}");
         assert!((64 << 10..=64 << 20).contains(&caches.l2), "{caches:?}");
         assert!((1..=4096).contains(&physical_cores()));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn whichever_makers_number_describes_the_caches_is_understood() {
+        for number in [0x8000_001d, 4] {
+            if leaf(number, 0).is_some_and(|answer| answer.eax & 31 == 1) {
+                assert!(detected_caches().is_some(), "leaf {number:x} describes them");
+            }
+        }
     }
 }

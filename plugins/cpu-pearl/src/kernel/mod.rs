@@ -12,8 +12,11 @@
 //!       micro-kernel: sums in, slices of (products, terms, fold), sums out
 //! ```
 //!
-//! The words are never reduced across lanes here: rotation distributes over exclusive or, so a word is kept as one
-//! vector per tile, and its lanes meet once, in [`Kernel::messages`].
+//! The words are never reduced across lanes by a micro-kernel: rotation distributes over exclusive or, so a word is kept
+//! as one vector per tile, and its lanes meet once, when a column of tiles is done and still in the caches.
+//!
+//! While a stretch is multiplied, the next one is fetched into the caches, line by line between the slices: it comes from
+//! where all cores meet, and what a core does on its own to fetch ahead begins anew with each page and each block.
 //!
 //! # Limitations
 //!
@@ -22,6 +25,7 @@
 
 pub(crate) mod cpu;
 mod memory;
+mod nest;
 pub(crate) mod pack;
 mod panels;
 mod portable;
@@ -41,12 +45,14 @@ mod neon;
 mod x86_pack;
 
 pub(crate) use memory::{Part, Region};
+pub(crate) use nest::{Next, Scratch};
 pub(crate) use panels::{Depth, Layout, Panels, WORDS};
 
 use pearl_pow::Side;
 
+use self::nest::{Block, Line, SUMS_MAX, block};
 use self::pack::{Group, Plain};
-use crate::fill;
+use crate::fill::{self, Entries};
 
 /// What one call of a micro-kernel works on.
 ///
@@ -70,9 +76,29 @@ pub(crate) struct MicroArgs {
     steps: usize,
     sums_in: *const i32,
     sums_out: *mut i32,
-    /// Whether this is the first part of its tile, which rotates each word before folding into it.
-    rotate: bool,
+    /// What becomes of each word before the sums are folded into it.
+    word: Word,
+    /// What will be multiplied next, of A and of B: hints to the caches, [`AHEAD`] bytes a slice of each, which a kernel
+    /// may leave out. Any address will do, nothing is read.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels there give the hint"))]
+    ahead: [*const u8; 2],
 }
+
+/// What becomes of a word of a tile's state before sums are folded into it (protocol section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    /// It is met for the first time, and whatever was there goes.
+    Begin,
+    /// It is rotated: by the first part of its tile.
+    Rotate,
+    /// It stays as it is: another part of its tile was there before.
+    Keep,
+}
+
+/// Bytes of each operand that a micro-kernel asks for ahead, for each slice that it multiplies: at rank 128 all that there
+/// is to ask for where a panel of A meets 256 columns, and a panel of B as many rows.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 128;
 
 /// One instruction set's micro-kernel.
 pub(crate) trait Micro {
@@ -91,6 +117,9 @@ pub(crate) trait Micro {
     const LANES: usize;
     /// The tile that is cheapest to fold: a whole number of micro-tiles.
     const TILE: (u32, u32) = (16, 16);
+
+    /// Whether it loses nothing where both its panels come from the second level of the caches.
+    const STREAMS: bool = false;
 
     /// Whether this processor can run it.
     fn supported() -> bool;
@@ -113,9 +142,10 @@ pub(crate) struct Kernel {
     lanes: usize,
     block: unsafe fn(&Block<'_>, &mut Scratch),
     pack: unsafe fn(Side, &Group<'_>, &mut Panels),
-    fill: unsafe fn([u64; 2], &mut [u8]),
+    fill: unsafe fn([u64; 2], Entries, &mut [u8]),
     reduce: unsafe fn(&[Line], &mut [[u8; 64]]),
     tile: (u32, u32),
+    streams: bool,
 }
 
 /// Asks whether this processor can run a kernel.
@@ -153,7 +183,7 @@ static KERNELS: &[(Kernel, Supported)] = &[
 
 const fn kernel<K: Micro>(
     pack: unsafe fn(Side, &Group<'_>, &mut Panels),
-    fill: unsafe fn([u64; 2], &mut [u8]),
+    fill: unsafe fn([u64; 2], Entries, &mut [u8]),
     reduce: unsafe fn(&[Line], &mut [[u8; 64]]),
 ) -> Kernel {
     assert!(K::ROWS <= pack::GROUP && K::COLUMNS <= pack::GROUP && K::ROWS * K::COLUMNS <= SUMS_MAX);
@@ -169,6 +199,7 @@ const fn kernel<K: Micro>(
         fill,
         reduce,
         tile: K::TILE,
+        streams: K::STREAMS,
     }
 }
 
@@ -180,37 +211,6 @@ pub(crate) fn available() -> impl Iterator<Item = &'static Kernel> {
 /// The names of all kernels and families in this build, whether or not they can run here.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().flat_map(|(kernel, _)| [kernel.name, kernel.family])
-}
-
-/// Most sums in a micro-tile.
-const SUMS_MAX: usize = 256;
-
-/// Two blocks to multiply, and how their panels make up tiles.
-struct Block<'a> {
-    a: &'a Panels,
-    b: &'a Panels,
-    /// Panels of A and of B that make up a tile.
-    tile: (usize, usize),
-}
-
-/// A cache line of sums or words.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u32; 16]);
-
-/// A worker's memory for the sums and words of one block, allocated once and grown when needed.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    sums: Vec<Line>,
-    states: Vec<Line>,
-    tiles: usize,
-}
-
-impl Scratch {
-    /// Bytes held.
-    pub(crate) fn bytes(&self) -> usize {
-        (self.sums.capacity() + self.states.capacity()) * size_of::<Line>()
-    }
 }
 
 impl Kernel {
@@ -247,15 +247,20 @@ impl Kernel {
         self.tile
     }
 
+    /// Whether it loses nothing where both its panels come from the second level of the caches.
+    pub(crate) fn streams(&self) -> bool {
+        self.streams
+    }
+
     /// Whether it is an order of magnitude slower than those with instructions of their own.
     pub(crate) fn is_slow(&self) -> bool {
         self.name == portable::Portable::NAME
     }
 
-    /// Fills `bytes` with random matrix entries, see [`fill::fill`].
-    pub(crate) fn fill(&self, seed: [u64; 2], bytes: &mut [u8]) {
+    /// Fills `bytes` with random entries for the matrix of `side`, see [`fill::fill`].
+    pub(crate) fn fill(&self, side: Side, seed: [u64; 2], bytes: &mut [u8]) {
         // SAFETY: as in `pack`.
-        unsafe { (self.fill)(seed, bytes) }
+        unsafe { (self.fill)(seed, self.layout.entries(side), bytes) }
     }
 
     /// Adds the noise to a group of rows, and lays them out in `panels`.
@@ -264,113 +269,33 @@ impl Kernel {
         unsafe { (self.pack)(panels.side, group, panels) }
     }
 
-    /// Multiplies a block; the words of its tiles are left in `scratch`.
+    /// Multiplies a block; the messages of its tiles are left in `scratch`.
     ///
     /// `tile` is the number of panels of A and of B that make up one tile.
     ///
     /// # Panics
     ///
     /// If the panels are not this kernel's, not cut alike, or not made of whole tiles.
-    pub(crate) fn multiply(&self, a: &Panels, b: &Panels, tile: (usize, usize), scratch: &mut Scratch) {
+    pub(crate) fn multiply(
+        &self,
+        a: &Panels,
+        b: &Panels,
+        tile: (usize, usize),
+        next: Next<'_>,
+        scratch: &mut Scratch,
+    ) {
         assert!(a.side == Side::A && b.side == Side::BT, "A is on the left");
         assert!(a.layout == self.layout && b.layout == self.layout, "the panels are this kernel's");
         assert!(a.height == self.rows && b.height == self.columns, "the panels are this kernel's");
         assert_eq!(a.depth, b.depth, "both sides are cut alike");
         assert!(tile.0 > 0 && a.count.is_multiple_of(tile.0), "blocks are made of whole tiles");
         assert!(tile.1 > 0 && b.count.is_multiple_of(tile.1), "blocks are made of whole tiles");
-        scratch.tiles = (a.count / tile.0) * (b.count / tile.1);
-        let states = scratch.tiles * WORDS * self.lanes / 16;
-        scratch.states.clear();
-        scratch.states.resize(states, Line([0; 16]));
-        let sums = a.count * b.count * (self.rows * self.columns).div_ceil(16);
-        if scratch.sums.len() < sums {
-            scratch.sums.resize(sums, Line([0; 16]));
-        }
+        let work = Block { a, b, tile, next, reduce: self.reduce };
+        scratch.make_room(&work, self.lanes, self.rows * self.columns);
         // SAFETY: a `Kernel` is only to be had from `available`, which asked the processor. The panels' sizes agree
-        // with their counts (`Panels::new`) and with each other (above), and the scratch memory fits them.
-        unsafe { (self.block)(&Block { a, b, tile }, scratch) }
+        // with their counts (`Panels::new`) and with each other (above), and the scratch memory has room for them.
+        unsafe { (self.block)(&work, scratch) }
     }
-
-    /// The 64-byte messages of the tiles that were multiplied last with `scratch`, row of tiles after row of tiles, as
-    /// the jackpot hashes them.
-    pub(crate) fn messages(&self, scratch: &Scratch, out: &mut Vec<[u8; 64]>) {
-        out.clear();
-        out.resize(scratch.tiles, [0; 64]);
-        let lines = scratch.tiles * WORDS * self.lanes / 16;
-        // SAFETY: as in `pack`.
-        unsafe { (self.reduce)(&scratch.states[..lines], out) }
-    }
-}
-
-/// The loops around the micro-kernel.
-///
-/// # Safety
-///
-/// `K` is supported; the panels were made for `K` and are cut alike; `scratch` holds the block's sums and states.
-unsafe fn block<K: Micro>(work: &Block<'_>, scratch: &mut Scratch) {
-    let (a, b) = (work.a, work.b);
-    let depth = a.depth;
-    let stretches = depth.slices.div_ceil(depth.stretch);
-    let tile_columns = b.count / work.tile.1;
-    let zeros = [Line([0; 16]); SUMS_MAX / 16];
-    let mut spent = [Line([0; 16]); SUMS_MAX / 16];
-    let sum_lines = (K::ROWS * K::COLUMNS).div_ceil(16);
-    let sums = scratch.sums.as_mut_ptr();
-    let states = scratch.states.as_mut_ptr().cast::<u32>();
-    for stretch in 0..stretches {
-        let first = stretch * depth.stretch;
-        let slices = depth.stretch_slices(stretch);
-        // Everything that the inner loop needs is added up, not worked out: a micro-kernel takes some hundred clocks.
-        let (a_step, b_step) = (slices * a.slice_bytes(), slices * b.slice_bytes());
-        let (mut b_bytes, mut b_terms) = (b.bytes[b.offset(stretch, 0)..].as_ptr(), terms_of(b, first));
-        let mut own = 0;
-        let (mut tile_column, mut column_in_tile) = (0, 0);
-        for _ in 0..b.count {
-            let (mut a_bytes, mut a_terms) = (a.bytes[a.offset(stretch, 0)..].as_ptr(), terms_of(a, first));
-            let (mut tile, mut row_in_tile) = (tile_column, 0);
-            for _ in 0..a.count {
-                // SAFETY: both pointers walk panel by panel through a stretch, whose extents are what `MicroArgs` asks
-                // for, and the terms likewise (they are not touched where the layout has none); a stretch begins at a
-                // multiple of a power of two of at most 16 slices and is no longer than it, so its words lie within
-                // one state; each micro-tile has sums of its own.
-                unsafe {
-                    K::run(&MicroArgs {
-                        a: a_bytes,
-                        b: b_bytes,
-                        row_terms: a_terms,
-                        column_terms: b_terms,
-                        state: states.add((tile * WORDS + first % WORDS) * K::LANES),
-                        slices,
-                        steps: depth.rank / 16,
-                        sums_in: if stretch == 0 { zeros.as_ptr() } else { sums.add(own).cast_const() }
-                            .cast(),
-                        sums_out: if stretch + 1 == stretches { spent.as_mut_ptr() } else { sums.add(own) }
-                            .cast(),
-                        rotate: row_in_tile + column_in_tile == 0,
-                    });
-                }
-                // Past the last panel the pointers are not used any more.
-                a_bytes = a_bytes.wrapping_add(a_step);
-                a_terms = a_terms.wrapping_add(depth.slices * a.height);
-                own += sum_lines;
-                row_in_tile += 1;
-                if row_in_tile == work.tile.0 {
-                    (tile, row_in_tile) = (tile + tile_columns, 0);
-                }
-            }
-            b_bytes = b_bytes.wrapping_add(b_step);
-            b_terms = b_terms.wrapping_add(depth.slices * b.height);
-            column_in_tile += 1;
-            if column_in_tile == work.tile.1 {
-                (tile_column, column_in_tile) = (tile_column + 1, 0);
-            }
-        }
-    }
-}
-
-/// The terms of the first panel from `slice` on; dangling, and never read, where the layout has none.
-fn terms_of(panels: &Panels, slice: usize) -> *const i32 {
-    panels.terms.as_ptr().wrapping_add(slice * panels.height)
 }
 
 /// [`pack::group`], compiled for AVX2.
@@ -402,8 +327,8 @@ unsafe fn pack_avx512(side: Side, group: &Group<'_>, panels: &mut Panels) {
 /// The processor has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn fill_avx2(seed: [u64; 2], bytes: &mut [u8]) {
-    fill::fill(seed, bytes);
+unsafe fn fill_avx2(seed: [u64; 2], entries: Entries, bytes: &mut [u8]) {
+    fill::fill(seed, entries, bytes);
 }
 
 /// [`fill::fill`], compiled for the first AVX-512 processors with VNNI.
@@ -413,8 +338,8 @@ unsafe fn fill_avx2(seed: [u64; 2], bytes: &mut [u8]) {
 /// The processor has AVX-512 F, BW, DQ and VL.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn fill_avx512(seed: [u64; 2], bytes: &mut [u8]) {
-    fill::fill(seed, bytes);
+unsafe fn fill_avx512(seed: [u64; 2], entries: Entries, bytes: &mut [u8]) {
+    fill::fill(seed, entries, bytes);
 }
 
 #[cfg(test)]

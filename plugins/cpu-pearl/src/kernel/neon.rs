@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 
-use super::{Layout, Micro, MicroArgs};
+use super::{Layout, Micro, MicroArgs, Word};
 
 /// The columns of one quad in four registers against the four rows in another.
 macro_rules! quad {
@@ -85,8 +85,12 @@ impl Micro for Dotprod {
 /// As for [`Micro::run`].
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn run(args: &MicroArgs) {
-    // A shift by 32 to the right yields zero: the word stays as it is.
-    let (left, right) = if args.rotate { (13i32, -19i32) } else { (0, -32) };
+    // A shift by 32, to either side, yields zero.
+    let (left, right) = match args.word {
+        Word::Begin => (32i32, -32i32),
+        Word::Rotate => (13, -19),
+        Word::Keep => (0, -32),
+    };
     // SAFETY: the caller vouches for the extents behind every pointer (see `MicroArgs`): this reads `slices * steps`
     // groups of 4 quads of both panels, reads the sums in and writes the sums out (4x16), and updates one 4-lane word of
     // the state per slice.

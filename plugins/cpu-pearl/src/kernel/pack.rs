@@ -36,9 +36,6 @@ pub(crate) trait Ops {
     /// Adds the noise of four columns, given as pairs of lines of the factor.
     fn add_noise(line: &mut Line, factor: [[&[u8; GROUP]; 2]; 4]);
 
-    /// Takes 128 times the sum of a quad's bytes off each row's term.
-    fn take_sums(line: &Line, terms: &mut [i32; GROUP]);
-
     /// Splits quads into 16-bit pairs of their even and odd bytes, and takes the products of neighbours off the terms.
     fn split(line: &Line, even: &mut Line, odd: &mut Line, terms: &mut [i32; GROUP]);
 }
@@ -80,18 +77,15 @@ fn of_height<O: Ops, const H: usize>(side: Side, group: &Group<'_>, panels: &mut
                 let factor =
                     |&[p, q]: &[u16; 2]| [&group.factor[usize::from(p)], &group.factor[usize::from(q)]];
                 O::add_noise(line, [factor(c0), factor(c1), factor(c2), factor(c3)]);
-                match (layout, side) {
-                    (Layout::Signed, _) => {}
-                    (Layout::OffsetB, Side::A) => O::take_sums(line, &mut terms),
-                    (Layout::OffsetB, Side::BT) => line.iter_mut().for_each(|quad| *quad ^= 0x8080_8080),
-                    (Layout::Winograd, _) => O::split(line, even, odd, &mut terms),
+                if layout == Layout::Winograd {
+                    O::split(line, even, odd, &mut terms);
                 }
             }
             for panel in 0..count {
                 let (bytes, _) = panels.slice_mut(group.first_panel + panel, slice);
                 let bytes = &mut bytes[first * H * 4 * entry..][..chunk * H * 4 * entry];
                 match (layout, side) {
-                    (Layout::Signed | Layout::OffsetB, _) => put::<H>(lines, panel, bytes),
+                    (Layout::Signed | Layout::UnsignedB, _) => put::<H>(lines, panel, bytes),
                     (Layout::Winograd, Side::A) => {
                         put_by_row::<H>(&even[..chunk], &odd[..chunk], panel, bytes)
                     }
@@ -101,7 +95,7 @@ fn of_height<O: Ops, const H: usize>(side: Side, group: &Group<'_>, panels: &mut
                 }
             }
         }
-        if layout.has_terms(side) {
+        if layout.has_terms() {
             for panel in 0..count {
                 let (_, out) = panels.slice_mut(group.first_panel + panel, slice);
                 out.copy_from_slice(&terms[panel * H..][..H]);
@@ -179,14 +173,6 @@ impl Ops for Plain {
             let difference = |[p, q]: [&[u8; GROUP]; 2]| p[r].wrapping_sub(q[r]);
             let noise = u32::from_le_bytes([difference(n0), difference(n1), difference(n2), difference(n3)]);
             *entry = ((*entry & LOW) + (noise & LOW)) ^ ((*entry ^ noise) & !LOW);
-        }
-    }
-
-    #[inline(always)]
-    fn take_sums(line: &Line, terms: &mut [i32; GROUP]) {
-        for (term, &quad) in terms.iter_mut().zip(line) {
-            let byte = |shift: u32| ((quad << shift) as i32) >> 24;
-            *term -= 128 * (byte(24) + byte(16) + byte(8) + byte(0));
         }
     }
 

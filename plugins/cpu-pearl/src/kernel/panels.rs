@@ -3,6 +3,7 @@
 use pearl_pow::Side;
 
 use super::{Kernel, Part};
+use crate::fill::Entries;
 
 /// How a kernel wants its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,8 +11,8 @@ use super::{Kernel, Part};
 pub(crate) enum Layout {
     /// Signed bytes on both sides, nothing to correct.
     Signed,
-    /// 128 is added to B, which makes it unsigned; a row's term takes `128 * sum(a)` off again.
-    OffsetB,
+    /// Signed bytes of A, unsigned ones of B, which is drawn so that none of it is negative ([`Self::entries`]).
+    UnsignedB,
     /// Pairs of 16-bit integers for Winograd's inner product; both sides have terms.
     Winograd,
 }
@@ -20,16 +21,21 @@ impl Layout {
     /// Bytes that one entry takes in a panel.
     pub(crate) const fn entry_bytes(self) -> usize {
         match self {
-            Self::Signed | Self::OffsetB => 1,
+            Self::Signed | Self::UnsignedB => 1,
             Self::Winograd => 2,
         }
     }
 
     /// Whether panels of `side` carry correction terms.
-    pub(crate) const fn has_terms(self, side: Side) -> bool {
+    pub(crate) const fn has_terms(self) -> bool {
+        matches!(self, Self::Winograd)
+    }
+
+    /// What the matrix of `side` must be drawn from.
+    pub(crate) const fn entries(self, side: Side) -> Entries {
         match (self, side) {
-            (Self::Winograd, _) | (Self::OffsetB, Side::A) => true,
-            (Self::OffsetB, Side::BT) | (Self::Signed, _) => false,
+            (Self::UnsignedB, Side::BT) => Entries::High,
+            (Self::UnsignedB, Side::A) | (Self::Signed | Self::Winograd, _) => Entries::Any,
         }
     }
 }
@@ -54,6 +60,11 @@ impl Depth {
         assert!(rank >= 32 && rank.is_multiple_of(16) && k >= rank, "the shape was checked");
         let most = (steps / rank).clamp(1, WORDS);
         Self { rank, slices: k / rank, stretch: 1 << most.ilog2() }
+    }
+
+    /// Stretches that the slices make up.
+    pub(super) fn stretches(&self) -> usize {
+        self.slices.div_ceil(self.stretch)
     }
 
     /// The slices of stretch `index`.
@@ -85,7 +96,7 @@ impl Panels {
     pub(crate) fn new(kernel: &Kernel, side: Side, depth: Depth, count: usize, bytes: Part) -> Self {
         let height = kernel.panel_height(side);
         assert!(bytes.len() >= kernel.panel_bytes(side, depth) * count, "a part holds its panels");
-        let terms = if kernel.layout.has_terms(side) { count * depth.slices * height } else { 0 };
+        let terms = if kernel.layout.has_terms() { count * depth.slices * height } else { 0 };
         Self { bytes, terms: vec![0; terms], depth, count, height, layout: kernel.layout, side }
     }
 

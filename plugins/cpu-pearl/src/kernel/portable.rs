@@ -1,6 +1,6 @@
 //! The kernel for any processor, and the yardstick of the others: plain Rust, no `unsafe` arithmetic, no lanes.
 
-use super::{Layout, Micro, MicroArgs};
+use super::{Layout, Micro, MicroArgs, Word};
 
 /// The portable micro-kernel, 4 rows by 16 columns.
 pub(super) struct Portable;
@@ -43,7 +43,11 @@ impl Micro for Portable {
                 }
             }
             let x = sums.as_flattened().iter().fold(0, |x, &sum| x ^ sum as u32);
-            *word = word.rotate_left(if args.rotate { 13 } else { 0 }) ^ x;
+            *word = match args.word {
+                Word::Begin => x,
+                Word::Rotate => word.rotate_left(13) ^ x,
+                Word::Keep => *word ^ x,
+            };
         }
         // SAFETY: `MicroArgs` promises room for the sums, and nothing else refers to it.
         unsafe { *out = sums };

@@ -41,12 +41,6 @@ impl Ops for Avx2Ops {
     }
 
     #[inline(always)]
-    fn take_sums(line: &Line, terms: &mut [i32; GROUP]) {
-        // SAFETY: as above.
-        unsafe { take_sums(line, terms) }
-    }
-
-    #[inline(always)]
     fn split(line: &Line, even: &mut Line, odd: &mut Line, terms: &mut [i32; GROUP]) {
         // SAFETY: as above.
         unsafe { split(line, even, odd, terms) }
@@ -129,24 +123,6 @@ unsafe fn add_noise(line: &mut Line, factor: [[&[u8; GROUP]; 2]; 4]) {
         let at = rows.as_mut_ptr().cast::<u8>();
         // SAFETY: eight rows are 32 bytes.
         unsafe { store(at, _mm256_add_epi8(load(at), noise)) };
-    }
-}
-
-/// # Safety
-///
-/// The processor has AVX2.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn take_sums(line: &Line, terms: &mut [i32; GROUP]) {
-    let (ones, times) = (_mm256_set1_epi8(1), _mm256_set1_epi16(128));
-    for (rows, terms) in line.as_chunks::<8>().0.iter().zip(terms.as_chunks_mut::<8>().0) {
-        let at = terms.as_mut_ptr().cast::<u8>();
-        // SAFETY: eight rows, and eight terms, are 32 bytes.
-        unsafe {
-            // Two bytes are at most 254 in sum, and 128 times four of them fit 32 bits.
-            let sums = _mm256_madd_epi16(_mm256_maddubs_epi16(ones, load(rows.as_ptr().cast())), times);
-            store(at, _mm256_sub_epi32(load(at), sums));
-        }
     }
 }
 
