@@ -211,6 +211,15 @@ api = "/v1"
 metrics = "/metrics"
 numbers = {{ prompt_tokens = "vllm:prompt_tokens_total", requests_running = "vllm:num_requests_running" }}
 steps = {{ histogram = "vllm:iteration_tokens_total", tokens = 1024 }}
+[gateway]
+entrypoint = ["/stand-in", "gateway"]
+[gateway.environment]
+MINER_RPC_SOCKET_PATH = "{{socket}}"
+PASSWORD_FILE = "{{password}}"
+PEARLD_RPC_URL = "{{node}}"
+PEARLD_RPC_USER = "{{user}}"
+PEARLD_MINING_ADDRESS = "{{wallet}}"
+RAYON_NUM_THREADS = "{{threads}}"
 "#
     )
 }
@@ -252,7 +261,9 @@ impl Session {
     fn of(engine: &str, odd: &str, extra: &str, mining: &str, sections: &str) -> Self {
         let port = free_port();
         let mut extra = extra.to_owned();
-        write!(extra, "\nmodel = \"somebody/a-model-pearl\"\n").expect("a text takes text");
+        if !extra.contains("model = ") {
+            write!(extra, "\nmodel = \"somebody/a-model-pearl\"\n").expect("a text takes text");
+        }
         let sections = format!(
             "[mining]\nprovider = \"stand-in\"\n{mining}\n[mining.container]\nengine = \"{engine}\"\nnetwork = \"host\"\n{sections}"
         );

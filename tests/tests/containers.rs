@@ -1,6 +1,17 @@
 //! Providers that are containers, with real engines: from the data file to a verified block, and everything that goes wrong.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails where it stands")]
 
+#[path = "containers/answers.rs"]
+mod answers;
+#[path = "containers/images.rs"]
+mod images;
+#[path = "containers/own_gateway.rs"]
+mod own_gateway;
+#[path = "containers/rest.rs"]
+mod rest;
+#[path = "containers/validation.rs"]
+mod validation;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -294,6 +305,7 @@ fn solo_at_a_gateway_its_proofs_are_handed_over_and_a_restart_by_request_makes_a
         Session::container(now)["restarts"] == 1 && submitted(now) > submitted(&status)
     });
     assert_ne!(session.ours(), before, "{now:#}");
+    assert_eq!(now["miners"].as_array().unwrap().len(), 1, "it has its row again: {now:#}");
 }
 
 #[test]

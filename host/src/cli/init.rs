@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dialoguer::console::Term;
+use pearlbed_plugin_api::HardwareInfo;
 
 use super::{Context, Error, PluginDirs, render};
 use crate::config::keys::AUTO;
@@ -101,8 +102,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     // The file may be wrong in a way that these very changes put right.
     let first = Plan::new(&file, &changes)?;
     let only_settings = args.asks_for_settings_only();
-    let (candidates, proposal) =
-        if only_settings { (Vec::new(), None) } else { look_around(&args.plugins, context, &first.config) };
+    let (candidates, proposal, hardware) =
+        if only_settings { Default::default() } else { look_around(&args.plugins, context, &first.config) };
     // Nobody is overruled who has said already what mines.
     let is_open = |miner: &MinerSection| miner.line.is_none() && miner.provider.is_none();
     let wants_auto = args.provider.as_deref() == Some(AUTO);
@@ -119,7 +120,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         let so_far = Plan::new(&file, &changes)?;
         let missing = missing(&so_far.config, args);
         if context.can_ask() && !(args.yes && missing.is_empty()) {
-            changes.extend(ask(&so_far.config, &changes, &candidates, proposal.as_ref(), context)?);
+            let proposal = proposal.as_ref();
+            changes.extend(ask(&so_far.config, &changes, &candidates, proposal, &hardware, context)?);
         } else if !missing.is_empty() {
             return Err(Error::usage(format!("`pearlbed init` needs {}", missing.join(", ")))
                 .with_hint("give them as flags, or run it on a terminal, where it asks"));
@@ -271,14 +273,19 @@ fn grant(config: &Config, changes: &[Change], id: &str, text: &str) -> Change {
 }
 
 /// The providers of this machine, probed in their confined processes, and what they would mine on.
-fn look_around(dirs: &PluginDirs, context: &Context, config: &Config) -> (Vec<Candidate>, Option<Proposal>) {
+fn look_around(
+    dirs: &PluginDirs,
+    context: &Context,
+    config: &Config,
+) -> (Vec<Candidate>, Option<Proposal>, HardwareInfo) {
     let hardware = crate::hardware::inspect(&crate::hardware::Options::default()).info;
     let mut probe = ProbeOptions::new(hardware.clone());
     probe.timeout = config.plugins.probe_timeout;
     probe.model = config.mining.model.clone().unwrap_or_default();
     let options = Options { relaxed: dirs.relaxed(context), probe: Some(probe), trust: dirs.trust(context) };
     let survey = survey(&dirs.search_path(context), &options);
-    (Candidate::of_survey(&survey), Proposal::of(&hardware, &survey))
+    let proposal = Proposal::of(&hardware, &survey);
+    (Candidate::of_survey(&survey), proposal, hardware)
 }
 
 fn best(candidates: &[Candidate]) -> Result<&Candidate, Error> {
@@ -333,6 +340,7 @@ fn ask(
     given: &[Change],
     candidates: &[Candidate],
     proposal: Option<&Proposal>,
+    hardware: &HardwareInfo,
     context: &Context,
 ) -> Result<Vec<Change>, Error> {
     let given: Vec<String> = given.iter().map(|change| change.key().to_owned()).collect();
@@ -344,6 +352,7 @@ fn ask(
         given: &given,
         candidates,
         proposal,
+        hardware,
         gateway_socket: socket.exists().then_some(socket),
         node_certificate: certificate.as_deref(),
         is_set: &|name| context.env().var_os(name).is_some(),

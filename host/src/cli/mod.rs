@@ -75,6 +75,7 @@ mod start;
 mod status;
 mod stop;
 mod time;
+mod validate_model;
 mod verify;
 mod watch;
 
@@ -101,6 +102,7 @@ commands! {
     Devnet(devnet),
     Models(models),
     InspectModel(inspect_model),
+    ValidateModel(validate_model),
     Bench(bench),
     Verify(verify),
     Completions(completions),

@@ -232,7 +232,7 @@ fn miners_text(miners: &[MinerNote]) -> String {
 }
 
 /// An error that the supervisor met, as if it had been met here.
-fn relayed(chain: Vec<String>, hint: Option<String>, exit: u8) -> Error {
+pub(super) fn relayed(chain: Vec<String>, hint: Option<String>, exit: u8) -> Error {
     let mut causes = chain.into_iter().rev();
     let innermost = causes.next().unwrap_or_else(|| "the session failed".into());
     let whole = causes.fold(Relayed { text: innermost, cause: None }, |cause, text| Relayed {

@@ -177,6 +177,7 @@ pub(super) fn build(
                     Some(Value::Flag(flag)) => Some(*flag),
                     _ => None,
                 },
+                gateway: matches!(get("mining.container.gateway"), Some(Value::Flag(true))),
             },
             port: PortSection {
                 unix: match get("mining.port.unix") {

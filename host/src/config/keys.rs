@@ -604,6 +604,14 @@ pub const KEYS: &[Key] = &[
         help: "Whether a container's root file system cannot be written. Without it, as its data file says.",
     },
     Key {
+        path: "mining.container.gateway",
+        kind: Kind::Flag,
+        default: Some("true"),
+        example: "false",
+        help: "Whether a solo session runs the gateway that is in a container's image, in a container of its own, where none is \
+               named and none listens.",
+    },
+    Key {
         path: "plugins.dirs",
         kind: Kind::Paths,
         default: Some("[]"),

@@ -94,6 +94,8 @@ pub struct ContainerSection {
     pub stop_grace: Duration,
     /// Whether its root file system can be written; as its data file says without it.
     pub read_only: Option<bool>,
+    /// Whether the gateway in its image is run in a container of its own, where one is needed and none is named.
+    pub gateway: bool,
 }
 
 /// A container engine.
@@ -193,6 +195,20 @@ pub struct GatewaySection {
     pub command: Option<Vec<String>>,
     /// Whether miners on the gateway's own processor rest while it makes a block of a proof.
     pub rest_while_proving: bool,
+}
+
+impl GatewaySection {
+    /// Whether the user has said where his gateway is, or how it is started: anything but the place where every gateway listens
+    /// by itself.
+    pub fn is_named(&self) -> bool {
+        let usual = match &self.endpoint {
+            GatewayEndpoint::Unix(_) => false,
+            GatewayEndpoint::Tcp { host, port } => {
+                matches!(&**host, "127.0.0.1" | "localhost") && *port == 8337
+            }
+        };
+        self.command.is_some() || !usual
+    }
 }
 
 /// The user's pearld.

@@ -57,6 +57,10 @@ pub fn create(kind: Kind, recipe: &Recipe, image: &str, user: User) -> Vec<Strin
     flag("--security-opt", "no-new-privileges");
     flag("--pids-limit", "32768");
     flag("--stop-timeout", &STOP_SECONDS.to_string());
+    if recipe.is_gateway() {
+        // What it ends the processes at that prove for it.
+        flag("--stop-signal", "SIGINT");
+    }
     if kind == Kind::Docker {
         // Docker keeps what a container prints for ever otherwise.
         flag("--log-driver", "json-file");
@@ -123,6 +127,11 @@ pub fn rootless(kind: Kind) -> Vec<String> {
         Kind::Docker => words(["info", "--format", "{{json .SecurityOptions}}"]),
         Kind::Podman => words(["info", "--format", "{{json .Host.Security.Rootless}}"]),
     }
+}
+
+/// Asks for everything that the engine says of itself.
+pub fn info() -> Vec<String> {
+    words(["info", "--format", "{{json .}}"])
 }
 
 /// Asks what is known of an image.

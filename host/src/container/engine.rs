@@ -51,6 +51,15 @@ pub struct Image {
     pub created: String,
 }
 
+/// What an engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nature {
+    /// Where it keeps images, on whichever machine it is.
+    pub store: PathBuf,
+    /// Whether it is set up to hand over NVIDIA's cards.
+    pub hands_over_cards: bool,
+}
+
 /// How a container stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -155,6 +164,23 @@ impl Engine {
         let said = engine.ask(&command::rootless(kind), ASK, &doing).map(|said| said.out).unwrap_or_default();
         engine.rootless = said.contains("rootless") || said.trim() == "true";
         Ok(engine)
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub fn nature(&self) -> Result<Nature, Trouble> {
+        let doing = Doing { kind: self.kind, image: "", how: "", name: "", port: 0 };
+        let said = self.ask(&command::info(), ASK, &doing)?;
+        let said: serde_json::Value = self.read(&said)?;
+        let store = match self.kind {
+            Kind::Docker => &said["DockerRootDir"],
+            Kind::Podman => &said["store"]["graphRoot"],
+        };
+        let hands_over_cards = has_cdi() || said["Runtimes"].get("nvidia").is_some();
+        Ok(Nature { store: store.as_str().unwrap_or_default().into(), hands_over_cards })
     }
 
     /// The engine in words, such as `podman 4.3.1, rootless`.

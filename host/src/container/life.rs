@@ -4,6 +4,7 @@
 //! waiting --job--> looking --> pulling --> starting --> loading --200--> serving <--> silent | small-steps
 //!    ^                                                    |                |             |
 //!    +-------- restarting (later and later) <-------------+----------------+-------------+   or failed
+//!    +-------- paused, until it is woken <--- from each of them
 //! ```
 //!
 //! A miner inside that has lost its gateway never comes back by itself and goes on serving, so a container that serves
@@ -29,6 +30,8 @@ const LIVED: Duration = Duration::from_secs(60);
 pub enum Phase {
     /// There is no job to mine yet.
     Waiting,
+    /// It was told to rest.
+    Paused,
     /// The engine and the image are being looked for.
     Looking,
     /// The image is being fetched.
@@ -58,6 +61,7 @@ impl Phase {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Paused => "paused",
             Self::Looking => "looking",
             Self::Pulling => "pulling",
             Self::Starting => "starting",
@@ -171,8 +175,13 @@ impl Life {
 
     /// It is started again by request: what was before counts no more.
     pub fn begin_afresh(&mut self) {
-        self.failures = 0;
+        self.rest();
         self.restarts += 1;
+    }
+
+    /// It has ended to rest: what was before counts no more.
+    pub fn rest(&mut self) {
+        self.failures = 0;
         self.restarted_for_silence = false;
         self.trouble = None;
         self.started = None;
@@ -353,5 +362,18 @@ mod tests {
 
         let mut life = loading(now);
         assert_eq!(life.failed(Trouble::lasting("no-image", "there is none", "get it"), now), None);
+    }
+
+    #[test]
+    fn having_rested_it_has_every_chance_again_and_that_is_no_restart() {
+        let now = Instant::now();
+        let mut life = loading(now);
+        while life.failed(Trouble::passing("exited", "it ended", "look"), now).is_some() {}
+        let restarts = life.restarts();
+        life.rest();
+        life.is(Phase::Paused, now);
+        assert_eq!((life.phase().word(), life.trouble(), life.restarts()), ("paused", None, restarts));
+        life.is(Phase::Loading, now);
+        assert!(life.failed(Trouble::passing("exited", "it ended", "look"), now).is_some());
     }
 }

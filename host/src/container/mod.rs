@@ -15,7 +15,7 @@
 //!
 //! [`recipe`] resolves what is to be run, [`command`] writes the argument vectors, [`trouble`] turns an engine's complaint
 //! into a sentence and a remedy, [`serving`] reads what the container answers by HTTP, [`printed`] what it prints, [`words`]
-//! says how it stands, and [`keeper`] does what [`life`] decides.
+//! says how it stands, [`validation`] whether its model mines, [`remembered`] which image it was last, and [`keeper`] does what [`life`] decides.
 //!
 //! # Limitations
 //!
@@ -29,7 +29,9 @@ pub mod keeper;
 pub mod life;
 pub mod printed;
 pub mod recipe;
+pub mod remembered;
 pub mod report;
 pub mod serving;
 pub mod trouble;
+pub mod validation;
 pub mod words;

@@ -17,6 +17,8 @@ use crate::miner::gate::Gate;
 const LINES: (u32, u32) = (20, 200);
 /// Bytes of one line.
 const LINE_BYTES_MAX: u64 = 4096;
+/// A shorter secret is not looked for.
+const SECRET_BYTES_MIN: usize = 4;
 /// Lines that are kept for the case that it ends.
 const LAST_LINES: usize = 20;
 
@@ -26,9 +28,21 @@ pub struct Printed {
     last: Mutex<VecDeque<String>>,
     at: Mutex<Option<Instant>>,
     held_back: AtomicU64,
+    hidden: Vec<String>,
 }
 
 impl Printed {
+    /// Nothing yet; `hidden` are secrets that stand in no line of it.
+    pub fn hiding(hidden: Vec<String>) -> Self {
+        // One of a few letters would take words out of every line.
+        let hidden = hidden.into_iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect();
+        Self { hidden, ..Self::default() }
+    }
+
+    fn without_secrets(&self, line: &str) -> String {
+        self.hidden.iter().fold(line.to_owned(), |line, secret| line.replace(secret, "[hidden]"))
+    }
+
     /// The last lines, oldest first.
     pub fn last(&self) -> Vec<String> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -123,8 +137,9 @@ fn read_lines(pipe: Box<dyn Read + Send>, printed: &Printed, passed_on: impl Fn(
         if line.trim().is_empty() {
             continue;
         }
-        printed.heard(line);
-        if !gate.pass(Instant::now()) || !passed_on(line) {
+        let line = printed.without_secrets(line);
+        printed.heard(&line);
+        if !gate.pass(Instant::now()) || !passed_on(&line) {
             printed.held_back.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -136,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_bar_is_its_last_state_and_what_comes_too_fast_is_counted() {
-        let printed = Arc::new(Printed::default());
+        let printed = Arc::new(Printed::hiding(vec!["secret-word".into(), "%".into()]));
         let taken = Arc::new(Mutex::new(Vec::new()));
         let take = {
             let taken = Arc::clone(&taken);
@@ -146,13 +161,13 @@ mod tests {
             }
         };
         let mut command = Command::new("sh");
-        command.args(["-c", "printf '1 %%\\r50 %%\\r100 %%\\n\\n'; seq 1 1000"]);
+        command.args(["-c", "printf '1 %%\\r50 %%\\r100 %%\\nsecret-word=secret-words\\n\\n'; seq 1 1000"]);
         let mut follower = Follower::start(command, &printed, take).unwrap();
         follower.finish();
         let taken = taken.lock().unwrap();
-        assert_eq!(taken[0], "100 %");
-        assert!(taken.len() >= LINES.1 as usize && taken.len() < 1001, "{}", taken.len());
-        assert_eq!(taken.len() as u64 + printed.take_held_back(), 1001);
+        assert_eq!(taken[..2], ["100 %", "[hidden]=[hidden]s"]);
+        assert!(taken.len() >= LINES.1 as usize && taken.len() < 1002, "{}", taken.len());
+        assert_eq!(taken.len() as u64 + printed.take_held_back(), 1002);
         assert_eq!((printed.take_held_back(), printed.newest().as_deref()), (0, Some("1000")));
         assert_eq!(printed.last().len(), LAST_LINES);
         assert!(printed.at().is_some());

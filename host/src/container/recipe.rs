@@ -1,19 +1,26 @@
 //! What is to be run: a data file, the user's settings and the machine, resolved. Nothing is asked and nothing is written.
 
+mod arguments;
+mod cards;
+mod gateway;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pearlbed_plugin_api::HardwareInfo;
 use serde_json::{Map, Value};
 
+use self::arguments::{Settings, Words, check, gives, own_arguments};
+use self::cards::cards;
+pub use self::cards::check_cards;
+pub use self::gateway::{Payee, folder as gateway_folder, resolve as gateway, socket as gateway_socket};
 use crate::config::{ContainerNetwork, ContainerSection, Device};
 use crate::home::{Env, Home};
-use crate::plugins::container::{DataFile, TARGET, fitting};
-use crate::text::printable;
+use crate::plugins::container::{DataFile, TARGET};
 
 /// The name of a file in the folder with the socket.
 const SOCKET: &str = "gateway.sock";
-/// Where a token is mounted.
+/// Where a token, or a password, is mounted.
 const TOKEN: &str = "/run/pearlbed-token";
 
 /// Everything about a container before it is made.
@@ -41,7 +48,7 @@ pub struct Recipe {
     pub passed: Vec<String>,
     /// What is mounted.
     pub mounts: Vec<Mount>,
-    /// A token that is written to a file before the container is made: the variable that holds it.
+    /// A token, or a password, that is written to a file before the container is made: the variable that holds it.
     pub token_variable: Option<String>,
     /// The port that it serves on, on this machine's loopback.
     pub port: u16,
@@ -55,8 +62,8 @@ pub struct Recipe {
     pub shared_memory_bytes: u64,
     /// The model, as it is served.
     pub model: Option<String>,
-    /// The path that answers 200 once it serves.
-    pub health: String,
+    /// How it is told that it serves.
+    pub ready: Ready,
     /// The path of what others use.
     pub api: String,
     /// The path of its numbers.
@@ -65,6 +72,35 @@ pub struct Recipe {
     pub numbers: BTreeMap<String, String>,
     /// The histogram of steps, and the tokens from which on one can mine.
     pub steps: Option<(String, u32)>,
+}
+
+impl Recipe {
+    /// Whether it is the gateway that a session runs for itself.
+    pub fn is_gateway(&self) -> bool {
+        matches!(self.ready, Ready::Socket(_))
+    }
+
+    /// The word for what it is in its session.
+    pub fn role(&self) -> &'static str {
+        if self.is_gateway() { "gateway" } else { "miner" }
+    }
+
+    /// Where it serves, once it does.
+    pub fn endpoint(&self) -> String {
+        match &self.ready {
+            Ready::Http(_) => format!("http://127.0.0.1:{}{}", self.port, self.api),
+            Ready::Socket(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+/// How it is told that a container serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ready {
+    /// This path answers 200 on its port.
+    Http(String),
+    /// Somebody listens on this socket.
+    Socket(PathBuf),
 }
 
 /// A folder or file of this machine inside.
@@ -239,151 +275,12 @@ pub fn resolve(
         read_only: around.section.read_only.unwrap_or(file.run.read_only),
         shared_memory_bytes: file.run.shared_memory_bytes,
         model: served,
-        health: file.serving.health.clone(),
+        ready: Ready::Http(file.serving.health.clone()),
         api: file.serving.api.clone(),
         metrics: file.serving.metrics.clone(),
         numbers: file.serving.numbers.clone(),
         steps: file.serving.steps.as_ref().map(|steps| (steps.histogram.clone(), steps.tokens)),
     })
-}
-
-/// The settings, with their defaults.
-struct Settings<'a> {
-    file: &'a DataFile,
-    extra: &'a Map<String, Value>,
-}
-
-impl Settings<'_> {
-    /// A setting as one text; nothing where it is not set.
-    fn text(&self, key: &str) -> Option<String> {
-        let text = match self.extra.get(key) {
-            Some(Value::String(text)) => text.clone(),
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
-            Some(_) => return None,
-            None => {
-                let setting = self.file.manifest.settings.iter().find(|setting| setting.key == key)?;
-                setting.default.trim_matches('"').to_owned()
-            }
-        };
-        (!text.is_empty()).then_some(text)
-    }
-}
-
-/// What stands for the words in braces.
-struct Words<'a> {
-    settings: &'a Settings<'a>,
-    own: BTreeMap<&'static str, Option<String>>,
-}
-
-impl Words<'_> {
-    /// `text` with its words replaced; nothing where one of them is not there.
-    fn fill(&self, text: &str) -> Option<String> {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('{') {
-            let (before, from) = rest.split_at(at);
-            out.push_str(before);
-            let word = from[1..].split_once('}').map(|(word, _)| word);
-            match word.filter(|word| is_word(word)) {
-                Some(word) => {
-                    let value = match self.own.get(word) {
-                        Some(value) => value.clone(),
-                        None => self.settings.text(word),
-                    };
-                    out.push_str(&value?);
-                    rest = &from[word.len() + 2..];
-                }
-                None => {
-                    out.push('{');
-                    rest = &from[1..];
-                }
-            }
-        }
-        out.push_str(rest);
-        Some(out)
-    }
-
-    fn fill_all(&self, texts: &[String]) -> Option<Vec<String>> {
-        texts.iter().map(|text| self.fill(text)).collect()
-    }
-}
-
-fn is_word(word: &str) -> bool {
-    !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// Whether `arguments` hold the flag `flag`, alone or with its value.
-fn gives(arguments: &[String], flag: &str) -> bool {
-    arguments
-        .iter()
-        .any(|one| one == flag || one.strip_prefix(flag).is_some_and(|rest| rest.starts_with('=')))
-}
-
-/// What stands after `flag` in `arguments`, the last time that it does.
-fn value_of<'a>(arguments: &'a [String], flag: &str) -> Option<&'a str> {
-    let mut found = None;
-    for (at, one) in arguments.iter().enumerate() {
-        if one == flag {
-            found = arguments.get(at + 1).map(String::as_str);
-        } else if let Some(value) = one.strip_prefix(flag).and_then(|rest| rest.strip_prefix('=')) {
-            found = Some(value);
-        }
-    }
-    found
-}
-
-fn check(file: &DataFile, all: &[String], own: &[String]) -> Result<(), Unfit> {
-    let key = file.run.more.as_deref().unwrap_or_default();
-    for (flag, why) in &file.run.refused {
-        if gives(own, flag) {
-            return Err(Unfit::new(
-                format!("is not given `{flag}`, which stands in `{key}`: {why}"),
-                format!("take `{flag}` out of `{key}`"),
-            ));
-        }
-    }
-    for (flag, least) in &file.run.at_least {
-        let Some(value) = value_of(all, flag) else { continue };
-        if value.parse::<u64>().is_ok_and(|value| value < *least) {
-            return Err(Unfit::new(
-                format!("could never mine with `{flag} {value}`"),
-                format!("give at least {least}"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The user's own arguments: a list, or one text that is split as a shell would.
-fn own_arguments(value: Option<&Value>) -> Result<Vec<String>, &'static str> {
-    match value {
-        Some(Value::Array(items)) => Ok(items.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
-        Some(Value::String(text)) => split(text),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// Splits a text at blanks; quotation marks and backslashes keep them, as in a shell.
-fn split(text: &str) -> Result<Vec<String>, &'static str> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None | Some('"'), '\\') => word.get_or_insert_default().extend(chars.next()),
-            (Some(_), c) => word.get_or_insert_default().push(c),
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (None, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    if quote.is_some() { Err("ends within quotation marks") } else { Ok(words) }
 }
 
 fn model_folder(
@@ -405,61 +302,6 @@ fn model_folder(
         ));
     }
     Ok(Some((path, folder.target.clone())))
-}
-
-/// The cards to use, as NVIDIA's runtime calls them: those that the user chose, else all that fit.
-fn cards(
-    file: &DataFile,
-    settings: &Settings<'_>,
-    devices: &[Device],
-    hardware: &HardwareInfo,
-) -> Result<Vec<String>, Unfit> {
-    if file.requires.vendor.is_empty() {
-        return Ok(Vec::new());
-    }
-    let fit = fitting(&file.requires, hardware);
-    let text = settings.text("cuda_visible_devices").filter(|text| text != "all");
-    let nvidia: Vec<usize> = (0..hardware.gpus.len())
-        .filter(|index| hardware.gpus[*index].vendor == file.requires.vendor)
-        .collect();
-    let mut chosen = Vec::new();
-    let mut choose = |name: &str, index: Option<usize>| match index {
-        Some(index) if fit.contains(&index) => {
-            chosen.push(index);
-            Ok(())
-        }
-        Some(index) => Err(Unfit::new(
-            format!("cannot mine on {} ({})", printable(name), printable(&hardware.gpus[index].name)),
-            "choose a card that `pearlbed doctor` says it can mine on",
-        )),
-        None => Err(Unfit::new(
-            format!("is to mine on {}, and there is no such card", printable(name)),
-            "`pearlbed doctor` lists the cards with their addresses",
-        )),
-    };
-    let found = |device: &Device| {
-        hardware.gpus.iter().enumerate().find(|(index, gpu)| device.is(*index, gpu)).map(|(index, _)| index)
-    };
-    for device in devices.iter().filter(|device| **device != Device::Processor) {
-        choose(&device.to_string(), found(device))?;
-    }
-    for name in text.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
-        // A bare number counts NVIDIA's cards alone, as its own tools do.
-        let index = match name.parse::<usize>() {
-            Ok(number) => nvidia.get(number).copied(),
-            Err(_) => name.parse::<Device>().ok().and_then(|device| found(&device)),
-        };
-        choose(name, index)?;
-    }
-    if chosen.is_empty() {
-        chosen = fit;
-    }
-    chosen.dedup();
-    let name = |index: &usize| {
-        let number = nvidia.iter().position(|one| one == index).unwrap_or_default();
-        hardware.gpus[*index].uuid.clone().unwrap_or_else(|| number.to_string())
-    };
-    Ok(chosen.iter().map(name).collect())
 }
 
 #[cfg(test)]

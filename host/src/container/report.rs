@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 pub struct ContainerReport {
     /// The miner's name, as commands call it.
     pub miner: String,
+    /// What it is in its session: `miner`, or `gateway` for the one that a session runs for itself.
+    #[serde(default)]
+    pub role: String,
     /// Provider id.
     pub provider: String,
-    /// How far it is, in a word: `waiting`, `looking`, `pulling`, `starting`, `loading`, `serving`, `silent`,
+    /// How far it is, in a word: `waiting`, `paused`, `looking`, `pulling`, `starting`, `loading`, `serving`, `silent`,
     /// `small-steps`, `restarting`, `failed`, `stopping` or `stopped`.
     pub phase: String,
     /// The same in a sentence.
@@ -30,7 +33,7 @@ pub struct ContainerReport {
     pub name: String,
     /// The model, as it is served.
     pub model: Option<String>,
-    /// Where it is served, once it is.
+    /// Where it serves, once it does.
     pub endpoint: Option<String>,
     /// Workers that ask for jobs.
     pub workers: u64,

@@ -25,14 +25,37 @@ const BYTES_MAX: usize = 4 << 20;
 ///
 /// Nobody answers in time, or what is answered is no HTTP.
 pub async fn get(port: u16, path: &str) -> io::Result<(u16, Vec<u8>)> {
+    ask(port, path, None, LIMIT).await
+}
+
+/// What `POST path` of `json` is answered with within `limit`: a status and a body.
+///
+/// # Errors
+///
+/// As for [`get`].
+pub async fn post(
+    port: u16,
+    path: &str,
+    json: &serde_json::Value,
+    limit: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    ask(port, path, Some(json.to_string()), limit).await
+}
+
+async fn ask(port: u16, path: &str, json: Option<String>, limit: Duration) -> io::Result<(u16, Vec<u8>)> {
     let answer = async {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream = TcpStream::connect(address).await?;
-        let request = Request::get(path).header(header::HOST, address.to_string());
-        let request = request.body(Full::<Bytes>::default()).map_err(io::Error::other)?;
+        let request = if json.is_some() { Request::post(path) } else { Request::get(path) };
+        let mut request = request.header(header::HOST, address.to_string());
+        if json.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Full::new(Bytes::from(json.unwrap_or_default()));
+        let request = request.body(body).map_err(io::Error::other)?;
         exchange(stream, request, BYTES_MAX).await
     };
-    match tokio::time::timeout(LIMIT, answer).await {
+    match tokio::time::timeout(limit, answer).await {
         Ok(response) => response.map(|response| (response.status, response.body)),
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }

@@ -52,6 +52,23 @@ impl Trouble {
         )
     }
 
+    /// The engine cannot hand over NVIDIA's cards.
+    pub fn no_cards(kind: Kind) -> Self {
+        match kind {
+            Kind::Docker => Self::lasting(
+                "no-gpu-runtime",
+                "Docker cannot hand over NVIDIA cards: NVIDIA's container toolkit is not set up",
+                "install nvidia-container-toolkit, then `sudo nvidia-ctk runtime configure --runtime=docker` and `sudo \
+                 systemctl restart docker`",
+            ),
+            Kind::Podman => Self::lasting(
+                "no-cdi",
+                "Podman knows no NVIDIA cards: there is no CDI file for them",
+                "install nvidia-container-toolkit, then `sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
+            ),
+        }
+    }
+
     /// The image is not here, and is not fetched because its name names no registry.
     pub fn no_image(doing: &Doing<'_>) -> Self {
         let how = if doing.how.is_empty() { String::new() } else { format!("{}; or ", doing.how) };
@@ -92,19 +109,10 @@ pub fn of_engine(said: &str, doing: &Doing<'_>) -> Trouble {
         );
     }
     if has(&["could not select device driver", "unknown runtime specified nvidia", "nvidia-container-cli"]) {
-        return Trouble::lasting(
-            "no-gpu-runtime",
-            "Docker cannot hand over NVIDIA cards: NVIDIA's container toolkit is not set up",
-            "install nvidia-container-toolkit, then `sudo nvidia-ctk runtime configure --runtime=docker` and `sudo \
-             systemctl restart docker`",
-        );
+        return Trouble::no_cards(Kind::Docker);
     }
     if has(&["unresolvable cdi devices", "cdi device injection failed"]) {
-        return Trouble::lasting(
-            "no-cdi",
-            "Podman knows no NVIDIA cards: there is no CDI file for them",
-            "install nvidia-container-toolkit, then `sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
-        );
+        return Trouble::no_cards(Kind::Podman);
     }
     if has(&["is already in use by", "name is already in use", "already in use. you have to remove"])
         && has(&["name"])

@@ -21,10 +21,13 @@ pub fn sentence(
     let why = || trouble.map(|trouble| trouble.what.clone()).unwrap_or_default();
     let sentence = match life.phase() {
         Phase::Waiting => "it waits for the first job".to_owned(),
+        Phase::Paused => "it rests, and its cards are free".to_owned(),
         Phase::Looking => "its engine and its image are being looked for".to_owned(),
         Phase::Pulling => format!("its image {} is being fetched", recipe.image),
         Phase::Starting => "its container is being made".to_owned(),
+        Phase::Loading if recipe.is_gateway() => format!("the gateway begins{}", last()),
         Phase::Loading => format!("{model} is being loaded{}", last()),
+        _ if recipe.is_gateway() && life.phase().serves() => "the gateway answers".to_owned(),
         Phase::Serving => format!("{model} is served, and long prompts mine"),
         Phase::Silent => "it serves and does not mine: nobody in it asks for work".to_owned(),
         Phase::SmallSteps => format!(
@@ -39,6 +42,7 @@ pub fn sentence(
         Phase::Stopped => "its container has ended".to_owned(),
     };
     let hint = match life.phase() {
+        Phase::Paused => Some("`pearlbed resume` starts it again".to_owned()),
         Phase::Silent => {
             Some("look whether the model has mining layers: `pearlbed logs --provider`".to_owned())
         }

@@ -1,10 +1,12 @@
 //! A provider that could be chosen.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pearlbed_plugin_api::Permission;
 
 use crate::plugins::Survey;
+use crate::plugins::container::DataFile;
 
 /// A provider found on this machine, and what it said of mining here.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,8 @@ pub struct Candidate {
     pub estimated_hashrate: Option<f64>,
     /// What it asks for beyond computing. Hints are left out.
     pub permissions: Vec<Permission>,
+    /// What it is, where it is a container.
+    pub container: Option<Arc<DataFile>>,
 }
 
 impl Candidate {
@@ -50,6 +54,7 @@ impl Candidate {
                     .filter(|wanted| !wanted.is_hint())
                     .cloned()
                     .collect(),
+                container: entry.container().cloned(),
             });
         }
         Self::sort(&mut candidates);

@@ -7,7 +7,9 @@
 //! Asking and showing is the command line's; here it is decided what to ask ([`questions`]), what the file becomes
 //! ([`Plan`]) and how it is written ([`Plan::write`]).
 
+mod asking;
 mod candidate;
+mod container;
 pub mod diff;
 pub mod edit;
 mod plan;

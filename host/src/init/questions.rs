@@ -1,36 +1,17 @@
 //! What is asked on a terminal, in which order, with which defaults, and how answers are checked at once.
 //!
-//! How a question is put is [`Ask`]'s: a terminal in the program, a script in the tests.
+//! How a question is put is [`Ask`]'s: a terminal in the program, a script in the tests. What a container is asked for is
+//! [`super::container`]'s.
 
 use std::path::Path;
 
-use super::{Candidate, Proposal};
+use pearlbed_plugin_api::HardwareInfo;
+
+pub use super::asking::Ask;
+use super::{Candidate, Proposal, container};
 use crate::config::{Change, Config, ConfigError, GatewayEndpoint, Place, PoolUrl, SubmitTarget};
 use crate::explain::Explain;
 use crate::work::pool::wallet;
-
-/// Puts questions to a person.
-pub trait Ask {
-    /// Why there was no answer; most often the person left.
-    type Error;
-
-    /// Tells something.
-    fn tell(&mut self, text: &str);
-
-    /// One of `items`, by its index; `default` is offered.
-    fn choose(&mut self, prompt: &str, items: &[String], default: usize) -> Result<usize, Self::Error>;
-
-    /// A text; an empty one is allowed where `check` takes it. `check` says what is wrong with an answer.
-    fn text(
-        &mut self,
-        prompt: &str,
-        default: &str,
-        check: &dyn Fn(&str) -> Result<(), String>,
-    ) -> Result<String, Self::Error>;
-
-    /// Yes or no.
-    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, Self::Error>;
-}
 
 /// What is known before the first question.
 pub struct Known<'a> {
@@ -42,6 +23,8 @@ pub struct Known<'a> {
     pub candidates: &'a [Candidate],
     /// A miner for each device, where there are several that providers here support and nobody has said yet what mines.
     pub proposal: Option<&'a Proposal>,
+    /// This machine.
+    pub hardware: &'a HardwareInfo,
     /// Where pearl-gateway listens by default, if a socket is there now.
     pub gateway_socket: Option<&'a Path>,
     /// The certificate of a node on this machine, if it is where pearld puts it.
@@ -65,6 +48,7 @@ pub fn ask<A: Ask>(ask: &mut A, known: &Known<'_>) -> Result<Vec<Change>, A::Err
     };
     for provider in chosen {
         asked.grants(provider)?;
+        asked.container(provider)?;
     }
     let target = asked.target()?;
     if target != SubmitTarget::Devnet {
@@ -202,6 +186,15 @@ impl<'a, A: Ask> Asked<'a, A> {
         }
         let list: toml_edit::Array = granted.iter().map(String::as_str).collect();
         self.changes.push(Change::Set { key, value: list.into() });
+        Ok(())
+    }
+
+    /// What a provider that is a container is to serve, and how.
+    fn container(&mut self, chosen: &Candidate) -> Result<(), A::Error> {
+        let Some(file) = &chosen.container else { return Ok(()) };
+        let Known { config, given, hardware, is_set, .. } = *self.known;
+        let known = container::Known { extra: &config.mining.extra, given, hardware, is_set };
+        self.changes.extend(container::ask(self.ask, file, &known)?);
         Ok(())
     }
 
@@ -415,68 +408,11 @@ pub fn gateway_changes(text: &str, place: &Place) -> Result<Vec<Change>, ConfigE
 
 #[cfg(test)]
 mod tests {
+    use super::super::asking::testing::Script;
     use super::*;
     use crate::init::edit;
 
     const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
-
-    /// Answers by the words of the prompt; what is not scripted takes the default.
-    struct Script {
-        answers: Vec<(&'static str, &'static str)>,
-        told: Vec<String>,
-        asked: Vec<String>,
-    }
-
-    impl Script {
-        fn new(answers: &[(&'static str, &'static str)]) -> Self {
-            Self { answers: answers.to_vec(), told: vec![], asked: vec![] }
-        }
-
-        fn answer(&mut self, prompt: &str) -> Option<&'static str> {
-            self.asked.push(prompt.to_owned());
-            let found = self.answers.iter().position(|(word, _)| prompt.contains(word))?;
-            Some(self.answers.remove(found).1)
-        }
-    }
-
-    impl Ask for Script {
-        type Error = String;
-
-        fn tell(&mut self, text: &str) {
-            self.told.push(text.to_owned());
-        }
-
-        fn choose(&mut self, prompt: &str, items: &[String], default: usize) -> Result<usize, String> {
-            match self.answer(prompt) {
-                Some(word) => items
-                    .iter()
-                    .position(|item| item.starts_with(word))
-                    .ok_or_else(|| format!("no item {word}")),
-                None => Ok(default),
-            }
-        }
-
-        fn text(
-            &mut self,
-            prompt: &str,
-            default: &str,
-            check: &dyn Fn(&str) -> Result<(), String>,
-        ) -> Result<String, String> {
-            // A wrong answer is refused and asked again, as on a terminal.
-            loop {
-                let answer = self.answer(prompt).map_or(default.to_owned(), str::to_owned);
-                match check(&answer) {
-                    Ok(()) => return Ok(answer),
-                    Err(problem) if answer == default => return Err(problem),
-                    Err(problem) => self.told.push(problem),
-                }
-            }
-        }
-
-        fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, String> {
-            Ok(self.answer(prompt).map_or(default, |answer| answer == "y"))
-        }
-    }
 
     fn candidate(id: &str, rate: Option<f64>, reason: Option<&str>) -> Candidate {
         Candidate {
@@ -487,6 +423,7 @@ mod tests {
             reason: reason.map(str::to_owned),
             estimated_hashrate: rate,
             permissions: vec![],
+            container: None,
         }
     }
 
@@ -507,6 +444,7 @@ mod tests {
             given,
             candidates,
             proposal,
+            hardware: &HardwareInfo::default(),
             gateway_socket: None,
             node_certificate: Some(Path::new("/home/me/.pearld/rpc.cert")),
             is_set: &|name| name == "SET_ALREADY",

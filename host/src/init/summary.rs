@@ -49,6 +49,8 @@ pub fn sentences(config: &Config, known: &[Candidate]) -> [String; 3] {
         // Without the manifest nothing is known of what it asks for; it never gets more than what is granted.
         given = ids.iter().flat_map(|id| granted(id).iter().map(|permission| (*id, permission))).collect();
     }
+    let images: Vec<&str> =
+        chosen.iter().filter_map(|one| one.container.as_ref()).map(|file| &*file.image.name).collect();
     let mut touch = "It may use the processor and memory of a confined process, ".to_owned();
     touch += &match (given.is_empty(), refused.is_empty()) {
         (true, true) => "and no file, network or program.".to_owned(),
@@ -60,6 +62,14 @@ pub fn sentences(config: &Config, known: &[Candidate]) -> [String; 3] {
             format!("and what you granted it: {}; it also asked for {}.", list(&given), list(&refused))
         }
     };
+
+    if !images.is_empty() {
+        // What an engine keeps it from is the engine's to say.
+        touch = format!(
+            "A container is confined by your own engine, and gets jobs, a cache and its cards, and neither wallet nor node{}.",
+            if images.len() < chosen.len() { "; the others run in confined processes" } else { "" }
+        );
+    }
 
     let paid = match (&mining.submit_target, &mining.wallet_address) {
         (SubmitTarget::Devnet, _) => "Nobody is paid: blocks of the devnet are worth nothing.".to_owned(),
@@ -103,6 +113,7 @@ mod tests {
             reason: None,
             estimated_hashrate: None,
             permissions: permissions.iter().map(|text| text.parse().unwrap()).collect(),
+            container: None,
         }
     }
 

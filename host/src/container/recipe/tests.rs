@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::arguments::split;
 use super::*;
-use crate::config::ContainerEngine;
+use crate::config::{ContainerEngine, NodeSection};
 use crate::container::command::{self, Kind, User};
 
 const FILE: &str = r#"
@@ -41,6 +42,9 @@ token = { setting = "hf_token_env", variable = "TOKEN_PATH" }
 refused = { "--key" = "it would be seen" }
 at_least = { "--tokens" = 1024 }
 environment = { SOCKET = "{socket}", KEPT = "{Not} ${HOME} {" }
+[gateway]
+entrypoint = ["/bin/sh", "-c", "PASSWORD=$(cat {password}) exec gateway"]
+environment = { LISTEN = "{socket}", NODE = "{node}", USER = "{user}", CERTIFICATE = "{certificate}", PAID = "{wallet}" }
 "#;
 
 fn machine() -> HardwareInfo {
@@ -64,6 +68,7 @@ fn resolved(extra: Value, devices: &[&str], network: ContainerNetwork) -> Result
         ready_within: std::time::Duration::from_secs(1800),
         stop_grace: std::time::Duration::from_secs(60),
         read_only: None,
+        gateway: true,
     };
     let around = Surroundings { home: &home, env: &env, hardware: &machine(), section: &section };
     let devices: Vec<Device> = devices.iter().map(|device| device.parse().unwrap()).collect();
@@ -166,4 +171,42 @@ fn a_text_of_arguments_is_split_as_a_shell_would() {
     ] {
         assert_eq!(split(text).unwrap(), words, "{text}");
     }
+}
+
+fn gateway_of(certificate: Option<&str>, variable: &str) -> Result<Option<Recipe>, Unfit> {
+    let file = DataFile::parse("some-engine.container.toml", FILE.as_bytes()).unwrap();
+    let home = Home::at("/home/me/.openjarvis");
+    let env = Env::of([("PASSWORD", "of the node")]);
+    let miner = bridged(json!({ "model": "a/b-pearl" })).unwrap();
+    let section = ContainerSection {
+        engine: ContainerEngine::Auto,
+        network: ContainerNetwork::Bridge,
+        ready_within: std::time::Duration::from_secs(1800),
+        stop_grace: std::time::Duration::from_secs(60),
+        read_only: None,
+        gateway: true,
+    };
+    let around = Surroundings { home: &home, env: &env, hardware: &machine(), section: &section };
+    let node = NodeSection {
+        url: "http://localhost:44107".into(),
+        user: "me".into(),
+        password_env: variable.into(),
+        certificate: certificate.map(Into::into),
+    };
+    gateway(&file, "gateway", &miner, &Map::new(), Payee { node: &node, wallet: "prl1p" }, &around)
+}
+
+#[test]
+fn a_gateway_is_told_the_node_and_the_wallet_and_its_password_by_a_file_alone() {
+    let recipe = gateway_of(Some("/etc/rpc.cert"), "PASSWORD").unwrap().unwrap();
+    assert!(recipe.is_gateway() && recipe.role() == "gateway" && recipe.cards.is_empty());
+    let lines =
+        command::create(Kind::Docker, &recipe, &recipe.image, User { uid: 1000, gid: 100 }).join("\n");
+    insta::assert_snapshot!("gateway", lines);
+    assert!(!format!("{recipe:?}").contains("of the node"), "a password is in a file alone");
+
+    let plain = gateway_of(None, "PASSWORD").unwrap().unwrap();
+    assert!(!plain.environment.contains_key("CERTIFICATE"), "{plain:?}");
+    let err = gateway_of(None, "NOT_SET").unwrap_err();
+    assert!(err.problem.contains("NOT_SET is not set"), "{err:?}");
 }

@@ -44,6 +44,9 @@ pub fn gateway(facts: &Facts) -> Vec<Verdict> {
                 "correct `[mining.gateway] command`, or install the gateway",
             ),
         },
+        (Err(_), None) if super::container::has_gateway(facts) => Verdict::ok(format!(
+            "none listens at {endpoint}; `pearlbed start` runs the one in the container's image, in a container of its own"
+        )),
         (Err(err), None) => Verdict::fail(
             format!("nothing listens at {endpoint}: {err}"),
             "start pearl-gateway, or correct `[mining.gateway]`",

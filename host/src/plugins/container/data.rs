@@ -20,7 +20,8 @@
 //!
 //! A word in braces stands for a value: of the session (`socket`, `model`, `served`, `listen`, `port`, `gpus`), or of a
 //! setting of that name. An argument group whose value is not there is left out, and so is one whose first word the user
-//! gives himself.
+//! gives himself. In `[gateway]` the host's words are others (`socket`, `password`, `node`, `user`, `certificate`, `wallet`,
+//! `threads`), so that what mines can never ask for what pays.
 //!
 //! # Limitations
 //!
@@ -46,6 +47,8 @@ const SCHEMA: u32 = 1;
 const LIST_MAX: usize = 64;
 /// What the host says of a session, as words in braces.
 const WORDS: [&str; 6] = ["socket", "model", "served", "listen", "port", "gpus"];
+/// The same for its gateway.
+const GATEWAY_WORDS: [&str; 7] = ["socket", "password", "node", "user", "certificate", "wallet", "threads"];
 
 /// A provider that is a container.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +63,8 @@ pub struct DataFile {
     pub serving: Serving,
     /// What it needs.
     pub requires: Requires,
+    /// The gateway that is in the same image.
+    pub gateway: Option<Gateway>,
 }
 
 /// The image that mines.
@@ -164,6 +169,17 @@ pub struct Serving {
     pub steps: Option<Steps>,
 }
 
+/// How the gateway in the image is run, in a container of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// What takes the place of the image's own entry point.
+    pub entrypoint: Vec<String>,
+    /// Variables, with their values.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
 /// How it is told whether steps are large enough to mine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -222,6 +238,8 @@ struct Written {
     serving: Serving,
     #[serde(default)]
     requires: Requires,
+    #[serde(default)]
+    gateway: Option<Gateway>,
 }
 
 /// Why bytes are no data file.
@@ -260,8 +278,9 @@ impl DataFile {
         }
         let Written { image, run, serving, requires, .. } = &written;
         let (image, run, serving, requires) = (image.clone(), run.clone(), serving.clone(), requires.clone());
+        let gateway = written.gateway.clone();
         let manifest = manifest(written)?;
-        let file = Self { manifest, image, run, serving, requires };
+        let file = Self { manifest, image, run, serving, requires, gateway };
         file.check(name).map_err(DataError::Member)?;
         Ok(file)
     }
@@ -330,8 +349,20 @@ impl DataFile {
                 return Err(format!("`{{{word}}}` stands for nothing: it is none of its `settings`"));
             }
         }
+        if let Some(gateway) = &self.gateway {
+            if gateway.entrypoint.is_empty() {
+                return Err("`gateway.entrypoint` is empty".into());
+            }
+            let texts = gateway.entrypoint.iter().chain(gateway.environment.values());
+            for word in texts.flat_map(|text| placeholders(text)) {
+                if !(GATEWAY_WORDS.contains(&word) || known(word)) {
+                    return Err(format!("`{{{word}}}` stands for nothing in `[gateway]`"));
+                }
+            }
+        }
         let token = self.run.token.as_ref().map(|token| &token.variable);
         let variables = self.run.environment.keys().chain(&self.run.passed).chain(token);
+        let variables = variables.chain(self.gateway.iter().flat_map(|gateway| gateway.environment.keys()));
         if let Some(variable) = variables.into_iter().find(|variable| !is_variable(variable)) {
             return Err(format!("`{variable}` is no name of a variable"));
         }
@@ -350,6 +381,7 @@ impl DataFile {
             self.image.stands_for.len(),
             self.requires.compute_capability.len(),
             self.requires.model_endings.len(),
+            self.gateway.as_ref().map_or(0, |gateway| gateway.entrypoint.len() + gateway.environment.len()),
         ];
         if counts.into_iter().any(|count| count > LIST_MAX) {
             return Err(format!("one of its lists has more than {LIST_MAX} entries"));
@@ -360,6 +392,9 @@ impl DataFile {
         let texts = run.entrypoint.iter().chain(run.arguments.iter().flatten());
         let texts = texts.chain(run.environment.values()).chain(run.refused.values());
         let texts = texts.chain(&self.image.stands_for).chain(&self.requires.model_endings);
+        let gateway = self.gateway.iter();
+        let texts =
+            texts.chain(gateway.flat_map(|one| one.entrypoint.iter().chain(one.environment.values())));
         let mut texts = texts.chain([&self.image.how, &self.requires.such_as, &self.requires.vendor]);
         let wrong = |text: &&String| text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control);
         match texts.find(wrong) {
@@ -409,61 +444,4 @@ fn is_variable(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-schema = 1
-id = "some-engine"
-version = "1.0.0"
-certificate_versions = [3]
-settings = [{ key = "port", kind = "integer:1..65535", default = "8000" }, { key = "length", kind = "integer" }]
-image = { name = "some_image:1" }
-serving = { port = "port", health = "/health" }
-[run]
-arguments = [["{model}"], ["--length", "{length}"]]
-cache = "/cache"
-environment = { CACHE = "/cache" }
-"#;
-
-    fn parse(text: &str) -> Result<DataFile, DataError> {
-        DataFile::parse("some-engine.container.toml", text.as_bytes())
-    }
-
-    #[test]
-    fn a_good_one_is_read_and_asks_for_nothing_that_only_a_library_could() {
-        let file = parse(GOOD).unwrap();
-        assert_eq!((&*file.manifest.id, &*file.image.name), ("some-engine", "some_image:1"));
-        assert!(file.manifest.plugin_api.is_empty() && file.manifest.permissions.is_empty());
-        assert_eq!(file.manifest.settings.len(), 2);
-    }
-
-    #[test]
-    fn each_mistake_is_named() {
-        for (from, to, said) in [
-            ("schema = 1", "schema = 2", "it is of schema 2"),
-            ("schema = 1", "schema = 1\nprivileged = true", "line 3: unknown field `privileged`"),
-            ("cache = \"/cache\"", "mounts = [\"/\"]", "unknown field `mounts`"),
-            ("[run]", "[run", "line 9"),
-            ("id = \"some-engine\"", "id = \"other\"", "its name must be `other.container.toml`"),
-            ("id = \"some-engine\"", "id = \"Some\"", "what it says of itself is wrong"),
-            ("[3]", "[]", "`certificate_versions` is empty"),
-            ("some_image:1", "--privileged", "`image.name` is no name of an image"),
-            ("some_image:1", "a b", "`image.name` is no name of an image"),
-            ("\"/health\"", "\"health\"", "`serving.health` must be a path"),
-            ("port = \"port\"", "port = \"other\"", "`other` is none of its `settings`"),
-            ("{length}", "{lenght}", "`{lenght}` stands for nothing"),
-            ("cache = \"/cache\"", "cache = \"/run/pearlbed/x\"", "is no place for a mount"),
-            ("cache = \"/cache\"", "cache = \"/a,readonly=false\"", "is no place for a mount"),
-            ("cache = \"/cache\"", "cache = \"/\"", "is no place for a mount"),
-            ("CACHE =", "\"A-B\" =", "`A-B` is no name of a variable"),
-            ("[[\"{model}\"],", "[[],", "holds an empty group"),
-        ] {
-            assert!(GOOD.contains(from), "{from}");
-            let err = parse(&GOOD.replace(from, to)).unwrap_err().to_string();
-            assert!(err.contains(said), "{to}: {err}");
-        }
-        let err = DataFile::parse("some-engine.container.toml", b"\xff").unwrap_err();
-        assert!(matches!(err, DataError::NotText(0)));
-    }
-}
+mod tests;

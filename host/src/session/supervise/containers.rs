@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pearl_pow::diagnosis::{Mistake, diagnose};
 use pearl_pow::verify::{Job, verify_canonical};
 use pearl_pow::{Header, Target};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::crew::Crew;
@@ -27,9 +28,12 @@ use crate::miner::plugin::Chosen;
 use crate::plugins::container::{DataFile, detect};
 use crate::session::announce::MinerNote;
 use crate::session::log::{Level, Speaker};
+use crate::session::paused::Paused;
 
 /// Events of all containers that may wait.
 const EVENTS_MAX: usize = 256;
+/// How long the session's own gateway may take to end. A proof under way was waited for before.
+const GATEWAY_GRACE: Duration = Duration::from_secs(10);
 
 /// Why a container cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,7 @@ pub(super) struct Planned {
     recipe: Recipe,
     file: Arc<DataFile>,
     chosen: Chosen,
+    extra: Map<String, Value>,
 }
 
 impl Planned {
@@ -88,6 +93,26 @@ impl Planned {
     /// The variable of the user's that holds a secret which it is given.
     pub fn token_variable(&self) -> Option<&str> {
         self.recipe.token_variable.as_deref()
+    }
+
+    /// What is to be run.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Its data file.
+    pub fn file(&self) -> &DataFile {
+        &self.file
+    }
+
+    /// The same provider, run as `recipe` says.
+    pub fn as_well(&self, recipe: Recipe) -> Self {
+        Self { recipe, file: Arc::clone(&self.file), chosen: self.chosen.clone(), extra: self.extra.clone() }
+    }
+
+    /// Its settings.
+    pub fn extra(&self) -> &Map<String, Value> {
+        &self.extra
     }
 
     /// What is told of it before it is started.
@@ -138,7 +163,7 @@ pub(super) fn plan(
         // A folder of the user's own may be called as he likes.
         let folder = file.run.model_folder.as_ref();
         let own = folder.is_some_and(|folder| section.extra.contains_key(&folder.setting));
-        let model = section.extra.get("model").and_then(serde_json::Value::as_str).filter(|_| !own);
+        let model = section.extra.get("model").and_then(Value::as_str).filter(|_| !own);
         let answer = detect(&file, &machine, "", model.unwrap_or_default());
         if !answer.supported && !options.anyway {
             let reason = answer.reason.unwrap_or_default();
@@ -147,7 +172,7 @@ pub(super) fn plan(
         let recipe = recipe::resolve(&file, &miner, &section.extra, &section.devices, &around);
         let recipe =
             recipe.map_err(|Unfit { problem, fix }| ContainerError::Unfit { miner, problem, fix })?;
-        planned.push(Planned { recipe, file, chosen });
+        planned.push(Planned { recipe, file, chosen, extra: section.extra });
     }
     Ok(planned)
 }
@@ -156,7 +181,7 @@ pub(super) fn plan(
 #[derive(Debug)]
 struct One {
     planned: Planned,
-    keeper: Option<Keeper>,
+    keeper: Keeper,
     report: ContainerReport,
     /// When the reason of a refused proof of its was looked for last, and whether it was told.
     refused: (Option<Instant>, bool),
@@ -174,10 +199,14 @@ pub(super) struct Outcome {
     pub doing: Option<String>,
     /// What the session's record says has changed.
     pub moved: bool,
-    /// One was given up.
+    /// One was given up, and whether that is the session's own gateway, without which nothing is mined.
     pub gave_up: bool,
+    /// See `gave_up`.
+    pub is_gateway: bool,
     /// One has ended, as it was to.
     pub ended: bool,
+    /// The miner whose container runs no more.
+    pub down: Option<String>,
 }
 
 /// The containers.
@@ -188,22 +217,29 @@ pub(super) struct Containers {
 }
 
 impl Containers {
-    /// Keepers for `planned`; nothing is started before [`Self::go`]. `secrets` are variables that no engine may see.
+    /// Keepers for `planned`, and for the session's own `gateway`; nothing is started before [`Self::go`] and
+    /// [`Self::go_gateway`]. `secrets` are variables that no engine may see, and `paused` are to rest.
     ///
     /// # Errors
     ///
     /// Where a keeper cannot be started.
     pub fn new(
         planned: Vec<Planned>,
+        gateway: Option<Planned>,
         options: &Options,
         config: &Config,
         secrets: &[&str],
+        paused: &Paused,
     ) -> Result<(Self, mpsc::Receiver<Event>), ContainerError> {
         let (events, heard) = mpsc::channel(EVENTS_MAX);
+        let planned: Vec<Planned> = gateway.into_iter().chain(planned).collect();
         let miners: Vec<String> = planned.iter().map(|one| one.recipe.miner.clone()).collect();
-        let mut secrets: Vec<OsString> = secrets.iter().map(Into::into).collect();
-        // What it is given as a file is nobody else's to see.
-        secrets.extend(planned.iter().filter_map(|one| one.recipe.token_variable.as_ref().map(Into::into)));
+        // What one is given as a file is nobody else's to see.
+        let tokens = planned.iter().filter_map(|one| one.recipe.token_variable.as_deref());
+        let names: Vec<&str> = secrets.iter().copied().chain(tokens).collect();
+        let secrets: Vec<OsString> = names.iter().map(Into::into).collect();
+        let hidden: Vec<String> =
+            names.iter().filter_map(|name| options.env.var(name)).map(str::to_owned).collect();
         let mut all = Vec::new();
         for one in planned {
             let charge = Charge {
@@ -212,7 +248,9 @@ impl Containers {
                 section: config.mining.container.clone(),
                 env: options.env.clone(),
                 secrets: secrets.clone(),
+                hidden: hidden.clone(),
                 miners: miners.clone(),
+                rests: !one.recipe.is_gateway() && paused.contains(&one.recipe.miner),
             };
             let miner = one.recipe.miner.clone();
             let keeper =
@@ -220,7 +258,7 @@ impl Containers {
             let report = ContainerReport { miner: one.recipe.miner.clone(), ..ContainerReport::default() };
             all.push(One {
                 planned: one,
-                keeper: Some(keeper),
+                keeper,
                 report,
                 refused: (None, false),
                 ended: false,
@@ -230,40 +268,97 @@ impl Containers {
         Ok((Self { all, ending: false }, heard))
     }
 
-    /// Whether there are any.
+    /// Those that mine.
+    fn miners(&self) -> impl Iterator<Item = &One> {
+        self.all.iter().filter(|one| !one.planned.recipe.is_gateway())
+    }
+
+    /// The session's own gateway.
+    fn gateway(&self) -> Option<&One> {
+        self.all.iter().find(|one| one.planned.recipe.is_gateway())
+    }
+
+    /// Whether none mines.
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.miners().next().is_none()
     }
 
     /// There is a job, and the port listens. Said again, it changes nothing.
     pub fn go(&self) {
-        self.all.iter().filter_map(|one| one.keeper.as_ref()).for_each(Keeper::go);
+        self.miners().for_each(|one| one.keeper.go());
+    }
+
+    /// The session's own gateway is wanted, where there is one: without it there is never a job.
+    pub fn go_gateway(&self) {
+        self.gateway().into_iter().for_each(|one| one.keeper.go());
     }
 
     /// The container of the miner `name` is to be ended and started again; answers whether there is one.
     pub fn restart(&self, name: &str) -> bool {
         let one = self.all.iter().find(|one| one.planned.miner() == name);
-        let keeper = one.and_then(|one| one.keeper.as_ref());
-        keeper.inspect(|keeper| keeper.restart()).is_some()
+        one.inspect(|one| one.keeper.restart()).is_some()
     }
 
-    /// They are to end within `grace`.
+    /// Which of those that mine are meant by `name`; all of them without one.
+    pub fn meant(&self, name: Option<&str>) -> Vec<String> {
+        let names = self.miners().map(|one| one.planned.miner());
+        names.filter(|one| name.is_none_or(|name| name == *one)).map(str::to_owned).collect()
+    }
+
+    /// The containers of `names` are to be ended and to rest, or rest no longer.
+    pub fn rest(&self, names: &[String], rests: bool) {
+        for one in self.miners().filter(|one| names.iter().any(|name| name == one.planned.miner())) {
+            if rests { one.keeper.rest() } else { one.keeper.wake() }
+        }
+    }
+
+    /// Whether all that mine rest.
+    pub fn all_rest(&self, paused: &Paused) -> bool {
+        self.miners().all(|one| paused.contains(one.planned.miner()))
+    }
+
+    /// Those that mine are to end within `grace`.
     pub fn stop(&mut self, grace: Duration) {
         self.ending = true;
-        self.all.iter().filter_map(|one| one.keeper.as_ref()).for_each(|keeper| keeper.stop(grace));
+        self.miners().for_each(|one| one.keeper.stop(grace));
     }
 
-    /// Whether all have ended, as they were to.
+    /// The session's own gateway is to end: nobody needs it any more. Answers whether there is one that has not.
+    pub fn stop_gateway(&self) -> bool {
+        let one = self.gateway().filter(|one| !one.ended);
+        one.inspect(|one| one.keeper.stop(GATEWAY_GRACE)).is_some()
+    }
+
+    /// Whether all that mine have ended, as they were to.
     pub fn are_down(&self) -> bool {
-        self.all.iter().all(|one| one.ended)
+        self.miners().all(|one| one.ended)
     }
 
-    /// Why the first was given up, where all are.
+    /// What of `wanted` is not as it runs, by the miners' names.
+    pub fn changed(&self, wanted: &[Planned]) -> Vec<String> {
+        let runs = |name: &str| self.miners().find(|one| one.planned.miner() == name);
+        let mut names: Vec<String> = self
+            .miners()
+            .map(|one| one.planned.miner())
+            .filter(|name| wanted.iter().all(|one| one.miner() != *name))
+            .map(str::to_owned)
+            .collect();
+        let other = |one: &&Planned| {
+            runs(one.miner()).is_none_or(|runs| {
+                runs.planned.recipe != one.recipe || runs.planned.file.manifest != one.file.manifest
+            })
+        };
+        names.extend(wanted.iter().filter(other).map(|one| one.miner().to_owned()));
+        names
+    }
+
+    /// Why the first was given up, where all that mine are, or nothing comes to them.
     pub fn given_up(&self) -> Option<ContainerError> {
-        if self.all.iter().any(|one| one.given_up.is_none()) {
+        let gateway = self.gateway().filter(|one| one.given_up.is_some());
+        if gateway.is_none() && self.miners().any(|one| one.given_up.is_none()) {
             return None;
         }
-        let one = self.all.first()?;
+        let one = gateway.or(self.miners().next())?;
         let Trouble { what, fix, .. } = one.given_up.clone()?;
         Some(ContainerError::GivenUp { miner: one.planned.miner().to_owned(), what, fix })
     }
@@ -285,6 +380,9 @@ impl Containers {
             What::Stands(report) => {
                 let shown = |report: &ContainerReport| (report.endpoint.clone(), report.container_id.clone());
                 outcome.moved = shown(&report) != shown(&one.report);
+                if one.report.container_id.is_some() && report.container_id.is_none() {
+                    outcome.down = Some(event.miner.clone());
+                }
                 let is_news = report.sentence != one.report.sentence;
                 outcome.doing = is_news.then(|| format!("{}: {}", event.miner, report.sentence));
                 if report.phase != "failed" {
@@ -295,6 +393,7 @@ impl Containers {
             What::GivenUp(trouble) => {
                 one.given_up = Some(trouble);
                 outcome.gave_up = true;
+                outcome.is_gateway = one.planned.recipe.is_gateway();
             }
             What::Ended => {
                 one.ended = true;
@@ -313,9 +412,7 @@ impl Containers {
             });
             let polls: Vec<u64> = own.filter_map(crate::miner::Miner::polls).collect();
             let polled = polls.iter().any(|polls| *polls > 0).then_some(now);
-            if let Some(keeper) = &one.keeper {
-                keeper.seen_at_port(polls.len() as u64, polled);
-            }
+            one.keeper.seen_at_port(polls.len() as u64, polled);
         }
     }
 
@@ -360,7 +457,7 @@ impl Containers {
 
     /// The first that serves or runs, as the session's record names it.
     pub fn first(&self) -> Option<&ContainerReport> {
-        let serves = self.all.iter().find(|one| one.report.endpoint.is_some());
-        serves.or(self.all.first()).map(|one| &one.report)
+        let serves = self.miners().find(|one| one.report.endpoint.is_some());
+        serves.or(self.miners().next()).map(|one| &one.report)
     }
 }

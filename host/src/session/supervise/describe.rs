@@ -54,12 +54,18 @@ impl Earning {
 fn in_the_way<'a>(view: &'a View<'_>, miners: &[MinerReport]) -> Option<&'a ContainerReport> {
     let of_container =
         |miner: &MinerReport| miner.program.as_ref().is_some_and(|one| one.address.starts_with("container:"));
+    let serves = |one: &&ContainerReport| matches!(&*one.phase, "serving" | "small-steps");
+    // Without the session's own gateway nobody has work.
+    if let Some(gateway) = view.containers.iter().find(|one| one.role == "gateway" && !serves(one)) {
+        return Some(gateway);
+    }
+    let mut mine = view.containers.iter().filter(|one| one.role != "gateway").peekable();
     if !miners.iter().all(of_container) {
         return None;
     }
+    let first = mine.peek().copied();
     // Loading, it asks for work already, and mines nothing.
-    view.containers.iter().all(|one| !matches!(&*one.phase, "serving" | "small-steps")).then_some(())?;
-    view.containers.first()
+    if mine.any(|one| serves(&one)) { None } else { first }
 }
 
 fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {

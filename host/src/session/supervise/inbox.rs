@@ -7,11 +7,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, sleep_until};
 
-use crate::config::Config;
+use super::reload::Read;
 use crate::container::keeper;
+use crate::miner::MinerId;
 use crate::miner::effect::Judged;
 use crate::miner::link::Event;
-use crate::miner::{MinerId, MinerPlan};
 use crate::port::process as port;
 use crate::session::control::Call;
 use crate::work::{WorkEvent, WorkHandle};
@@ -50,7 +50,7 @@ pub(super) struct Ways {
 /// A configuration that was read again, with the plans for its miners, and whoever asked for that.
 pub(super) struct Planned {
     /// What was read, or why it cannot be used.
-    pub read: Result<(Config, Vec<MinerPlan>), String>,
+    pub read: Result<Read, String>,
     /// Who asked.
     pub asker: Option<oneshot::Sender<serde_json::Value>>,
 }

@@ -18,6 +18,7 @@ mod heat;
 mod herald;
 mod inbox;
 mod jobs;
+mod own_gateway;
 mod programs;
 mod proving;
 mod record;
@@ -162,6 +163,8 @@ async fn supervise(
     }
 
     let containers = containers::plan(containers, options, &config).map_err(SuperviseError::Container)?;
+    let gateway = own_gateway::plan(&containers, &mut source, options, &config);
+    let gateway = gateway.map_err(SuperviseError::Container)?;
     for one in &containers {
         let (chosen, id) = (one.chosen(), &one.chosen().manifest.id);
         let _ = trust::remember(home, id, &chosen.manifest.version, &chosen.path, &chosen.signed, false);
@@ -204,11 +207,21 @@ async fn supervise(
             plan.chosen.path.display()
         ));
     }
+    if let Some(one) = &gateway {
+        let text = format!(
+            "no gateway is named and none listens: the one in the image {} is run in a container of its own, which pays {}",
+            crate::text::printable(&one.recipe().image),
+            config.mining.wallet_address.as_deref().unwrap_or_default()
+        );
+        herald.info(&text);
+        herald.announce(&Announcement::Note { text });
+    }
     let handle = work::spawn(source, Arc::clone(&store)).map_err(SuperviseError::Work)?;
     let graphics = plans.iter().any(|plan| plan.grants.has_devices());
     let record = Record::new(holder, store, home.sidecar_file(), graphics);
     let paused = Paused::read(home);
-    let setup = Setup { options: options.clone(), config, plans, herald, record, paused, doors, containers };
+    let options = options.clone();
+    let setup = Setup { options, config, plans, herald, record, paused, doors, containers, gateway };
     let (mut session, result) = Session::new(setup, handle, socket).await?.run().await;
     let reason = match &result {
         Ok(reason) => reason.clone(),

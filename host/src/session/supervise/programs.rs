@@ -337,6 +337,16 @@ impl Programs {
         }
     }
 
+    /// The container of the miner `name` has ended: whoever came from it comes no more, and its rows are free for the next one.
+    pub fn dismiss(&self, name: &str, crew: &mut Crew) {
+        for (seat, id) in &self.seats {
+            let program = crew.get_mut(*id).and_then(|miner| miner.plan().program.as_ref());
+            if program.and_then(Program::container) == Some(name) {
+                self.send(ToPort::Close(*seat));
+            }
+        }
+    }
+
     fn send(&self, frame: ToPort) {
         if let Some(process) = &self.process {
             // One that does not read any more ends with its pipe.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::containers::{self, Planned};
 use super::crew::{Crew, Told};
 use super::settings::{SettingsError, Tunables};
 use super::verifier::chain;
@@ -94,6 +95,7 @@ fn later(old: &Config, new: &Config) -> Vec<String> {
         ("node", was.node != new.node),
         ("pool", was.pool != new.pool),
         ("port", was.port != new.port),
+        ("container", was.container != new.container),
         ("session.metrics_listen", was.session.metrics_listen != new.session.metrics_listen),
         ("session.restart_wait", was.session.restart_wait != new.session.restart_wait),
         ("session.metrics_socket", was.session.metrics_socket != new.session.metrics_socket),
@@ -127,9 +129,21 @@ pub(super) fn in_force(old: &Config, new: &Config) -> Config {
     is.gateway.clone_from(&was.gateway);
     is.pool.clone_from(&was.pool);
     is.port.clone_from(&was.port);
+    is.container.clone_from(&was.container);
     is.session.metrics_listen = was.session.metrics_listen;
     is.session.metrics_socket.clone_from(&was.session.metrics_socket);
     config
+}
+
+/// A configuration that was read again, and what it means.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// The configuration.
+    pub config: Config,
+    /// Its miners that are plugins.
+    pub plans: Vec<MinerPlan>,
+    /// Its miners that are containers.
+    pub containers: Vec<Planned>,
 }
 
 /// Reads the configuration again and looks for the plugins of its miners. Takes as long as that does.
@@ -137,7 +151,7 @@ pub(super) fn in_force(old: &Config, new: &Config) -> Config {
 /// # Errors
 ///
 /// Why it cannot be used, on one line.
-pub(super) fn read(options: &Options, old: &Config) -> Result<(Config, Vec<MinerPlan>), String> {
+pub(super) fn read(options: &Options, old: &Config) -> Result<Read, String> {
     let config = options.config().map_err(|err| chain(&SettingsError::Config(err)))?;
     // One that mines is not ended because it answers otherwise today.
     let options = &Options { anyway: true, ..options.clone() };
@@ -147,7 +161,8 @@ pub(super) fn read(options: &Options, old: &Config) -> Result<(Config, Vec<Miner
     if let Some(slip) = slip {
         return Err(format!("miner `{}`: {}", slip.name, slip.why));
     }
-    Ok((config, plans.miners))
+    let containers = containers::plan(plans.containers, options, &config).map_err(|err| chain(&err))?;
+    Ok(Read { config, plans: plans.miners, containers })
 }
 
 /// Does to the miners what changed. Those that are new get the job on offer, `current`, at once.

@@ -63,6 +63,8 @@ pub(super) struct Setup {
     pub paused: Paused,
     pub doors: Doors,
     pub containers: Vec<Planned>,
+    /// The gateway that the session runs for itself.
+    pub gateway: Option<Planned>,
 }
 
 /// A running session.
@@ -109,7 +111,8 @@ impl Session {
     ) -> Result<Self, SuperviseError> {
         let now = Instant::now();
         let runtime = SuperviseError::Runtime;
-        let Setup { options, config, plans, mut herald, mut record, paused, doors, containers } = setup;
+        let Setup { options, config, plans, mut herald, mut record, paused, doors, containers, gateway } =
+            setup;
         let (calls_in, calls) = mpsc::channel(16);
         let control = tokio::spawn(socket.serve(calls_in.clone()));
         let terminal = terminal_is_there();
@@ -117,8 +120,8 @@ impl Session {
         outlets.serve_metrics(&config, &mut record, &mut herald).await;
         outlets.serve_metrics_socket(&config, &mut record, &mut herald);
         let secrets = secret_names(&config);
-        let (containers, kept) =
-            Containers::new(containers, &options, &config, &secrets).map_err(SuperviseError::Container)?;
+        let containers = Containers::new(containers, gateway, &options, &config, &secrets, &paused);
+        let (containers, kept) = containers.map_err(SuperviseError::Container)?;
         let (inbox, ways) = Inbox::open(calls, kept).map_err(runtime)?;
         let verifier = Verifier::start(handle.proofs.clone(), options.home.refused_dir(), ways.judged)
             .map_err(runtime)?;
@@ -187,10 +190,20 @@ impl Session {
         }
     }
 
-    /// Ends the work source.
+    /// Ends the work source, and then the gateway that the session ran for it.
     pub(super) async fn tidy_up(mut self) {
         if let Some(handle) = self.source.handle.take() {
             let _ = timeout(WORK_STOP_TIME, handle.stop()).await;
+        }
+        let deadline = tokio::time::Instant::now() + CONTAINER_STOP_TIME;
+        while self.containers.stop_gateway() {
+            let Ok(Some(event)) = tokio::time::timeout_at(deadline, self.inbox.containers.recv()).await
+            else {
+                return;
+            };
+            for (level, speaker, line) in self.containers.heed(event).lines {
+                self.herald.say(level, speaker, &line);
+            }
         }
     }
 
@@ -200,6 +213,7 @@ impl Session {
         self.tell_manager();
         let begin = Instant::now();
         self.remember(begin);
+        self.containers.go_gateway();
         let told = self.crew.each(|miner| miner.start(begin));
         self.follow(told, begin)?;
         let lines = self.programs.start(begin);
@@ -211,7 +225,10 @@ impl Session {
                 self.herald.hush();
             }
         }
-        if self.crew.len() > 0 && self.crew.present().all(|miner| miner.is_paused()) {
+        let some = self.crew.len() > 0 || !self.containers.is_empty();
+        let all_rest =
+            self.crew.present().all(|miner| miner.is_paused()) && self.containers.all_rest(&self.paused);
+        if some && all_rest {
             self.nobody_wants_to();
         }
         let mut tick = interval(Duration::from_secs(1));
@@ -353,6 +370,9 @@ impl Session {
         {
             self.herald.announce(&Announcement::Doing { text });
         }
+        if let Some(name) = outcome.down {
+            self.programs.dismiss(&name, &mut self.crew);
+        }
         if outcome.moved {
             self.write_record();
         }
@@ -367,7 +387,7 @@ impl Session {
         let alone = (self.crew.present().all(|miner| miner.is_program()) || self.crew.is_lost())
             && !self.programs.strangers_may_come();
         if outcome.gave_up
-            && alone
+            && (alone || outcome.is_gateway)
             && !self.course.is_ending()
             && let Some(err) = self.containers.given_up()
         {

@@ -267,7 +267,7 @@ async fn pass_on(output: Option<impl AsyncRead + Unpin>, password: Option<String
 }
 
 /// Whether a line of the gateway's log tells of a proof or of trouble (protocol sections 10.2 and 10.6).
-fn matters(line: &str) -> bool {
+pub fn matters(line: &str) -> bool {
     ["'status'", "Skipping submission", "rror", "panic", "Traceback"].iter().any(|mark| line.contains(mark))
 }
 

@@ -5,8 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Session;
-use crate::config::Config;
-use crate::miner::{Miner, MinerId, MinerPlan};
+use crate::miner::{Miner, MinerId};
 use crate::session::control::{Call, Request};
 use crate::session::log::Level;
 use crate::session::supervise::crew::{Crew, Told};
@@ -62,7 +61,15 @@ impl Session {
         if self.course.is_ending() {
             return (serde_json::json!({ "error": "the session is being stopped" }), Vec::new());
         }
-        let (answer, told) = requests::give(&mut self.crew, &mut self.paused, order, name, keep, give);
+        let containers = match order {
+            Order::Pause | Order::Resume => self.containers_meant(name),
+            Order::Restart => Vec::new(),
+        };
+        let whom = requests::Whom { name, containers: &containers };
+        let (answer, told) = requests::give(&mut self.crew, &mut self.paused, order, whom, keep, give);
+        if answer["error"].is_null() {
+            self.containers.rest(&containers, order == Order::Pause);
+        }
         match answer["error"].as_str() {
             Some(why) => self.herald.line(Level::Warn, why),
             None => {
@@ -72,6 +79,13 @@ impl Session {
             }
         }
         (answer, told)
+    }
+
+    /// The containers that `name` means, which may be the name of one of its workers.
+    fn containers_meant(&mut self, name: Option<&str>) -> Vec<String> {
+        let worker = name.and_then(|name| self.crew.called(name)).and_then(|id| self.crew.get_mut(id));
+        let of_worker = worker.and_then(|miner| miner.plan().program.as_ref()?.container());
+        self.containers.meant(of_worker.or(name))
     }
 
     pub(super) fn stop(&mut self, reason: &str, now: Instant) -> Vec<Told> {
@@ -114,7 +128,7 @@ impl Session {
             _ if self.course.is_ending() => {
                 (serde_json::json!({ "error": "the session is being stopped" }), Vec::new())
             }
-            Ok((config, plans)) => self.change(&config, plans, now),
+            Ok(read) => self.change(read, now),
             Err(why) => {
                 let text = format!("the configuration was not reloaded: {why}");
                 self.herald.trouble(&text);
@@ -129,19 +143,17 @@ impl Session {
         told
     }
 
-    fn change(
-        &mut self,
-        config: &Config,
-        plans: Vec<MinerPlan>,
-        now: Instant,
-    ) -> (serde_json::Value, Vec<Told>) {
-        let tunables = Tunables::of(config);
-        let changes = reload::compare(
+    fn change(&mut self, read: reload::Read, now: Instant) -> (serde_json::Value, Vec<Told>) {
+        let reload::Read { config, plans, containers } = read;
+        let tunables = Tunables::of(&config);
+        let mut changes = reload::compare(
             (&self.settings.config, &self.settings.tunables),
-            (config, &tunables),
+            (&config, &tunables),
             self.crew.present().filter(|miner| !miner.is_program()).map(Miner::plan),
             plans,
         );
+        let others = self.containers.changed(&containers);
+        changes.later.extend(others.into_iter().map(|name| format!("the container {name}")));
         self.settings.tunables = tunables;
         self.herald.log().set_size_max(tunables.log_bytes_max);
         for (level, line) in changes.lines() {
@@ -151,7 +163,7 @@ impl Session {
         let current = self.jobs.current().cloned();
         let grace = tunables.stop_grace;
         let told = reload::apply(changes, &mut self.crew, &self.paused, current.as_ref(), grace, now);
-        self.settings.config = reload::in_force(&self.settings.config, config);
+        self.settings.config = reload::in_force(&self.settings.config, &config);
         (answer, told)
     }
 }
