@@ -105,8 +105,7 @@ impl<A: Ask> Asked<'_, A> {
     }
 
     fn is_given(&self, key: &str) -> bool {
-        let path = path(key);
-        self.known.given.iter().any(|given| *given == path)
+        self.known.given.contains(&path(key))
     }
 
     /// What is set now, or what holds without it.
