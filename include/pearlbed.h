@@ -52,7 +52,8 @@
  *   but reading and computing is allowed: no program, no file to write, no network, no thread that stays. The probe has
  *   about two seconds.
  *
- * What the host checks of all this: docs/contract.md, and `pearlbed plugins verify FILE`.
+ * What the host checks of all this: docs/contract.md, and `pearlbed plugins verify FILE`. A host for a provider's own tests:
+ * pearlbed_testing.h.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -183,6 +183,35 @@ fn the_header_is_clean_in_c99_c11_and_cpp17() {
     }
 }
 
+#[test]
+fn the_host_for_tests_in_c_keeps_the_rules_of_a_host_in_c99_and_cpp17() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let plain = ["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wstrict-prototypes", "-Wconversion"];
+    let plus = ["-std=c++17", "-Wconversion", "-Wshadow", "-x", "c++"];
+    for (compiler, flags) in [(cc(), plain.as_slice()), ("c++".to_owned(), &plus)] {
+        if Command::new(&compiler).arg("--version").output().is_err() {
+            skipped("the host for tests in C++17", "no C++ compiler");
+            continue;
+        }
+        let name = format!("testing-{}-{}", flags[0], std::process::id());
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let built = Command::new(&compiler)
+            .args(["-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
+            .args(flags)
+            .arg("-I")
+            .arg(include())
+            .args([tests.join("testing.c"), tests.join("provider.c")])
+            .args(["-lpthread", "-o"])
+            .arg(&program)
+            .status()
+            .unwrap();
+        assert!(built.success(), "{compiler} {flags:?}");
+        let ran = Command::new(&program).output().unwrap();
+        std::fs::remove_file(program).unwrap();
+        assert!(ran.status.success() && ran.stdout == b"all of it holds\n", "{compiler}: {ran:?}");
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
 fn skipped(what: &str, reason: &str) {
     println!("skipped: {what}: {reason}");

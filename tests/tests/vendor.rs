@@ -79,16 +79,46 @@ impl Vendor {
         self.last = Instant::now();
     }
 
+    /// Runs every step of the project's own CI file as that would, with the installation on the path; none of them warns of
+    /// anything. The last one is `plugins verify`, of whose obligations none is broken.
+    fn run_ci(&mut self) {
+        let file = std::fs::read_to_string(self.project().join(".github/workflows/ci.yml")).unwrap();
+        let steps: Vec<String> = file
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- run: "))
+            .map(|step| step.replace("PREFIX=/usr", &format!("PREFIX={}", INSTALLED.1.display())))
+            .collect();
+        let path = std::env::var("PATH").unwrap_or_default();
+        for (number, step) in steps.iter().enumerate() {
+            let mut sh = self.command(Path::new("sh"));
+            sh.args(["-ec", step]).current_dir(self.project());
+            sh.env("PATH", format!("{}:{path}", INSTALLED.1.join("bin").display()));
+            // Nothing is fetched, and what is compiled is no news.
+            sh.env("CARGO_NET_OFFLINE", "true").env("CARGO_TERM_QUIET", "true");
+            let output = sh.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            if number + 1 < steps.len() {
+                let told = String::from_utf8_lossy(&output.stdout);
+                assert!(output.status.success() && said.is_empty(), "{step}: {told}{said}");
+            } else {
+                let answer: Value =
+                    serde_json::from_slice(&output.stdout).unwrap_or_else(|err| panic!("{err}: {said}"));
+                let rows = answer["obligations"].as_array().unwrap();
+                let broken: Vec<_> = rows.iter().filter(|one| one["state"] != "pass").collect();
+                assert!(
+                    broken.is_empty() && answer["ok"] == true && answer["complete"] == true,
+                    "{broken:#?}"
+                );
+            }
+            self.step(step);
+        }
+        let kinds = ["test", "plugins verify"].map(|kind| steps.iter().any(|step| step.contains(kind)));
+        assert_eq!(kinds, [true, true], "{file}");
+    }
+
     /// From the library that was built to a block of the devnet.
-    fn verify_and_mine(&mut self, library: &Path) {
+    fn mine(&mut self, library: &Path) {
         let library = library.to_str().unwrap();
-        let output = self.pearlbed(&["plugins", "verify", library, "--json"]).output().unwrap();
-        let answer: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|err| panic!("{err}: {}", String::from_utf8_lossy(&output.stderr)));
-        let broken: Vec<_> =
-            answer["obligations"].as_array().unwrap().iter().filter(|one| one["state"] != "pass").collect();
-        assert!(broken.is_empty() && answer["ok"] == true && answer["complete"] == true, "{broken:#?}");
-        self.step("plugins verify");
         build::run(&mut self.pearlbed(&["plugins", "install", library]));
         let output = self.pearlbed(&["start", "--devnet", "--provider", "my-miner"]).output().unwrap();
         // 4 is "not yet": a machine that has much to do.
@@ -129,24 +159,14 @@ fn a_vendor_goes_from_the_packages_to_a_block_in_rust() {
     assert!(text.contains(INSTALLED.1.to_str().unwrap()) && !text.contains(root), "{text}");
     // In one folder with the other projects beside the workspace, so that few crates are compiled twice.
     let target = build::target().join("frozen");
-    let cargo = |vendor: &Vendor, arguments: &[&str]| {
-        let mut cargo = vendor.command(Path::new("cargo"));
-        cargo.args(arguments).args(["--quiet", "--offline", "--target-dir"]).arg(&target);
-        cargo.env("CARGO_PROFILE_DEV_DEBUG", "false").current_dir(vendor.project());
-        build::run(&mut cargo)
-    };
-    let output = cargo(&vendor, &["build"]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is warned of");
-    vendor.step("cargo build");
-    // What the project's own CI file asks for, but for clippy, which would compile everything once more.
-    cargo(&vendor, &["test"]);
-    vendor.step("cargo test");
-    let mut fmt = vendor.command(Path::new("cargo"));
-    build::run(fmt.args(["fmt", "--check"]).current_dir(vendor.project()));
-    let built = target.join("debug").join(format!("libmy_miner{}", std::env::consts::DLL_SUFFIX));
+    std::fs::create_dir_all(&target).unwrap();
+    std::os::unix::fs::symlink(&target, vendor.project().join("target")).unwrap();
+    // fmt, clippy, test, build, verify.
+    vendor.run_ci();
+    let built = target.join("release").join(format!("libmy_miner{}", std::env::consts::DLL_SUFFIX));
     let library = vendor.folder.path().join("libmy_miner.so");
     std::fs::copy(built, &library).unwrap();
-    vendor.verify_and_mine(&library);
+    vendor.mine(&library);
 }
 
 #[test]
@@ -158,27 +178,98 @@ fn a_vendor_goes_from_the_packages_to_a_block_in_c() {
         println!("skipped: a vendor in C: no make or C compiler");
         return;
     }
-    let mut pkg_config = vendor.command(Path::new("pkg-config"));
-    pkg_config.args(["--cflags", "--libs", "--static", "pearlbed", "pearl_pow"]);
-    match pkg_config.env("PKG_CONFIG_PATH", INSTALLED.1.join("lib/pkgconfig")).output() {
-        Err(err) => println!("skipped: pkg-config on the installation: {err}"),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            let prefix = INSTALLED.1.to_str().unwrap();
-            assert!(
-                said.contains(&format!("-I{prefix}/")) && said.contains("-lpearl_pow"),
-                "{said}{output:?}"
-            );
-        }
-    }
     build::run(&mut vendor.pearlbed(&["plugins", "new", "--lang", "c", "my-miner"]));
     vendor.step("plugins new");
-    let mut make = vendor.command(Path::new("make"));
-    let output = build::run(make.current_dir(vendor.project()));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is warned of");
-    vendor.step("make");
+    // make, its test with a host of its own, verify.
+    vendor.run_ci();
     let library = vendor.project().join("libmy_miner.so");
-    vendor.verify_and_mine(&library);
+    vendor.mine(&library);
+}
+
+/// Builds of other kinds find the installation, too: what they make is a plugin, and the test's host is found beside.
+#[test]
+fn cmake_and_pkg_config_find_the_headers_and_the_library() {
+    let vendor = Vendor::new("C");
+    build::run(&mut vendor.pearlbed(&["plugins", "new", "--lang", "c", "my-miner"]));
+    let usable = |library: &Path| {
+        let output =
+            build::run(&mut vendor.pearlbed(&["plugins", "inspect", library.to_str().unwrap(), "--json"]));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(answer.to_string().contains("\"usable\""), "{answer:#}");
+    };
+    let tests = |program: &Path| {
+        let said = build::run(vendor.command(program).env("LD_LIBRARY_PATH", INSTALLED.1.join("lib")));
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "all of it holds\n");
+    };
+
+    let mut pkg_config = vendor.command(Path::new("pkg-config"));
+    pkg_config.env("PKG_CONFIG_PATH", INSTALLED.1.join("lib/pkgconfig"));
+    match pkg_config.args(["--cflags", "--libs", "--static", "pearlbed", "pearl_pow"]).output() {
+        Err(err) => println!("skipped: pkg-config on the installation: {err}"),
+        Ok(flags) => {
+            assert!(flags.status.success(), "{flags:?}");
+            let flags = String::from_utf8(flags.stdout).unwrap();
+            let mut cc = vendor.command(Path::new("cc"));
+            cc.args([
+                "-std=c99",
+                "-D_POSIX_C_SOURCE=200809L",
+                "-O2",
+                "-fPIC",
+                "-fvisibility=hidden",
+                "-shared",
+            ]);
+            cc.args(["-o", "by_pkg_config.so", "provider.c"]).args(flags.split_whitespace());
+            build::run(cc.current_dir(vendor.project()));
+            // It was linked with the shared library, which lies where the loader does not look.
+            let mut cc = vendor.command(Path::new("cc"));
+            cc.args([
+                "-std=c99",
+                "-D_POSIX_C_SOURCE=200809L",
+                "-O2",
+                "-o",
+                "test-by-pkg-config",
+                "test.c",
+                "provider.c",
+            ]);
+            build::run(cc.args(flags.split_whitespace()).current_dir(vendor.project()));
+            tests(&vendor.project().join("test-by-pkg-config"));
+        }
+    }
+
+    let project = "cmake_minimum_required(VERSION 3.16)
+project(my_miner C)
+set(CMAKE_C_STANDARD 99)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+add_compile_definitions(_POSIX_C_SOURCE=200809L)
+find_package(pearlbed 0.1 REQUIRED)
+find_package(Threads REQUIRED)
+add_library(my_miner MODULE provider.c)
+target_link_libraries(my_miner PRIVATE pearlbed::pearlbed pearlbed::pearl_pow_static)
+add_executable(with_static test.c provider.c)
+target_link_libraries(with_static PRIVATE pearlbed::pearlbed pearlbed::pearl_pow_static)
+add_executable(with_shared test.c provider.c)
+target_link_libraries(with_shared PRIVATE pearlbed::pearlbed pearlbed::pearl_pow Threads::Threads)
+find_package(pearlbed 99 QUIET)
+if(pearlbed_FOUND)
+  message(FATAL_ERROR \"a version that is not there was found\")
+endif()
+";
+    std::fs::write(vendor.project().join("CMakeLists.txt"), project).unwrap();
+    let mut cmake = vendor.command(Path::new("cmake"));
+    cmake.args(["-S", ".", "-B", "built", "-DCMAKE_BUILD_TYPE=Release"]);
+    cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", INSTALLED.1.display())).current_dir(vendor.project());
+    match cmake.output() {
+        Err(err) => println!("skipped: CMake on the installation: {err}"),
+        Ok(output) => {
+            assert!(output.status.success(), "{output:?}");
+            let mut cmake = vendor.command(Path::new("cmake"));
+            build::run(cmake.args(["--build", "built"]).current_dir(vendor.project()));
+            usable(&vendor.project().join("built/libmy_miner.so"));
+            for program in ["with_static", "with_shared"] {
+                tests(&vendor.project().join("built").join(program));
+            }
+        }
+    }
 }
 
 #[test]

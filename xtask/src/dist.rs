@@ -3,7 +3,7 @@
 //! ```text
 //! bin/pearlbed
 //! lib/pearlbed/plugins/*.so        and *.container.toml; a .minisig beside each, where a key is given
-//! include/pearlbed.h, pearl_pow.h  for providers in C
+//! include/pearlbed.h, pearlbed_testing.h, pearl_pow.h  for providers in C
 //! lib/libpearl_pow.{a,so}, lib/pkgconfig, lib/cmake/pearlbed
 //! share/pearlbed/crates            for providers in Rust
 //! lib/systemd/system/pearlbed.service, lib/sysusers.d, lib/tmpfiles.d
@@ -140,10 +140,11 @@ const CRATES: [&str; 2] = ["pearlbed-plugin-api", "pearl-pow"];
 /// What a vendor builds a provider from: headers and library for C, the sources of the crates for Rust.
 fn kit(dist: &Path, profile: Profile) -> Result<()> {
     let (root, built) = (sh::root(), profile.folder());
-    sh::copy(&root.join("include/pearlbed.h"), &dist.join("include/pearlbed.h"), 0o644)?;
-    // Where the documents, which lie a folder deeper, look for it.
-    let beside = dist.join("share/doc/pearlbed/include/pearlbed.h");
-    sh::copy(&root.join("include/pearlbed.h"), &beside, 0o644)?;
+    for header in ["include/pearlbed.h", "include/pearlbed_testing.h"] {
+        sh::copy(&root.join(header), &dist.join(header), 0o644)?;
+        // Where the documents, which lie a folder deeper, look for it.
+        sh::copy(&root.join(header), &dist.join("share/doc/pearlbed").join(header), 0o644)?;
+    }
     sh::copy(&root.join("pow/c/include/pearl_pow.h"), &dist.join("include/pearl_pow.h"), 0o644)?;
     sh::copy(&built.join("libpearl_pow_c.a"), &dist.join("lib/libpearl_pow.a"), 0o644)?;
     sh::copy(&built.join("libpearl_pow_c.so"), &dist.join("lib/libpearl_pow.so.0"), 0o644)?;

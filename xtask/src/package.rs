@@ -218,6 +218,7 @@ fn check_tree(prefix: &Path, home: &Path) -> Result<()> {
         "share/fish/vendor_completions.d/pearlbed.fish",
         "share/man/man1/pearlbed.1",
         "include/pearlbed.h",
+        "include/pearlbed_testing.h",
         "include/pearl_pow.h",
         "lib/libpearl_pow.a",
         "lib/libpearl_pow.so",

@@ -102,6 +102,9 @@ const WANTED: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("dockerd", "docker.io iptables"),
     ("podman", "podman"),
+    // Finds an installation as a vendor's own project does.
+    ("cmake", "cmake"),
+    ("pkg-config", "pkgconf"),
     // Compiles the kernels for NVIDIA's cards, to compare.
     ("clang", "clang"),
 ];

@@ -54,8 +54,9 @@ const C: &[Template] = &[
     ("Makefile", include_str!("../../../data/new/c/Makefile.in")),
     ("README.md", include_str!("../../../data/new/c/README.md.in")),
     (".github/workflows/ci.yml", include_str!("../../../data/new/c/ci.yml.in")),
-    (".gitignore", "/*.so\n"),
+    (".gitignore", "/*.so\n/test-*\n"),
     ("provider.c", include_str!("../../../data/new/c/provider.c")),
+    ("test.c", include_str!("../../../data/new/c/test.c")),
 ];
 
 /// Where the crates and headers come from.

@@ -1,0 +1,1 @@
+../../../../examples/minimal-provider-c/test.c
