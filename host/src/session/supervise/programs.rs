@@ -4,23 +4,25 @@
 //! The addresses stay open while port processes come and go; one that ends is started anew, and whoever was connected
 //! connects again.
 
+mod doors;
+mod names;
+
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+pub(super) use self::doors::Doors;
+pub use self::doors::PortError;
+use self::doors::{EXPOSED, EXPOSED_HINT};
+use self::names::{ROWS_MAX, introduction, row};
 use super::containers::Containers;
 use super::crew::{Crew, Told};
-use crate::config::{Config, PortSocket};
-use crate::container::recipe;
-use crate::explain::Explain;
-use crate::home::{Env, Home};
 use crate::miner::frame::FromProvider;
 use crate::miner::link::{Place, Submission, What};
 use crate::miner::plan::Program;
-use crate::miner::{Effect, Miner, MinerId, MinerPlan, Work};
+use crate::miner::{Effect, MinerId, MinerPlan, Work};
 use crate::port::listen::Listener;
 use crate::port::process::{self, Event, Process};
 use crate::port::seat::Seat;
@@ -29,113 +31,12 @@ use crate::session::log::{Level, Speaker};
 use crate::session::report::{EndpointReport, TroubleReport};
 use crate::sidecar::unix_seconds;
 
-/// Programs that have a row, those that have gone included.
-const ROWS_MAX: usize = 256;
 /// Earlier jobs of a program that comes again that its seat is told: what it found for one of them is late, and no invention.
 const EARLIER_MAX: usize = 32;
 /// Longest wait before a port process that ended is started again.
 const RESTART_MAX: Duration = Duration::from_secs(30);
 /// A port process that lived for so long is none that cannot live.
 const LIVED: Duration = Duration::from_secs(60);
-
-/// What is to be known of an address that the network reaches.
-const EXPOSED: &str =
-    "others than this machine can reach it, and what they say, the password included, is not encrypted";
-/// What to do about it.
-const EXPOSED_HINT: &str = "listen on 127.0.0.1 where no other machine mines here";
-
-/// Why an address of the port cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message is its variant's documentation")]
-pub enum PortError {
-    #[error("the miner port cannot listen on {address}")]
-    Listen {
-        address: String,
-        #[source]
-        err: io::Error,
-    },
-    #[error("the miner port is open to the network, and the variable `{variable}` holds no password")]
-    NoPassword { variable: String },
-}
-
-impl Explain for PortError {
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Listen { err, .. } if err.kind() == io::ErrorKind::AddrInUse => {
-                "another program, or another session, listens there: choose another in [mining.port]".into()
-            }
-            Self::Listen { err, .. } if err.kind() == io::ErrorKind::InvalidInput => {
-                "a socket's path has at most 107 bytes: set `unix` in [mining.port] to a shorter one".into()
-            }
-            Self::Listen { .. } => "set another address in [mining.port]".into(),
-            Self::NoPassword { variable } => format!("set {variable}, or listen on 127.0.0.1 only"),
-        })
-    }
-}
-
-/// The open addresses of the port; none where it is not asked for.
-#[derive(Debug, Default)]
-pub(super) struct Doors {
-    listeners: Vec<Listener>,
-    /// Whether anybody else than our own containers may come.
-    strangers: bool,
-    password: Option<String>,
-    share_every: Duration,
-}
-
-impl Doors {
-    /// Opens what `config` asks for, and a door for each of the miners `containers`.
-    ///
-    /// # Errors
-    ///
-    /// [`PortError`]; nothing is left open then.
-    pub fn open(config: &Config, home: &Home, env: &Env, containers: &[&str]) -> Result<Self, PortError> {
-        let port = &config.mining.port;
-        let mut listeners = Vec::new();
-        if let Some(socket) = &port.unix {
-            let path = match socket {
-                PortSocket::OfHome => home.miner_socket(),
-                PortSocket::At(path) => path.clone(),
-            };
-            let failed = |err| PortError::Listen { address: crate::text::printable_path(&path), err };
-            listeners.push(Listener::unix(&path).map_err(failed)?);
-        }
-        let mut password = None;
-        if let Some(address) = port.listen {
-            if !address.ip().is_loopback() {
-                let variable = port.password_env.clone().unwrap_or_default();
-                let Some(secret) = env.var(&variable) else { return Err(PortError::NoPassword { variable }) };
-                password = Some(blake3::hash(secret.as_bytes()).to_hex().to_string());
-            }
-            let failed = |err| PortError::Listen { address: address.to_string(), err };
-            listeners.push(Listener::tcp(address).map_err(failed)?);
-        }
-        let strangers = !listeners.is_empty();
-        for name in containers {
-            let path = recipe::socket(home, name);
-            let failed = |err| PortError::Listen { address: crate::text::printable_path(&path), err };
-            listeners.push(Listener::container(&path, name).map_err(failed)?);
-        }
-        Ok(Self { listeners, strangers, password, share_every: port.share_every })
-    }
-
-    /// Whether there is any.
-    pub fn are_open(&self) -> bool {
-        !self.listeners.is_empty()
-    }
-
-    /// The addresses.
-    pub fn addresses(&self) -> Vec<String> {
-        let strangers = self.listeners.iter().filter(|one| one.door().container.is_none());
-        strangers.map(Listener::address).collect()
-    }
-
-    /// What a person should know of them.
-    pub fn warning(&self) -> Option<String> {
-        let guarded = self.listeners.iter().find(|listener| listener.door().guarded)?;
-        Some(format!("the miner port listens on {}: {EXPOSED}", guarded.address()))
-    }
-}
 
 /// What follows from something that happened at the port.
 #[derive(Debug, Default)]
@@ -432,98 +333,5 @@ impl Programs {
             since: unix_seconds(SystemTime::now().checked_sub(lasts).unwrap_or(SystemTime::UNIX_EPOCH)),
             since_seconds: lasts.as_secs_f64(),
         }
-    }
-}
-
-/// A line about a program that has come.
-fn introduction(name: &str, program: &Program) -> String {
-    let Program { dialect, agent, address, pid } = program;
-    let agent = if agent.is_empty() { "a program without a name" } else { agent };
-    let process = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
-    format!("{agent} connected over the {dialect} dialect ({address}{process}): it mines as {name}")
-}
-
-/// The row of a program: its name, and its miner where it was here before. Nothing where there are too many.
-fn row(crew: &mut Crew, sitter: &Sitter) -> Option<(String, Option<MinerId>)> {
-    let own = [sitter.worker.clone(), command(sitter.pid).unwrap_or_default(), sitter.agent.clone()];
-    let container = sitter.container().map(str::to_owned);
-    let base =
-        container.or_else(|| own.iter().find_map(|text| slug(text))).unwrap_or_else(|| "program".into());
-    (1..=ROWS_MAX).find_map(|number| {
-        let name = if number == 1 { base.clone() } else { format!("{base}-{number}") };
-        let Some(id) = crew.called(&name) else { return Some((name, None)) };
-        let free = |miner: &Miner| {
-            let program = miner.plan().program.as_ref();
-            program.is_some_and(|program| program.dialect == sitter.dialect.word()) && miner.is_down()
-        };
-        crew.get_mut(id).is_some_and(|miner| free(miner)).then_some((name, Some(id)))
-    })
-}
-
-/// What a process calls itself, where the system says.
-fn command(pid: Option<u32>) -> Option<String> {
-    let text = crate::text::read_lossy(format!("/proc/{}/comm", pid?)).ok()?;
-    Some(text.trim().to_owned())
-}
-
-/// The name of a miner out of a stranger's text.
-fn slug(text: &str) -> Option<String> {
-    const CHARS_MAX: usize = 28;
-    let text = text.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
-    let slug: String = text.chars().map(plain).take(CHARS_MAX).collect();
-    let slug = slug.trim_matches(|c| c == '-' || c == '_');
-    match slug.chars().next()? {
-        first if first.is_ascii_digit() => Some(format!("m{slug}")),
-        _ => Some(slug.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::port::wire::Dialect;
-
-    fn sitter(worker: &str, agent: &str) -> Sitter {
-        Sitter {
-            dialect: Dialect::Pool,
-            worker: worker.into(),
-            agent: agent.into(),
-            address: "127.0.0.1".into(),
-            pid: None,
-        }
-    }
-
-    #[test]
-    fn a_strangers_text_makes_a_name_that_commands_take() {
-        for (text, name) in [
-            ("Rig 1", Some("rig-1")),
-            ("lpminer/1.2.3", Some("lpminer")),
-            ("7", Some("m7")),
-            ("\u{1b}[2J", Some("m2j")),
-            ("--", None),
-            ("", None),
-            ("ü", None),
-        ] {
-            assert_eq!(slug(text).as_deref(), name, "{text}");
-        }
-        assert!(slug(&"x".repeat(1000)).unwrap().len() <= 28);
-    }
-
-    #[test]
-    fn a_program_that_comes_again_has_its_row_again_and_one_beside_it_another() {
-        let (events, _kept) = mpsc::channel(1);
-        let mut crew = Crew::new(events);
-        let now = Instant::now();
-        let program = |dialect| Program { dialect, agent: String::new(), address: "unix".into(), pid: None };
-        assert_eq!(row(&mut crew, &sitter("rig1", "x/1")), Some(("rig1".into(), None)));
-        let plan = |name: &str, dialect| {
-            MinerPlan::of_program(name.into(), program(dialect), Duration::from_secs(10))
-        };
-        let gone = crew.add_program(plan("rig1", "pool"), now);
-        assert_eq!(row(&mut crew, &sitter("rig1", "")), Some(("rig1".into(), Some(gone))));
-        crew.add_program(plan("x", "gateway-rpc"), now);
-        assert_eq!(row(&mut crew, &sitter("", "x/1")), Some(("x-2".into(), None)), "of another language");
-        assert_eq!(row(&mut crew, &sitter("", "")), Some(("program".into(), None)));
     }
 }
