@@ -381,6 +381,32 @@ fn the_configured_provider_is_held_to_account() {
 }
 
 #[test]
+fn what_start_would_refuse_of_a_shape_that_earns_nothing_doctor_says_with_the_rule() {
+    let home = Home::new();
+    let library = build::plugin("cpu-pearl");
+    std::fs::copy(&library, home.plugins().join(library.file_name().unwrap())).unwrap();
+    let configured = |rank: u32| {
+        let config = format!(
+            "[mining]\nprovider = \"cpu-pearl\"\nsubmit_target = \"devnet\"\n[mining.extra]\nrank = {rank}\n"
+        );
+        std::fs::write(home.path().join("config.toml"), config).unwrap();
+        check(&home.json(&["doctor", "--json"]), "settings/cpu-pearl").clone()
+    };
+    // What OpenJarvis writes of itself, and what is no rank at all.
+    for rank in [32, 64, 100] {
+        let row = configured(rank);
+        let said = format!("{} {}", row["finding"], row["fix"]);
+        assert_eq!(row["state"], "fail", "{row}");
+        assert!(said.contains(&format!("`rank` is {rank}")) && said.contains("rank-penalty rule"), "{row}");
+        let refused = home.run(&["start"]);
+        assert!(!refused.status.success());
+        let told = text(&refused.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("rank-penalty rule"), "{told}");
+    }
+    assert_eq!(configured(256)["state"], "ok");
+}
+
+#[test]
 fn what_is_configured_for_plugins_holds_for_every_command_that_asks_them() {
     use std::os::unix::fs::PermissionsExt;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pearlbed_tests::misbehave;
 use pearlbed_tests::session::{Bed, children, wait_until};
 use pearlbed_tests::surgery::Library;
+use pearlbed_tests::{build, misbehave};
 use serde_json::json;
 
 /// Long enough for the slowest machine; nothing waits for its end unless something is wrong.
@@ -364,6 +364,32 @@ fn the_foreground_session_tells_the_service_manager_and_ends_with_sigterm() {
     bed.signal(session.id(), rustix::process::Signal::TERM);
     assert!(session.wait().unwrap().success());
     assert_eq!(bed.status()["state"], "STOPPED");
+}
+
+/// As `systemctl stop` does by the packaged units.
+#[test]
+fn where_only_the_supervisor_is_told_to_stop_the_provider_ends_in_order_and_no_line_warns() {
+    for unit in ["system", "user"] {
+        let unit = build::workspace().join(format!("packaging/systemd/{unit}/pearlbed.service"));
+        let text = std::fs::read_to_string(unit).unwrap();
+        assert!(text.lines().any(|line| line == "KillMode=mixed"), "{text}");
+    }
+    let bed = Bed::new("");
+    let mut session = bed
+        .command(&["start", "--devnet", "--foreground", "--plugin-dir", bed.plugins()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
+    bed.signal(session.id(), rustix::process::Signal::TERM);
+    assert!(session.wait().unwrap().success());
+    let log = bed.log();
+    let stops = log.find("told to end (SIGTERM)").unwrap_or_else(|| panic!("{log}"));
+    let after = &log[stops..];
+    assert!(
+        !after.contains("warn") && !after.contains("error") && !log.contains("while it stopped"),
+        "{log}"
+    );
 }
 
 #[test]

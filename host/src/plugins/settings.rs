@@ -121,8 +121,9 @@ fn takes(alternative: &Alternative, value: &Value) -> bool {
 }
 
 fn words(alternative: &Alternative) -> String {
-    fn range<T: std::fmt::Display>(what: &str, low: &Option<T>, high: &Option<T>) -> String {
+    fn range<T: std::fmt::Display + PartialEq>(what: &str, low: &Option<T>, high: &Option<T>) -> String {
         match (low, high) {
+            (Some(low), Some(high)) if low == high => low.to_string(),
             (Some(low), Some(high)) => format!("{what} from {low} to {high}"),
             (Some(low), None) => format!("{what} of at least {low}"),
             (None, Some(high)) => format!("{what} of at most {high}"),

@@ -1,6 +1,6 @@
 //! Processor, memory, graphics processors.
 
-use pearlbed_plugin_api::{CpuInfo, GpuInfo, Permission};
+use pearlbed_plugin_api::{CpuInfo, GpuInfo, HardwareInfo, Permission};
 
 use super::super::{Facts, Verdict};
 use crate::hardware::Inventory;
@@ -43,7 +43,7 @@ pub fn cpu(facts: &Facts) -> Vec<Verdict> {
 }
 
 /// Which part of what the processors could do is left to this process by its control group: 1 where there is no bound.
-pub fn processor_share(info: &pearlbed_plugin_api::HardwareInfo) -> f64 {
+pub fn processor_share(info: &HardwareInfo) -> f64 {
     let detail = |name| info.details.get(name).and_then(serde_json::Value::as_f64);
     let threads = detail("usable_threads").unwrap_or_else(|| f64::from(info.cpu.logical_cores)).max(1.0);
     detail("processor_quota").map_or(1.0, |quota| (quota / threads).min(1.0))
@@ -83,15 +83,37 @@ pub fn memory(facts: &Facts) -> Vec<Verdict> {
     if let Some(available) = detail("memory_available_bytes") {
         finding.push_str(&format!(", {} available", bytes(available)));
     }
-    let limit = detail("memory_limit_bytes");
+    let limit = memory_limit(info);
     if let Some(limit) = limit {
         finding.push_str(&format!("; this container may use {}", bytes(limit)));
     }
     if limit.unwrap_or(info.memory_bytes) < MEMORY_WANTED_BYTES {
-        let fix = format!("give this machine or container at least {}", bytes(MEMORY_WANTED_BYTES));
-        return vec![Verdict::warn(finding, fix)];
+        return vec![Verdict::warn(finding, more_memory())];
     }
     vec![Verdict::ok(finding)]
+}
+
+/// What a control group lets this program and what it starts use of the memory, in bytes.
+fn memory_limit(info: &HardwareInfo) -> Option<u64> {
+    info.details.get("memory_limit_bytes").and_then(serde_json::Value::as_u64)
+}
+
+fn more_memory() -> String {
+    format!("give this machine or container at least {}", bytes(MEMORY_WANTED_BYTES))
+}
+
+/// `finding`, which says that somebody can mine here, as far as the memory allows that.
+pub(super) fn as_far_as_memory_goes(finding: String, info: &HardwareInfo) -> Verdict {
+    match memory_limit(info).filter(|&limit| limit < MEMORY_WANTED_BYTES) {
+        Some(limit) => Verdict::warn(
+            format!(
+                "{finding}; but this container may use {} of memory, and the system ends what uses more",
+                bytes(limit)
+            ),
+            more_memory(),
+        ),
+        None => Verdict::ok(finding),
+    }
 }
 
 pub fn gpu(facts: &Facts) -> Vec<Verdict> {
@@ -275,6 +297,23 @@ mod tests {
         machine.file("sys/fs/cgroup/memory.max", "268435456\n");
         let [(state, finding)] = &rows(memory(&facts(&machine, "")))[..] else { panic!() };
         assert_eq!((*state, finding.as_str()), (State::Warn, "8 GiB; this container may use 256 MiB"));
+    }
+
+    #[test]
+    fn who_can_mine_is_not_promised_what_a_limit_of_memory_forbids() {
+        let machine = Machine::new();
+        machine.file("proc/meminfo", "MemTotal: 8388608 kB\n");
+        let can = |machine: &Machine| {
+            let facts = facts(machine, "");
+            rows(vec![as_far_as_memory_goes("fast, as configured".into(), &facts.hardware().info)]).remove(0)
+        };
+        assert_eq!(can(&machine), (State::Ok, "fast, as configured".into()));
+        machine.file("sys/fs/cgroup/memory.max", "2147483648\n");
+        assert_eq!(can(&machine).0, State::Ok);
+        machine.file("sys/fs/cgroup/memory.max", "41943040\n");
+        let (state, finding) = can(&machine);
+        assert_eq!(state, State::Warn);
+        assert!(finding.starts_with("fast, as configured; but this container may use 40 MiB"), "{finding}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pearlbed_plugin_api::Permission;
 
 use super::super::{Facts, Verdict};
+use super::hardware;
 use crate::config::nearest;
 use crate::plugins::{Entry, FolderState, Reason, Survey};
 use crate::text::{duration, hashrate, printable, printable_os, printable_path};
@@ -193,7 +194,7 @@ pub fn providers(facts: &Facts) -> Vec<Verdict> {
                 let mut finding = String::from("can mine here");
                 if let Some(rate) = answer.estimated_hashrate {
                     finding.push_str(&format!(", by its own estimate at {}", hashrate(rate)));
-                    let share = super::hardware::processor_share(&facts.hardware().info);
+                    let share = hardware::processor_share(&facts.hardware().info);
                     if share < 1.0 && computes_only(entry) {
                         let left = hashrate(rate * share);
                         finding.push_str(&format!(", of which this control group leaves about {left}"));
@@ -246,7 +247,9 @@ pub fn choice(facts: &Facts) -> Vec<Verdict> {
         .filter(|entry| entry.capabilities().is_some_and(|answer| answer.supported))
         .filter_map(Entry::id)
         .collect();
+    let can_mine = |finding| hardware::as_far_as_memory_goes(finding, &facts.hardware().info);
     vec![match facts.chosen_provider() {
+        Some(chosen) if able.contains(&chosen) => can_mine(format!("{}, as configured", printable(chosen))),
         Some(chosen) => the_chosen_one(survey, chosen, &able),
         None if able.is_empty() => {
             let unasked =
@@ -265,15 +268,13 @@ pub fn choice(facts: &Facts) -> Vec<Verdict> {
             };
             Verdict::fail("no provider can mine on this machine", fix)
         }
-        None => Verdict::ok(format!("{} can mine here", printable(&able.join(", ")))),
+        None => can_mine(format!("{} can mine here", printable(&able.join(", ")))),
     }]
 }
 
+/// What keeps the configured provider from mining. `able` can.
 fn the_chosen_one(survey: &Survey, chosen: &str, able: &[&str]) -> Verdict {
     let shown = printable(chosen);
-    if able.contains(&chosen) {
-        return Verdict::ok(format!("{shown}, as configured"));
-    }
     let instead = match able {
         [] => String::new(),
         able => format!(", or choose one that can: {}", printable(&able.join(", "))),

@@ -90,6 +90,24 @@ fn a_node_is_synced_only_when_everything_says_so() {
 }
 
 #[test]
+fn a_node_that_is_busy_is_not_doubted_and_one_that_answers_otherwise_is() {
+    let hint = |status| NodeError::Status { method: "getblocktemplate", status }.hint().unwrap();
+    for busy in [429, 502, 503, 504] {
+        assert!(hint(busy).contains("busy") && !hint(busy).contains("really"), "{busy}");
+    }
+    assert!(hint(404).contains("really a pearld"));
+}
+
+#[test]
+fn what_did_not_answer_is_told_with_the_time_that_was_waited() {
+    let after = Duration::from_millis(1800);
+    let err = NodeError::TimedOut { url: "http://127.0.0.1:1".into(), after };
+    assert_eq!(err.to_string(), "the node at http://127.0.0.1:1 did not answer within 1.8 s");
+    let place = NodeError::NoCertificate.hint().unwrap();
+    assert!(place.contains("`~/.pearld/rpc.cert`"), "{place}");
+}
+
+#[test]
 fn a_node_that_is_not_there_is_unreachable_and_says_where() {
     // A port that nobody listens on: it was ours until now.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
