@@ -482,7 +482,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Duration,
         default: Some(r#""1m""#),
         example: r#""1m""#,
-        help: "How long a provider may leave a job untaken or report nothing before it is restarted as stalled.",
+        help: "How long a provider may leave a job untaken or report nothing before it is restarted as stalled. Time in which it had no processor does not count.",
     },
     Key {
         path: "mining.session.restart_wait",

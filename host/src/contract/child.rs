@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::bench::{Bench, hex, lock, millis};
 use super::words::{Event, Order, Refusal, Step, Trial};
 use crate::plugins::load;
+use crate::sandbox::{Patience, Stopwatch};
 
 /// How long a job may lie before it is taken.
 const TAKE: Duration = Duration::from_secs(5);
@@ -141,18 +142,18 @@ impl Mining<'_> {
 
     fn start(&self, step: Step) -> bool {
         self.bench.begin(step);
-        let begun = Instant::now();
+        let watch = Stopwatch::start();
         let answer = self.provider.start(&self.config(), self.bench.clone());
         let started = answer.is_ok();
         let error = answer.err().map(|err| refusal(&err));
-        self.bench.tell(&Event::Started { step, error, took_ms: millis(begun.elapsed()) });
+        self.bench.tell(&Event::Started { step, error, took_ms: millis(watch.elapsed()) });
         started
     }
 
     fn stop(&self, step: Step) {
-        let begun = Instant::now();
+        let watch = Stopwatch::start();
         let error = self.provider.stop().err().map(|err| err.to_string());
-        self.bench.tell(&Event::Stopped { step, error, took_ms: millis(begun.elapsed()) });
+        self.bench.tell(&Event::Stopped { step, error, took_ms: millis(watch.elapsed()) });
     }
 
     fn took(&self, step: Step, target: Target) -> bool {
@@ -219,8 +220,8 @@ impl Mining<'_> {
     fn stats(&self) {
         self.bench.begin(Step::Stats);
         let ask = || {
-            let begun = Instant::now();
-            (self.provider.stats().err().map(|err| err.to_string()), millis(begun.elapsed()))
+            let watch = Stopwatch::start();
+            (self.provider.stats().err().map(|err| err.to_string()), millis(watch.elapsed()))
         };
         // The fastest of three: the machine may have other things to do for a moment.
         let asked = [ask(), ask(), ask()];
@@ -316,8 +317,8 @@ fn refusal(err: &ProviderError) -> Refusal {
 
 /// Waits until `done`, at most `most`.
 fn wait(most: Duration, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + most;
-    while !done() && Instant::now() < deadline {
+    let mut patience = Patience::new(std::process::id(), most, Instant::now());
+    while !done() && !patience.is_over(Instant::now()) {
         std::thread::sleep(LOOK);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use super::words::{Event, Order, Step};
-use crate::sandbox::{self, Captured, Channel, Command, Crash, Ending, Policy, SpawnError};
+use crate::sandbox::{self, Captured, Channel, Command, Crash, Ending, Patience, Policy, SpawnError};
 
 /// The longest line that is read: the largest proof in hexadecimal, and some more.
 const LINE_BYTES_MAX: usize = 64 << 20;
@@ -76,14 +76,12 @@ pub fn run(
     let _ = confined.send(&line);
     let _ = channel.set_nonblocking(true);
 
-    let mut deadline = Instant::now() + Duration::from_millis(Step::Make.limit_ms());
+    let pid = confined.pid().unsigned_abs();
+    let limit = |step: Step| Patience::new(pid, Duration::from_millis(step.limit_ms()), Instant::now());
+    let mut patience = limit(Step::Make);
     let (mut pending, mut room) = (Vec::new(), vec![0; 256 << 10]);
     let mut open = true;
     while open {
-        if Instant::now() >= deadline {
-            record.timed_out = true;
-            break;
-        }
         let memory = sandbox::memory_bytes(confined.pid());
         record.memory_peak_bytes = record.memory_peak_bytes.max(memory);
         if memory > memory_bytes.saturating_add(memory_bytes / 4) {
@@ -122,11 +120,15 @@ pub fn run(
             match event {
                 Ok(Event::Begins(step)) => {
                     record.step = Some(step);
-                    deadline = Instant::now() + Duration::from_millis(step.limit_ms());
+                    patience = limit(step);
                 }
                 Ok(event) if record.events.len() < EVENTS_MAX => record.events.push(event),
                 Ok(_) | Err(_) => record.rubbish += 1,
             }
+        }
+        if open && patience.is_over(Instant::now()) {
+            record.timed_out = true;
+            break;
         }
     }
     let finished = matches!(record.events.last(), Some(Event::Finished | Event::NotMade(_)));

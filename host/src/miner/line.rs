@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::frame::ToProvider;
 use super::link::{Event, Launch, LaunchError, Link, Look, MinerId};
+use crate::sandbox::Waits;
 
 /// How long a process whose pipe has ended may take to end by itself, so that its own ending is seen and not ours.
 const LEAVING_TIME: Duration = Duration::from_millis(100);
@@ -97,6 +98,11 @@ impl Line {
     /// The process behind the link, while there is one of ours.
     pub fn pid(&self) -> Option<u32> {
         self.link.as_ref()?.process().map(|process| process.pid)
+    }
+
+    /// What its threads have waited for a processor, where the system tells.
+    pub fn waits(&self) -> Option<Waits> {
+        self.link.as_ref()?.waits()
     }
 
     /// How that process is confined: a line for each thing that this machine lacks.

@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::frame::{FromProvider, ToProvider};
 use crate::identity::ProcessIdentity;
+use crate::sandbox::Waits;
 
 /// Number of a miner in its session; never used twice in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +90,11 @@ pub trait Link: fmt::Debug {
 
     /// The process behind it, where there is one of ours.
     fn process(&self) -> Option<&ProcessIdentity> {
+        None
+    }
+
+    /// What the threads of that process have waited for a processor, where the system tells.
+    fn waits(&self) -> Option<Waits> {
         None
     }
 

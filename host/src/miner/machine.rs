@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::account::Account;
 use super::devices::Devices;
 use super::effect::{Effect, Level, Speaker};
+use super::excuse::Excuse;
 use super::fork::{Behind, Fork};
 use super::frame::WireJob;
 use super::life::Life;
@@ -43,6 +44,8 @@ pub struct Miner {
     /// Of a program: whether the network left it behind.
     fork: Fork,
     account: Account,
+    /// What is not held against it while it does nothing.
+    excuse: Excuse,
     voice: Voice,
     stats: Stats,
     /// Whether it was said that it finds more than can be used.
@@ -68,6 +71,7 @@ impl Miner {
     ) -> Self {
         Self {
             account: Account::new(plan.estimate, plan.share_every),
+            excuse: Excuse::default(),
             life: Life::new(plan.restart_wait),
             plan,
             line: Line::new(id, launch, events),

@@ -20,6 +20,7 @@ pub mod account;
 mod choice;
 mod devices;
 pub mod effect;
+mod excuse;
 pub mod finds;
 pub mod fork;
 pub mod frame;

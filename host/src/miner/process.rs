@@ -19,7 +19,7 @@ use super::provider::Order;
 use crate::identity::ProcessIdentity;
 use crate::plugins::trust::Trust;
 use crate::plugins::{self, Reason};
-use crate::sandbox::{self, Channel, Command, Crash, Ending, Policy, Violation};
+use crate::sandbox::{self, Channel, Command, Crash, Ending, Policy, Violation, Waits};
 
 /// Frames read per second in the long run. An honest provider needs a few.
 pub const FRAMES_PER_SECOND: u32 = 2000;
@@ -267,6 +267,10 @@ impl Link for Child {
 
     fn process(&self) -> Option<&ProcessIdentity> {
         Some(&self.identity)
+    }
+
+    fn waits(&self) -> Option<Waits> {
+        sandbox::waits(self.identity.pid)
     }
 
     fn confinement(&self) -> Option<&[String]> {

@@ -13,11 +13,16 @@ const INNOCENCE_MIN: f64 = 1e-4;
 /// Times [`Facts::patience`] after which a provider that has never reported a hash and found nothing is stalled.
 const MUTE_PATIENCE: u32 = 10;
 
+/// Times [`Facts::patience`] that are excused at most.
+const EXCUSED_MOST: u32 = 9;
+
 /// What is known of a provider that has been given work.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts {
     /// How long a provider may keep a fitting job waiting, or say nothing after it has said something.
     pub patience: Duration,
+    /// How much of the time below it had no processor, or the host had none to listen with.
+    pub excused: Duration,
     /// How long the job on offer has waited to be taken; nothing if it was taken or none is on offer.
     pub job_waits: Option<Duration>,
     /// How long ago it reported hashes; nothing if it never has.
@@ -35,19 +40,37 @@ pub struct Facts {
     pub borne_out: f64,
 }
 
+/// Whether more than half of a time is over after which it would be stalled.
+pub fn is_near(facts: &Facts) -> bool {
+    let half = facts.patience / 2;
+    if facts.job_waits.is_some_and(|waits| waits >= half) {
+        return true;
+    }
+    match (facts.mining, facts.progress) {
+        (Some(mining), Some(quiet)) => quiet.min(mining) >= half,
+        (Some(mining), None) => mining >= half * MUTE_PATIENCE,
+        (None, _) => false,
+    }
+}
+
 /// Why the provider is stalled, in a phrase; nothing if it is not.
 pub fn judge(facts: &Facts) -> Option<String> {
+    let patience = facts.patience + facts.excused.min(facts.patience * EXCUSED_MOST);
     let seconds = |duration: Duration| duration.as_secs();
-    if let Some(waits) = facts.job_waits.filter(|&waits| waits >= facts.patience) {
-        return Some(format!("has not taken the job that is on offer for {} s", seconds(waits)));
+    let waited = match seconds(facts.excused) {
+        0 => String::new(),
+        seconds => format!(", {seconds} s of which it waited for a processor"),
+    };
+    if let Some(waits) = facts.job_waits.filter(|&waits| waits >= patience) {
+        return Some(format!("has not taken the job that is on offer for {} s{waited}", seconds(waits)));
     }
     let mining = facts.mining?;
     match facts.progress {
-        Some(quiet) if quiet.min(mining) >= facts.patience => {
-            return Some(format!("has reported no work for {} s", seconds(quiet)));
+        Some(quiet) if quiet.min(mining) >= patience => {
+            return Some(format!("has reported no work for {} s{waited}", seconds(quiet)));
         }
-        None if mining >= facts.patience * MUTE_PATIENCE && facts.barren >= mining => {
-            return Some(format!("has reported no work and found nothing in {} s", seconds(mining)));
+        None if mining >= patience + facts.patience * (MUTE_PATIENCE - 1) && facts.barren >= mining => {
+            return Some(format!("has reported no work and found nothing in {} s{waited}", seconds(mining)));
         }
         _ => {}
     }
@@ -107,6 +130,39 @@ mod tests {
         assert!(judge(&mute).unwrap().contains("no work and found nothing"));
         let barren = Facts { barren_due: 31.0, ..mining(61) };
         assert!(judge(&barren).unwrap().contains("31 proofs were due"));
+    }
+
+    #[test]
+    fn time_without_a_processor_is_excused_and_not_for_ever() {
+        let seconds = Duration::from_secs;
+        let waits = |waits, excused| Facts {
+            job_waits: Some(seconds(waits)),
+            excused: seconds(excused),
+            patience: PATIENCE,
+            ..Facts::default()
+        };
+        assert!(!is_near(&waits(29, 0)) && is_near(&waits(30, 0)));
+        assert_eq!(judge(&waits(90, 31)), None);
+        let why = judge(&waits(90, 30)).unwrap();
+        assert_eq!(
+            why,
+            "has not taken the job that is on offer for 90 s, 30 s of which it waited for a processor"
+        );
+        assert_eq!(judge(&waits(599, 599)), None);
+        assert!(judge(&waits(600, 600)).is_some(), "ten times as long, and no longer");
+
+        let quiet = |quiet, excused| Facts {
+            progress: Some(seconds(quiet)),
+            excused: seconds(excused),
+            ..mining(900)
+        };
+        assert!(!is_near(&quiet(29, 0)) && is_near(&quiet(30, 0)));
+        assert_eq!(judge(&quiet(100, 50)), None);
+        assert!(judge(&quiet(110, 50)).unwrap().contains("no work for 110 s, 50 s of which"));
+        let mute =
+            |mining, excused| Facts { progress: None, excused: seconds(excused), ..self::mining(mining) };
+        assert!(!is_near(&mute(299, 0)) && is_near(&mute(300, 0)));
+        assert!(judge(&mute(600, 1)).is_none() && judge(&mute(601, 1)).is_some());
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod linux;
 mod other;
 mod policy;
 mod spawn;
+mod starved;
 mod support;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -59,6 +60,7 @@ pub use self::policy::{HostPort, Limits, Policy, Reading};
 pub use self::spawn::{
     Channel, Command, Confined, SpawnError, die_with, lower_priority, memory_bytes, pair, reap, spawn,
 };
+pub use self::starved::{Patience, Starved, Stopwatch, Waits, waits};
 pub use self::support::{Lack, Missing, Report, Support, is_privileged_for_another, support};
 pub use self::violation::{Violation, ViolationKind, Violations, is_harmless};
 

@@ -25,6 +25,8 @@ struct World {
     ending: Option<String>,
     deaf: bool,
     cannot_start: bool,
+    /// Seconds that its thread has waited for a processor.
+    waited: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -45,6 +47,10 @@ impl Link for Shared {
 
     fn try_ended(&mut self) -> Option<String> {
         self.0.borrow().ending.clone()
+    }
+
+    fn waits(&self) -> Option<crate::sandbox::Waits> {
+        Some([(1, self.0.borrow().waited * 1_000_000_000)].into())
     }
 }
 
@@ -549,4 +555,29 @@ fn a_program_whose_proofs_fail_since_the_version_changed_gets_no_more_work_of_it
     let before = bed.sent_job().id;
     offer(&mut bed, 4);
     assert_eq!((bed.sent_job().id, bed.condition().as_str()), (before, "needs-update"));
+}
+
+#[test]
+fn a_provider_that_gets_no_processor_is_not_stalled_before_it_had_its_time() {
+    let patience = Duration::from_secs(60);
+    let mut bed = Bed::new();
+    let start = bed.now;
+    bed.miner.start(start);
+    bed.job(HARD);
+    let mut tick = |second: u64, waited: u64| {
+        bed.world.0.borrow_mut().waited = waited;
+        let effects = bed.miner.tick(patience, start + Duration::from_secs(second));
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Trouble(text) if text.contains("stalled") => Some(text),
+            _ => None,
+        })
+    };
+    // The machine is busy: it gets a tenth of the time. From the thirtieth second on the rest does not count.
+    assert!((0..=200).all(|second| tick(second, second * 9 / 10).is_none()));
+    // Then it hangs, and what it had had already counts.
+    let (second, why) = (201..400).find_map(|second| Some((second, tick(second, 180)?))).unwrap();
+    assert!((201..=215).contains(&second), "{second}: {why}");
+    assert!(
+        why.contains("has not taken the job that is on offer for") && why.contains("waited for a processor")
+    );
 }

@@ -45,7 +45,7 @@ impl Miner {
         }
         // A program reports no work, and may have other things to do for days.
         if !self.is_program()
-            && let Some(why) = stall::judge(&self.stall_facts(patience, now))
+            && let Some(why) = self.stall(patience, now)
         {
             self.line.end();
             self.gone(now);
@@ -68,6 +68,14 @@ impl Miner {
         }
     }
 
+    /// Why it is stalled; nothing if it is not.
+    fn stall(&mut self, patience: Duration, now: Instant) -> Option<String> {
+        let facts = self.stall_facts(patience, now);
+        let line = &self.line;
+        let excused = self.excuse.look(stall::is_near(&facts), now, || line.waits());
+        stall::judge(&stall::Facts { excused, ..facts })
+    }
+
     fn stall_facts(&self, patience: Duration, now: Instant) -> stall::Facts {
         let since = |at: Instant| now.saturating_duration_since(at);
         let (pulse, offer) = (&self.life.pulse, self.offers.current());
@@ -78,6 +86,7 @@ impl Miner {
         };
         stall::Facts {
             patience,
+            excused: Duration::ZERO,
             // A plugin that never returns from `start` keeps its job waiting, too.
             job_waits: offer.filter(|offer| !offer.taken).map(|offer| since(offer.at)),
             progress: pulse.progress_at.map(since),
