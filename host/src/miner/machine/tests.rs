@@ -341,6 +341,30 @@ fn one_that_cannot_be_started_is_given_up_and_a_person_gives_it_another_chance()
 }
 
 #[test]
+fn one_that_is_to_rest_has_no_job_whatever_comes_and_works_again_in_the_same_process() {
+    for mut bed in [Bed::mining(), Bed::program()] {
+        bed.job(HARD);
+        bed.take();
+        let process = bed.generation();
+        let hot = || "its card is at 85 °C".to_owned();
+        bed.miner.rest(hot(), bed.now);
+        bed.job(HARD);
+        bed.miner.rest(hot(), bed.now);
+        assert!(bed.miner.rests() && !bed.miner.has_an_offer());
+        let standing = bed.miner.standing(bed.now);
+        assert_eq!((standing.condition.as_str(), standing.reason), ("too-hot", Some(hot())));
+        // Who has nothing to do does not stall.
+        bed.passes(Duration::from_secs(7200));
+        bed.miner.tick(Duration::from_secs(60), bed.now);
+        assert_eq!(bed.condition(), "too-hot");
+        let work = bed.work(HARD, 3);
+        bed.miner.work_again(Some(&work), bed.now);
+        bed.take();
+        assert_eq!((bed.condition().as_str(), bed.generation()), ("mining", process));
+    }
+}
+
+#[test]
 fn a_pause_ends_it_in_order_and_holds_until_it_is_told_otherwise() {
     let mut bed = Bed::mining();
     bed.miner.pause(Duration::from_secs(5), bed.now);

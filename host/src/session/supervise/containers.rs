@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pearl_pow::diagnosis::{Mistake, diagnose};
 use pearl_pow::verify::{Job, verify_canonical};
 use pearl_pow::{Header, Target};
+use pearlbed_plugin_api::GpuInfo;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
@@ -77,6 +78,16 @@ pub(super) struct Planned {
     file: Arc<DataFile>,
     chosen: Chosen,
     extra: Map<String, Value>,
+    limit: HeatLimit,
+}
+
+/// How hot the cards of a container may get.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct HeatLimit {
+    /// Their addresses on the bus; empty where none was named.
+    pub cards: Vec<String>,
+    /// Degrees Celsius at which one of them has its workers rest.
+    pub degrees: Option<u8>,
 }
 
 impl Planned {
@@ -107,7 +118,13 @@ impl Planned {
 
     /// The same provider, run as `recipe` says.
     pub fn as_well(&self, recipe: Recipe) -> Self {
-        Self { recipe, file: Arc::clone(&self.file), chosen: self.chosen.clone(), extra: self.extra.clone() }
+        Self {
+            recipe,
+            file: Arc::clone(&self.file),
+            chosen: self.chosen.clone(),
+            extra: self.extra.clone(),
+            limit: self.limit.clone(),
+        }
     }
 
     /// Its settings.
@@ -172,7 +189,11 @@ pub(super) fn plan(
         let recipe = recipe::resolve(&file, &miner, &section.extra, &section.devices, &around);
         let recipe =
             recipe.map_err(|Unfit { problem, fix }| ContainerError::Unfit { miner, problem, fix })?;
-        planned.push(Planned { recipe, file, chosen, extra: section.extra });
+        let named = |(index, gpu): &(usize, &GpuInfo)| section.devices.iter().any(|one| one.is(*index, gpu));
+        let cards = machine.gpus.iter().enumerate().filter(named);
+        let cards = cards.filter_map(|(_, gpu)| gpu.pci_address.clone()).collect();
+        let limit = HeatLimit { cards, degrees: section.temperature_limit };
+        planned.push(Planned { recipe, file, chosen, extra: section.extra, limit });
     }
     Ok(planned)
 }
@@ -345,7 +366,10 @@ impl Containers {
             .collect();
         let other = |one: &&Planned| {
             runs(one.miner()).is_none_or(|runs| {
-                runs.planned.recipe != one.recipe || runs.planned.file.manifest != one.file.manifest
+                let planned = &runs.planned;
+                planned.recipe != one.recipe
+                    || planned.file.manifest != one.file.manifest
+                    || planned.limit != one.limit
             })
         };
         names.extend(wanted.iter().filter(other).map(|one| one.miner().to_owned()));
@@ -420,6 +444,11 @@ impl Containers {
     pub fn file(&self, name: &str) -> Option<&DataFile> {
         let one = self.all.iter().find(|one| one.planned.miner() == name)?;
         Some(&one.planned.file)
+    }
+
+    /// How hot the cards of the container of the miner called `name` may get.
+    pub fn limit(&self, name: &str) -> Option<&HeatLimit> {
+        self.all.iter().find(|one| one.planned.miner() == name).map(|one| &one.planned.limit)
     }
 
     /// A proof of the container of the miner `name` was refused, and lies in the file `kept`: a line, where its image is too

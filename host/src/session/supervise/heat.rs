@@ -55,7 +55,8 @@ impl Heat {
         };
         for miner in crew.iter_mut().filter(limited) {
             let (id, plan) = (miner.id(), miner.plan());
-            let has_cards = !plan.cards.is_empty() || plan.grants.has_devices();
+            // What a program in a container mines on is known by its configuration alone.
+            let has_cards = !plan.cards.is_empty() || plan.grants.has_devices() || miner.is_program();
             let hottest = if has_cards { readings.hottest(&plan.cards, now) } else { Some(None) };
             let limit = plan.temperature_limit.map(f64::from);
             let line = |level, text| (id, Effect::Line(level, Speaker::Supervisor, text));

@@ -283,6 +283,10 @@ impl Programs {
         if let Some(file) = file {
             plan.chosen.manifest = file.manifest.clone();
         }
+        let container = plan.program.as_ref().and_then(Program::container);
+        if let Some(limit) = container.and_then(|container| containers.limit(container)) {
+            (plan.cards, plan.temperature_limit) = (limit.cards.clone(), limit.degrees);
+        }
         let id = match known {
             Some(id) => {
                 if let Some(miner) = crew.get_mut(id) {
