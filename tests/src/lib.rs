@@ -1,8 +1,10 @@
 //! What the tests of the real binary share: building it, and the plugins they throw at it.
 
 pub mod build;
+pub mod corpus;
 pub mod engine;
 pub mod gateway;
+pub mod lacking;
 pub mod machine;
 pub mod minisign;
 pub mod misbehave;

@@ -1,6 +1,7 @@
 //! Copies of the plugin `misbehave`, each with an order and an id of its own.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::build;
 use crate::surgery::Library;
@@ -14,14 +15,34 @@ const ID: &str = "misbehave-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 /// Orders are written in `tests/plugins/misbehave/src/lib.rs`.
 pub fn library(id: &str, order: &str) -> Library {
     assert!(order.len() < ORDER_BYTES, "an order has less than {ORDER_BYTES} bytes");
-    let mut told = MARK.to_vec();
-    told.extend(order.as_bytes());
-    told.resize(MARK.len() + ORDER_BYTES, 0);
+    let mut library = BASE.library.clone();
+    let mut write = |places: &[usize], text: &[u8]| {
+        for &place in places {
+            library.bytes[place..place + text.len()].copy_from_slice(text);
+        }
+    };
+    write(&BASE.orders, order.as_bytes());
+    write(&BASE.ids, padded_id(id).as_bytes());
+    library
+}
+
+/// The library as it was built, and where the order and the id are written in it.
+struct Base {
+    library: Library,
+    orders: Vec<usize>,
+    ids: Vec<usize>,
+}
+
+/// Read and searched once a test process: a corpus has hundreds of copies.
+static BASE: LazyLock<Base> = LazyLock::new(|| {
+    let bytes = std::fs::read(build::plugin("misbehave")).expect("the plugin was just built");
     let mut mark = MARK.to_vec();
     mark.resize(MARK.len() + ORDER_BYTES, 0);
-    let bytes = std::fs::read(build::plugin("misbehave")).expect("the plugin was just built");
-    Library::new(bytes).replaced(&mark, &told).replaced(ID.as_bytes(), padded_id(id).as_bytes())
-}
+    let library = Library::new(bytes);
+    let orders = library.places_of(&mark).iter().map(|place| place + MARK.len()).collect();
+    let ids = library.places_of(ID.as_bytes());
+    Base { library, orders, ids }
+});
 
 /// `library` with a manifest that asks for `permissions`; what else it says of itself is left out to make room for that.
 pub fn asking_for(mut library: Library, permissions: &[&str]) -> Library {

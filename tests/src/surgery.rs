@@ -135,19 +135,30 @@ impl Library {
         assert!(to.len() <= from.len(), "surgery does not move what follows");
         let mut padded = to.to_vec();
         padded.resize(from.len(), 0);
-        let mut found = 0;
-        let mut at = 0;
-        while at + from.len() <= self.bytes.len() {
-            if &self.bytes[at..at + from.len()] == from {
-                self.bytes[at..at + from.len()].copy_from_slice(&padded);
-                at += from.len();
-                found += 1;
-            } else {
-                at += 1;
+        for at in self.places_of(from) {
+            self.bytes[at..at + from.len()].copy_from_slice(&padded);
+        }
+        self
+    }
+
+    /// Where `text` lies, without overlaps.
+    ///
+    /// # Panics
+    ///
+    /// Where it lies nowhere.
+    pub fn places_of(&self, text: &[u8]) -> Vec<usize> {
+        let mut places = vec![];
+        let mut from = 0;
+        let (first, rest) = text.split_first().expect("nothing lies everywhere");
+        while let Some(at) = self.bytes[from..].iter().position(|byte| byte == first) {
+            from += at + 1;
+            if self.bytes[from..].starts_with(rest) {
+                places.push(from - 1);
+                from += rest.len();
             }
         }
-        assert!(found > 0, "the library does not hold {:?}", String::from_utf8_lossy(from));
-        self
+        assert!(!places.is_empty(), "the library does not hold {:?}", String::from_utf8_lossy(text));
+        places
     }
 
     /// The manifest's section begins with `text`, and what is left of it is NUL.

@@ -1,5 +1,5 @@
-//! Plugins beside each other, where a user or a machine has something only once: numbers of processes, the processor, memory,
-//! folders that somebody moves; and the corpus as an ordinary user, within limits of a container, without a mechanism.
+//! Plugins beside each other, where a user or a machine has something only once: numbers of processes, descriptors, the space
+//! of a disk, folders and files that somebody moves.
 //!
 //! What this machine cannot make says `skipped:` and why.
 #![cfg(target_os = "linux")]
@@ -11,9 +11,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pearlbed_tests::build;
+use pearlbed_tests::corpus::{by_name, skipped};
 use pearlbed_tests::misbehave::{self, padded_id, put, put_library};
 use pearlbed_tests::pearlbed::Playground;
 use serde_json::Value;
@@ -23,18 +24,8 @@ const SOMEBODY: u32 = 61_234;
 /// Longer than any plugin takes on a slow and busy machine.
 const PATIENCE: &str = "10s";
 
-#[expect(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
-fn skipped(what: &str, reason: &str) {
-    println!("skipped: {what}: {reason}");
-}
-
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-fn by_name(answer: &Value) -> BTreeMap<String, Value> {
-    let name = |plugin: &Value| plugin["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    answer["plugins"].as_array().unwrap().iter().map(|plugin| (name(plugin), plugin.clone())).collect()
 }
 
 fn put_healthy(folder: &Path, count: usize) {
@@ -172,20 +163,71 @@ fn a_folder_that_is_exchanged_all_the_time_never_runs_another_file() {
         });
         for _ in 0..12 {
             let (answer, _) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
-            for plugin in answer["plugins"].as_array().unwrap() {
-                let id = plugin["id"].as_str().unwrap_or_default();
-                let ran_other = plugin.to_string().contains("tried to change its confinement");
-                if plugin["state"] == "usable" {
-                    assert_eq!(ran_other, id.starts_with("b-"), "{plugin:#}");
-                    seen[usize::from(ran_other)] += 1;
-                } else {
-                    assert!(!(ran_other && id.starts_with("a-")), "{plugin:#}");
-                }
-            }
+            count_what_ran(&answer, &mut seen);
         }
         stop.store(true, Ordering::Relaxed);
     });
     assert!(seen[0] + seen[1] > 0, "nothing was ever probed");
+}
+
+/// H7, of our own: it is the link that changes, or the file itself.
+#[test]
+fn a_link_or_a_file_that_is_exchanged_all_the_time_never_runs_another_file() {
+    let ground = Playground::new();
+    let (here, there) = (ground.plugins(), ground.root().join("other"));
+    std::fs::create_dir(&there).unwrap();
+    let mut exchanged = vec![];
+    for number in 0..4 {
+        let honest = misbehave::library(&format!("a-{number}"), "");
+        let other = misbehave::library(&format!("b-{number}"), "ctor:detach");
+        // A file and another one that takes its place.
+        let file = put_library(&here, &format!("file-{number}"), &honest);
+        exchanged.push((file, put_library(&there, &format!("file-{number}"), &other)));
+        // A link to one file, and a link to another.
+        let [to_honest, to_other] = [("one", honest), ("two", other)].map(|(name, mut library)| {
+            let bytes = &mut library.bytes;
+            // No copy of the file beside it.
+            bytes.push(0);
+            put_library(&there, &format!("{name}-{number}"), &library)
+        });
+        let links = [here.join(format!("link-{number}.so")), there.join(format!("link-{number}"))];
+        std::os::unix::fs::symlink(to_honest, &links[0]).unwrap();
+        std::os::unix::fs::symlink(to_other, &links[1]).unwrap();
+        exchanged.push(links.into());
+    }
+    let stop = AtomicBool::new(false);
+    let mut seen = [0; 2];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for (one, other) in &exchanged {
+                    let flags = rustix::fs::RenameFlags::EXCHANGE;
+                    rustix::fs::renameat_with(rustix::fs::CWD, one, rustix::fs::CWD, other, flags).unwrap();
+                }
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        });
+        for _ in 0..12 {
+            let (answer, _) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
+            count_what_ran(&answer, &mut seen);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(seen[0] + seen[1] > 0, "nothing was ever probed");
+}
+
+/// Nothing ran under the name of what was looked at but that: those called `b-…` leave their session, and no others do.
+fn count_what_ran(answer: &Value, seen: &mut [u32; 2]) {
+    for plugin in answer["plugins"].as_array().unwrap() {
+        let id = plugin["id"].as_str().unwrap_or_default();
+        let ran_other = plugin.to_string().contains("tried to change its confinement");
+        if plugin["state"] == "usable" {
+            assert_eq!(ran_other, id.starts_with("b-"), "{plugin:#}");
+            seen[usize::from(ran_other)] += 1;
+        } else {
+            assert!(!(ran_other && id.starts_with("a-")), "{plugin:#}");
+        }
+    }
 }
 
 /// H5: files as long as a disk cost neither time nor memory, and their neighbours nothing.
@@ -217,135 +259,4 @@ fn endless_files_of_one_id_are_told_apart_in_bounded_time() {
     let (doctor, _) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
     assert_eq!(assert_not_slandered(&by_name(&doctor), 3), 3);
     ground.assert_nothing_left();
-}
-
-/// The misbehaviour that crowds others out, beside healthy plugins.
-const CROWD: &[&str] = &[
-    "ctor:spin=500",
-    "detect:spin-on=500",
-    "ctor:churn",
-    "ctor:threads=3000",
-    "detect:pass-files",
-    "ctor:pass-many-files",
-    "ctor:pass-files-to-host",
-    "ctor:output-impatient",
-    "ctor:output-narrow",
-    "ctor:rubbish",
-    "ctor:hoard-files",
-    "ctor:hoard-dropped",
-    "ctor:alloc",
-    "ctor:shared-memory",
-    "ctor:attempt-and-die",
-    "ctor:attempt-and-exit",
-    "detect:attempt-and-crash",
-    "ctor:descriptors",
-    "ctor:decoys",
-    "ctor:flood-attempts",
-    "ctor:advise=words",
-    "ctor:hijack",
-    "ctor:close-all",
-    "ctor:segv",
-    "detect:panic",
-    "ctor:loop",
-    "ctor:fork",
-    "ctor:exec",
-    "ctor:connect",
-    "detect:boundless",
-];
-
-fn put_crowd(folder: &Path) {
-    for (number, order) in CROWD.iter().enumerate() {
-        put(folder, &format!("n{number:02}"), order);
-    }
-    put_healthy(folder, 9);
-}
-
-#[test]
-fn the_crowd_is_survived_by_an_ordinary_user() {
-    if !is_root() {
-        return skipped("the other user", "these tests run as an ordinary user anyway");
-    }
-    let (ground, binary) = shared_ground();
-    put_crowd(&ground.plugins());
-    let plugins = doctor_as_somebody(&ground, &binary, || Ok(()));
-    assert_eq!(plugins.len(), CROWD.len() + 9);
-    let probed = assert_not_slandered(&plugins, 9);
-    assert!(probed >= 7, "only {probed} of 9 were probed");
-}
-
-/// A group of processes with limits of its own, until it is dropped.
-struct Group {
-    folders: Vec<PathBuf>,
-}
-
-impl Group {
-    /// Makes one with these settings, each a controller, a file and a value; version 1 of the interface, as root.
-    fn new(name: &str, settings: &[(&str, &str, &str)]) -> Result<Self, String> {
-        let mut group = Self { folders: vec![] };
-        for (controller, file, value) in settings {
-            let folder = Path::new("/sys/fs/cgroup")
-                .join(controller)
-                .join(format!("pearlbed-tests-{name}-{}", std::process::id()));
-            if !group.folders.contains(&folder) {
-                std::fs::create_dir(&folder).map_err(|err| format!("{}: {err}", folder.display()))?;
-                group.folders.push(folder.clone());
-            }
-            std::fs::write(folder.join(file), value).map_err(|err| format!("{file}: {err}"))?;
-        }
-        Ok(group)
-    }
-
-    fn doctor(&self, ground: &Playground, patience: &str) -> BTreeMap<String, Value> {
-        let plugins = ground.plugins();
-        let arguments =
-            ["doctor", "--json", "--probe-timeout", patience, "--plugin-dir", plugins.to_str().unwrap()];
-        let mut command = ground.command(&arguments);
-        let lists: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect();
-        // SAFETY: the process writes its own number to files before it becomes the program.
-        unsafe { command.pre_exec(move || lists.iter().try_for_each(|list| std::fs::write(list, "0"))) };
-        answer(&command.output().unwrap())
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        for folder in &self.folders {
-            let deadline = Instant::now() + Duration::from_secs(10);
-            // Its last processes are being collected.
-            while std::fs::remove_dir(folder).is_err() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-    }
-}
-
-fn in_group(name: &str, settings: &[(&str, &str, &str)], patience: &str, least: usize) {
-    let group = match Group::new(name, settings) {
-        Ok(group) => group,
-        Err(err) => return skipped(&format!("the group {name}"), &err),
-    };
-    let ground = Playground::new();
-    put_crowd(&ground.plugins());
-    let plugins = group.doctor(&ground, patience);
-    assert_eq!(plugins.len(), CROWD.len() + 9);
-    let probed = assert_not_slandered(&plugins, 9);
-    assert!(probed >= least, "only {probed} of 9 were probed");
-    ground.assert_nothing_left();
-}
-
-/// H3: where all processes share one share of the processor, as in a service or a container.
-#[test]
-fn the_crowd_is_survived_within_a_group_of_the_processor() {
-    in_group("cpu", &[("cpu", "cpu.shares", "1024")], "30s", 6);
-}
-
-/// H4: where the kernel ends somebody of the group when its memory is used up.
-#[test]
-fn the_crowd_is_survived_within_a_bound_of_memory() {
-    in_group("memory", &[("memory", "memory.limit_in_bytes", "1400000000")], PATIENCE, 5);
-}
-
-#[test]
-fn the_crowd_is_survived_within_a_bound_of_processes() {
-    in_group("pids", &[("pids", "pids.max", "120")], PATIENCE, 5);
 }

@@ -252,3 +252,33 @@ fn no_proof_of_the_first_session_ever_is_called_one_of_an_earlier_session() {
     bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(3));
     assert!(!bed.log().contains("of an earlier session"), "{}", bed.log());
 }
+
+#[test]
+fn who_wins_a_device_by_its_word_alone_loses_it_to_the_next_where_its_shares_do_not_bear_it_out() {
+    // Told of this model, `odd-miner` expects 10 TH/s of itself; it does a few MH/s.
+    let bed = Bed::new("model = \"model-of-boasters\"");
+    let library = format!("cpu_pearl{}", std::env::consts::DLL_SUFFIX);
+    std::fs::copy(build::plugin("cpu-pearl"), Path::new(bed.plugins()).join(library)).unwrap();
+    let answer = bed.start();
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let names = |status: &Value| -> Vec<String> {
+        let miners = status["miners"].as_array().unwrap().iter();
+        let present = miners.filter(|miner| miner["condition"] == "mining");
+        present.map(|miner| miner["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&bed.status()), ["odd-miner"], "{answer:?}");
+    let doctor = bed.run(&["doctor", "--plugin-dir", bed.plugins()]).stdout;
+    let words = doctor.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("odd-miner would mine here, by its own estimate at 10.0 TH/s"), "{doctor}");
+    bed.wait_for(PATIENCE * 2, |status| names(status) == ["cpu-pearl"]);
+    let log = bed.log();
+    assert!(log.contains("`odd-miner` expected 10.0 TH/s of itself and does "), "{log}");
+    assert!(log.contains("`odd-miner` is put aside, and `cpu-pearl` mines in its place"), "{log}");
+    // What was shown is not forgotten with the configuration.
+    let answer = bed.run(&["reload"]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, "read again; changed: nothing\n"), "{answer:?}");
+    assert_eq!(names(&bed.status()), ["cpu-pearl"]);
+    // It was asked for by nobody: the record of the session names who mines.
+    bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
+    assert_eq!(bed.sidecar().unwrap()["provider"], "cpu-pearl");
+}

@@ -180,6 +180,11 @@ impl Account {
         self.ledger.report()
     }
 
+    /// Shares that it has found, and how many one hash a second would have brought meanwhile, on average.
+    pub fn proved(&self, now: Instant) -> (u64, f64) {
+        self.luck.proved(now)
+    }
+
     /// What its shares say of its claim.
     pub fn judgement(&self, now: Instant) -> Judgement {
         self.luck.judgement(now)

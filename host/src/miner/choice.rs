@@ -9,7 +9,7 @@ use pearlbed_plugin_api::HardwareInfo;
 use super::options::Options;
 use super::plugin::{self, ChooseError, Chosen};
 use crate::config::{Config, Device, MinerSection};
-use crate::plugins::matrix::{Row, matrix};
+use crate::plugins::matrix::{Opinion, Row, matrix};
 use crate::plugins::{Entry, Survey, units};
 
 /// A miner and the plugin that was found for it.
@@ -21,6 +21,8 @@ pub(super) struct Choice {
     pub chosen: Chosen,
     /// The cards that it mines on, by their addresses on the bus; empty where nothing was named, or the processor.
     pub devices: Vec<String>,
+    /// Who else could mine there and says how fast, where the host chose by that. Their names may be taken.
+    pub rivals: Vec<Self>,
 }
 
 /// A miner that cannot be run, and why. Others go on without it.
@@ -96,7 +98,7 @@ fn assign(
                 match survey.usable().filter(|entry| entry.container().is_none()).find_map(plugin::chosen) {
                     Some(chosen) => {
                         let section = MinerSection { name: name(&chosen, &mut taken), ..(*section).clone() };
-                        Ok(Choice { section, chosen, devices: Vec::new() })
+                        Ok(Choice { section, chosen, devices: Vec::new(), rivals: Vec::new() })
                     }
                     None => Err(left_out(ChooseError::None)),
                 },
@@ -150,8 +152,11 @@ fn automatic(
             devices: vec![row.device.clone()],
             ..section.clone()
         };
-        choices
-            .push(with_devices(&section, chosen, machine).map_err(|why| LeftOut { name: section.name, why }));
+        let choice = with_devices(&section, chosen, machine);
+        choices.push(match choice {
+            Ok(choice) => Ok(Choice { rivals: rivals(row, &section, survey, machine), ..choice }),
+            Err(why) => Err(LeftOut { name: section.name, why }),
+        });
     }
     if choices.is_empty() {
         let reasons = own.iter().flat_map(|row| {
@@ -163,6 +168,18 @@ fn automatic(
         return left_out(ChooseError::Unsupported { reasons: reasons.collect() });
     }
     choices
+}
+
+/// Who could mine in the place of the best of `row`, the most expected first; `section` is that one's.
+fn rivals(row: &Row, section: &MinerSection, survey: &Survey, machine: &HardwareInfo) -> Vec<Choice> {
+    let others = row.opinions.iter().skip(1).filter(|other| other.supported && other.estimate.is_some());
+    let rival = |other: &Opinion| {
+        let mut chosen = plugin::named(&other.provider, survey).ok()?;
+        chosen.estimate = other.estimate;
+        let (name, provider) = (other.provider.clone(), Some(other.provider.clone()));
+        with_devices(&MinerSection { name, provider, ..section.clone() }, chosen, machine).ok()
+    };
+    others.filter_map(rival).collect()
 }
 
 /// Checks the devices of `section`, and turns the cards among them into addresses.
@@ -186,7 +203,7 @@ fn with_devices(
         }
         devices.push(gpu.pci_address.clone().unwrap_or_else(|| device.to_string()));
     }
-    Ok(Choice { section: section.clone(), chosen, devices })
+    Ok(Choice { section: section.clone(), chosen, devices, rivals: Vec::new() })
 }
 
 /// Whether `device`, as somebody wrote it, is the one that a row calls `row`.

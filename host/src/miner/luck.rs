@@ -317,6 +317,11 @@ impl Luck {
         }
     }
 
+    /// Shares found so far, and how many one hash a second would have brought meanwhile, on average.
+    pub fn proved(&self, now: Instant) -> (u64, f64) {
+        (self.found, self.exposure(now).per_rate)
+    }
+
     /// Shares that the claimed hashes should have brought so far.
     pub fn due(&self) -> f64 {
         self.due

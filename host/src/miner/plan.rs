@@ -49,6 +49,8 @@ pub struct MinerPlan {
     pub restart_wait: Duration,
     /// The program that it is, where it is no plugin.
     pub program: Option<Program>,
+    /// Others that could mine in its place, where the host chose it by what it expects of itself.
+    pub rivals: Vec<Self>,
 }
 
 /// A program that mines by itself and came to the miner port.
@@ -127,7 +129,7 @@ impl MinerPlan {
         let estimate = chosen.estimate;
         let (nice, share_every) = (crate::config::keys::NICE, super::vardiff::SPACING);
         let restart_wait = RestartPolicy::FIRST_WAIT;
-        let (debug, program) = (false, None);
+        let (debug, program, rivals) = (false, None, Vec::new());
         let (cards, temperature_limit) = (Vec::new(), None);
         Self {
             name,
@@ -142,6 +144,7 @@ impl MinerPlan {
             share_every,
             restart_wait,
             program,
+            rivals,
         }
     }
 
@@ -190,7 +193,7 @@ impl MinerPlan {
         let without = |plan: &Self| {
             // Who is trusted says who may take its place, and not who it is.
             let chosen = Chosen { estimate: None, trust: Trust::default(), ..plan.chosen.clone() };
-            Self { estimate: None, chosen, ..plan.clone() }
+            Self { estimate: None, chosen, rivals: Vec::new(), ..plan.clone() }
         };
         without(self) == without(other)
     }
@@ -253,7 +256,7 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
                     Err(left_out) => plans.left_out.push(left_out),
                 }
             }
-            Ok(Choice { section, mut chosen, devices }) => {
+            Ok(Choice { section, mut chosen, devices, rivals }) => {
                 chosen.trust = Trust::of(&config.plugins, Some(&options.home));
                 if chosen.estimate.is_none() {
                     let ask = || plugin::ask(&chosen, options, config);
@@ -270,7 +273,15 @@ pub fn plans(options: &Options, config: &Config) -> Result<Plans, ChooseError> {
                     }
                 }
                 match MinerPlan::of_section(section, chosen, &devices, config) {
-                    Ok(plan) => plans.miners.push(plan),
+                    Ok(plan) => {
+                        // Who would not take a setting cannot take its place.
+                        let rivals = rivals.into_iter().filter_map(|rival| {
+                            let Choice { section, mut chosen, devices, .. } = rival;
+                            chosen.trust = Trust::of(&config.plugins, Some(&options.home));
+                            MinerPlan::of_section(section, chosen, &devices, config).ok()
+                        });
+                        plans.miners.push(MinerPlan { rivals: rivals.collect(), ..plan });
+                    }
                     Err(left_out) => plans.left_out.push(left_out),
                 }
             }

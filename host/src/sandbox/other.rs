@@ -55,6 +55,9 @@ pub fn channel(kind: Channel) -> io::Result<(OwnedFd, OwnedFd)> {
 /// Where a process crashes is not told on these systems.
 pub fn tell_crashes() {}
 
+/// One process does not read another one's memory here without asking for it.
+pub fn hide_from_children() {}
+
 pub fn die_with_parent() -> io::Result<()> {
     Ok(())
 }

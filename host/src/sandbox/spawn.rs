@@ -177,6 +177,7 @@ pub struct Confined {
 ///   been ended, and no foreign code ran.
 pub fn spawn(command: &Command, policy: &Policy) -> Result<Confined, SpawnError> {
     let start = |err| SpawnError::Start { program: command.program.clone(), err };
+    platform::hide_from_children();
     let (ours, theirs) = platform::channel(command.channel).map_err(start)?;
     let mut process = std::process::Command::new(&command.program);
     process

@@ -138,7 +138,7 @@ impl Support {
         match self.landlock_abi {
             None => missing.push(Missing {
                 mechanism: "Landlock",
-                consequence: "plugins can read every file that you can read",
+                consequence: "plugins can read every file that you can read, and look into your other programs",
                 fix: self.landlock_lack.unwrap_or(Lack::Kernel).landlock_fix(),
             }),
             Some(abi) if abi < 6 => missing.push(Missing {
@@ -238,7 +238,10 @@ mod tests {
         let named = Support { seccomp_notify: false, landlock_abi: Some(1), ..full.clone() };
         assert_eq!(named.exposure(), None, "what is kept from it and cannot be named is kept from it");
         let files = Support { landlock_abi: None, ..named };
-        assert_eq!(files.exposure(), Some("plugins can read every file that you can read"));
+        assert_eq!(
+            files.exposure(),
+            Some("plugins can read every file that you can read, and look into your other programs")
+        );
         let calls = Support { seccomp: false, ..full };
         assert!(calls.exposure().is_some_and(|can| can.starts_with("plugins can use any system call")));
     }

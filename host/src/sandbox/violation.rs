@@ -65,6 +65,8 @@ pub enum ViolationKind {
     Administer,
     /// Shared memory, message queues or keys that outlive the process.
     SharedObject,
+    /// A share of something that all programs of the machine have together, and no limit of a process counts.
+    SharedLimit,
     /// A system call of another machine or another way of calling.
     ForeignCall,
 }
@@ -97,6 +99,7 @@ impl ViolationKind {
             Self::Escape => "tried to change its confinement",
             Self::Administer => "tried to administer the system",
             Self::SharedObject => "tried to use shared memory or keys",
+            Self::SharedLimit => "tried to take from what all programs share",
             Self::ForeignCall => "tried a foreign system call",
         }
     }

@@ -26,7 +26,10 @@ fn device(row: &Row) -> Verdict {
     let rest = if others.is_empty() { String::new() } else { format!("; {}", others.join("; ")) };
     let verdict = match row.best() {
         Some(best) => {
-            let rate = best.estimate.map(|rate| format!(" at about {}", hashrate(rate))).unwrap_or_default();
+            let rate = best
+                .estimate
+                .map(|rate| format!(", by its own estimate at {}", hashrate(rate)))
+                .unwrap_or_default();
             Verdict::ok(format!("{}: {} would mine here{rate}{rest}", row.label, printable(&best.provider)))
         }
         None => Verdict::skip(
@@ -41,7 +44,7 @@ fn device(row: &Row) -> Verdict {
 fn other(opinion: &Opinion) -> String {
     let id = printable(&opinion.provider);
     match (opinion.supported, opinion.estimate, &opinion.reason) {
-        (true, Some(rate), _) => format!("{id} could, at about {}", hashrate(rate)),
+        (true, Some(rate), _) => format!("{id} could, by its own estimate at {}", hashrate(rate)),
         (true, None, _) => format!("{id} could, and does not say how fast"),
         (false, _, Some(reason)) => format!("not {id}: {reason}"),
         (false, _, None) => format!("not {id}: it gives no reason"),

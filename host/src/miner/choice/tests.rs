@@ -15,11 +15,14 @@ fn lines(text: &str) -> Vec<String> {
     let survey = testing::survey(&machine);
     let sections: Vec<_> = config.mining.miners.iter().filter(|miner| miner.enabled).collect();
     let told = |result: Result<Choice, LeftOut>| match result {
-        Ok(Choice { section, chosen, devices }) => {
+        Ok(Choice { section, chosen, devices, rivals }) => {
             let named: Vec<_> = section.devices.iter().map(ToString::to_string).collect();
             let estimate = chosen.estimate.map_or("no estimate".into(), crate::text::hashrate);
+            let rivals: Vec<_> = rivals.iter().map(|rival| rival.chosen.manifest.id.clone()).collect();
+            let before =
+                if rivals.is_empty() { String::new() } else { format!(", before {}", rivals.join(", ")) };
             format!(
-                "{} runs {} on [{}], told [{}], {estimate}",
+                "{} runs {} on [{}], told [{}], {estimate}{before}",
                 section.name,
                 chosen.manifest.id,
                 named.join(", "),

@@ -31,6 +31,11 @@ impl Miner {
         (!endpoint.contains('@')).then(|| (endpoint, text("model")))
     }
 
+    /// Shares that it has found, and how many one hash a second would have brought meanwhile, on average: whatever it claims.
+    pub fn proved(&self, now: Instant) -> (u64, f64) {
+        self.account.proved(now)
+    }
+
     /// How it stands.
     pub fn standing(&self, now: Instant) -> Standing {
         let unfit =

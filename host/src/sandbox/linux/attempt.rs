@@ -198,7 +198,7 @@ impl Judge {
                         .map(|path| printable_path(path))
                         .unwrap_or_default(),
                 };
-                if matches!(kind, Kind::Administer | Kind::Escape | Kind::SharedObject) {
+                if matches!(kind, Kind::Administer | Kind::Escape | Kind::SharedObject | Kind::SharedLimit) {
                     what = if what.is_empty() { name.to_owned() } else { format!("{name} {what}") };
                 }
                 self.refuse(kind, &what)

@@ -53,6 +53,15 @@ pub fn channel(kind: Channel) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
 }
 
+/// Keeps the memory and the environment of this process from those that it starts, where Landlock does not: they are the
+/// same user's.
+pub fn hide_from_children() {
+    if files::abi().is_err() {
+        // Where it fails they can look, as `doctor` says.
+        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    }
+}
+
 /// Makes the kernel end this process when the thread that started it ends.
 pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)

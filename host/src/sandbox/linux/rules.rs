@@ -150,6 +150,8 @@ pub const NEVER: &[(&str, i64, Kind, About)] = &[
     ("io_uring_setup", libc::SYS_io_uring_setup, Kind::IoUring, About::Nothing),
     ("io_uring_enter", libc::SYS_io_uring_enter, Kind::IoUring, About::Nothing),
     ("io_uring_register", libc::SYS_io_uring_register, Kind::IoUring, About::Nothing),
+    // What may be under way of it is counted for the whole machine.
+    ("io_setup", libc::SYS_io_setup, Kind::SharedLimit, About::Nothing),
     ("setsid", libc::SYS_setsid, Kind::Escape, About::Nothing),
     ("setpgid", libc::SYS_setpgid, Kind::Escape, About::Nothing),
     ("setrlimit", libc::SYS_setrlimit, Kind::Escape, About::Nothing),

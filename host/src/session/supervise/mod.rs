@@ -9,6 +9,7 @@
 //! same road, in `Session::run`.
 
 mod containers;
+mod contest;
 mod course;
 mod crew;
 mod describe;

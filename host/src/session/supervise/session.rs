@@ -15,6 +15,7 @@
 mod asked;
 mod outlets;
 mod proofs;
+mod seats;
 mod source;
 mod told;
 
@@ -25,6 +26,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::outlets::{Outlets, terminal_is_there};
 use super::containers::{Containers, Planned};
+use super::contest::Contest;
 use super::course::Course;
 use super::crew::{Crew, Told};
 use super::errors::SuperviseError;
@@ -85,6 +87,7 @@ pub(super) struct Session {
     paused: Paused,
     rest: Rest,
     expecting: Expecting,
+    contest: Contest,
     /// Whether it was said that the stop waits for a block, and whether it was asked for again since.
     stop_waits: (bool, bool),
     inbox: Inbox,
@@ -126,7 +129,8 @@ impl Session {
         let verifier = Verifier::start(handle.proofs.clone(), options.home.refused_dir(), ways.judged)
             .map_err(runtime)?;
         let mut crew = Crew::new(ways.events);
-        for plan in plans {
+        let mut contest = Contest::default();
+        for plan in contest.settle(plans) {
             let rests = paused.contains(&plan.name);
             let id = crew.add(plan, now);
             if let Some(miner) = crew.get_mut(id).filter(|_| rests) {
@@ -151,6 +155,7 @@ impl Session {
             paused,
             rest: Rest::default(),
             expecting: Expecting::default(),
+            contest,
             stop_waits: (false, false),
             inbox,
             outlets,
@@ -281,6 +286,7 @@ impl Session {
                     let patience = self.settings.tunables.stall_after;
                     let mut told = self.heat.follow(&self.readings, &mut self.crew, self.jobs.current(), now);
                     told.extend(self.crew.each(|miner| miner.tick(patience, now)));
+                    told.extend(self.reseat(now));
                     told
                 }
             };

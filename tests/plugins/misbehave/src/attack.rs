@@ -273,7 +273,15 @@ unsafe fn timer() -> i64 {
     // SAFETY: the structures live, and zero is a value of each.
     unsafe {
         let mut timer: libc::timer_t = zeroed();
-        let made = libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut timer);
+        let mut made = -1;
+        // Another plugin may keep all that the user may have, for a moment.
+        for _ in 0..500 {
+            made = libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut timer);
+            if made == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let mut when: libc::itimerspec = zeroed();
         when.it_value.tv_sec = 100;
         i64::from(made.min(libc::timer_settime(timer, 0, &when, std::ptr::null_mut())))

@@ -167,7 +167,7 @@ unsafe fn hoard_files() -> i64 {
             if fd < 0 {
                 return -1;
             }
-            for _ in 0..15 {
+            for _ in 0..4 {
                 written += libc::write(fd, block.as_ptr().cast(), block.len()).max(0) as i64;
             }
         }

@@ -16,6 +16,8 @@ mod attack;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod hijack;
+#[cfg(target_os = "linux")]
+mod hoard;
 
 use std::cell::UnsafeCell;
 use std::ffi::{CString, c_void};
@@ -249,7 +251,7 @@ fn cards(machine: &str) -> Vec<String> {
 fn misbehave(what: &str) {
     let (what, argument) = what.split_once('=').unwrap_or((what, ""));
     #[cfg(target_os = "linux")]
-    if attack::attack(what, argument) || crowd::crowd(what, argument) {
+    if attack::attack(what, argument) || crowd::crowd(what, argument) || hoard::hoard(what, argument) {
         return;
     }
     let c_argument = CString::new(argument).unwrap_or_default();

@@ -114,6 +114,8 @@ impl MiningProvider for Odd {
     fn detect(&self, _: &HardwareInfo, _engine_id: &str, model: &str) -> MiningCapabilities {
         match model {
             "model-of-nobody" => MiningCapabilities::unsupported("it was told of a model of nobody"),
+            // More than any processor does, and no more than a card.
+            "model-of-boasters" => MiningCapabilities::supported().with_estimate(1e13),
             _ => MiningCapabilities::supported(),
         }
     }

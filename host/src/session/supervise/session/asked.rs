@@ -146,6 +146,7 @@ impl Session {
     fn change(&mut self, read: reload::Read, now: Instant) -> (serde_json::Value, Vec<Told>) {
         let reload::Read { config, plans, containers } = read;
         let tunables = Tunables::of(&config);
+        let plans = self.contest.settle(plans);
         let mut changes = reload::compare(
             (&self.settings.config, &self.settings.tunables),
             (&config, &tunables),
