@@ -230,13 +230,15 @@ impl Worker {
         };
         let bound = problem.target.bound(&config, problem.job.rank_penalty);
         let mut mine = Mine { problem, bound, trees: [None, None], tree_b: None };
+        let begun = Instant::now();
         engine.prepare(Which::B, keys, self.draw())?;
         let mut rounds = Rounds::new(engine.items());
         let mut flights: VecDeque<(usize, Instant)> = VecDeque::new();
-        let mut last = Instant::now();
+        let mut last = None;
         loop {
             let leaving = self.session.is_over(mine.problem.id) || self.too_hot();
-            match rounds.step(pace.chunk(), leaving) {
+            let chunk = if last.is_some() { pace.chunk() } else { pace.first() };
+            match rounds.step(chunk, leaving) {
                 None => return Ok(()),
                 Some(Step::Prepare(slot)) => {
                     mine.trees[slot] = None;
@@ -251,8 +253,11 @@ impl Worker {
                         flights.pop_front().zip(rounds.landed()).expect("something flies where one lands");
                     let found = engine.land(place)?;
                     let now = Instant::now();
-                    pace.took(landed.items.len() as u32, now.duration_since(last.max(submitted)));
-                    last = now;
+                    let items = landed.items.len() as u32;
+                    match last.replace(now) {
+                        Some(last) => pace.took(items, now.duration_since(submitted.max(last))),
+                        None => pace.changed(items, now.duration_since(begun)),
+                    }
                     if self.worked_on.replace(mine.problem.id) != Some(mine.problem.id) {
                         let took = now.duration_since(mine.problem.taken);
                         self.counters().update(|facts| facts.job_to_work = Some(took));

@@ -178,7 +178,7 @@ fn a_new_job_is_worked_on_after_the_chunks_in_flight_and_how_long_that_takes_is_
         return;
     }
     let mut extra = small();
-    (extra["m"], extra["n"], extra["chunk_ms"]) = (json!(128), json!(128), json!(1));
+    (extra["m"], extra["n"]) = (json!(128), json!(128));
     let (provider, host) = start(extra);
     let of_new_job = |id: u64| {
         let begun = Instant::now();
