@@ -33,6 +33,8 @@ mod worker;
 #[cfg(test)]
 mod board_tests;
 #[cfg(test)]
+mod partition_tests;
+#[cfg(test)]
 mod tests;
 
 /// What [`board`] stands on; its test replaces it.

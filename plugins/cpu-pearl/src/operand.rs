@@ -23,7 +23,7 @@ use crate::shape::Shape;
 const NODE_HEIGHT: u32 = 4;
 const NODE_BYTES: usize = 1024 << NODE_HEIGHT;
 /// Bytes of a piece: a tenth of a millisecond of work.
-const PIECE_BYTES: usize = 16 * NODE_BYTES;
+pub(crate) const PIECE_BYTES: usize = 16 * NODE_BYTES;
 
 /// What the tasks of a job have in common.
 pub(crate) struct Keys {

@@ -14,7 +14,7 @@
 //! when the last task of the old one has come back; until then there is nothing to do, for as long as a task takes.
 
 /// Which operand.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub(crate) enum Which {
     /// The one B.
     B,
@@ -23,7 +23,7 @@ pub(crate) enum Which {
 }
 
 /// One piece of work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub(crate) enum Step {
     /// Take the operand's raw matrix apart.
     Recycle(Which),
@@ -38,7 +38,7 @@ pub(crate) enum Step {
 }
 
 /// A step of a certain job.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub(crate) struct Task {
     /// Which job, counted from 1.
     pub job: u64,

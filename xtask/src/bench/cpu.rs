@@ -41,7 +41,7 @@ pub fn run(seconds: u64) -> Result<()> {
     sh::copy(&library, &folder.join("plugins").join(name), 0o755)?;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     println!("{HEAD}");
-    let mut doubts = Vec::new();
+    let (mut doubts, mut stages) = (Vec::new(), Vec::new());
     for (what, settings) in rows(processors) {
         let mut bench = std::process::Command::new(sh::pearlbed(Profile::Release));
         bench
@@ -59,7 +59,10 @@ pub fn run(seconds: u64) -> Result<()> {
             doubts.push(format!("{what}: {doubt}"));
         }
         println!("{}", told(&what, &report));
+        stages.push(staged(&what, &report));
     }
+    println!("\n{STAGES}");
+    stages.iter().for_each(|row| println!("{row}"));
     for doubt in doubts {
         println!("\n? {doubt}.");
     }
@@ -70,6 +73,24 @@ pub fn run(seconds: u64) -> Result<()> {
 const HEAD: &str = "\
 | | kernel | hashrate | a thread | limit of a thread | ratio | from second to second | memory |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |";
+
+/// The parts of a round that the provider tells, in the order of the table.
+const PARTS: [&str; 5] = ["product", "folding", "hashing", "noise", "commitment"];
+
+const STAGES: &str = "\
+In units of the time that the limit would need for the same products:
+
+| | product | folding | hashing | noise | commitment | a round |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |";
+
+/// A row of the second table: the share of each part, in units of the limit's time; a round is what the ratio is one over.
+fn staged(what: &str, report: &Value) -> String {
+    let round = report["peak_ratio"].as_f64().filter(|ratio| *ratio > 0.0).map(f64::recip);
+    let part = |part: &str| round.zip(report["split"][part].as_f64()).map(|(round, share)| round * share);
+    let cell = |units: Option<f64>| units.map_or("-".to_owned(), |units| format!("{units:.3}"));
+    let parts = PARTS.iter().map(|name| cell(part(name))).chain([cell(round)]);
+    parts.fold(format!("| {what} |"), |line, cell| format!("{line} {cell} |"))
+}
 
 /// What another says of itself: told to its users for eight cores of a Zen 4, not measured here.
 const PEER: &str = "\
@@ -123,6 +144,21 @@ mod tests {
         assert!(told("threads 2", &report).contains("| 83.1 % ? |"));
         let nothing = "| k 4096 | - | - | - | - | - | - | - |";
         assert_eq!(told("k 4096", &json!({"threads": null})), nothing);
+    }
+
+    #[test]
+    fn the_parts_of_a_round_are_told_in_the_limits_time() {
+        let report = json!({
+            "peak_ratio": 0.8, "split": {"product": 0.9, "folding": 0.04, "hashing": 0.03, "noise": 0.02, "proofs": 0.01},
+        });
+        let row = "| k 4096 | 1.125 | 0.050 | 0.037 | 0.025 | - | 1.250 |";
+        assert_eq!(staged("k 4096", &report), row);
+        assert_eq!(
+            row.matches('|').count(),
+            STAGES.lines().last().map_or(0, |head| head.matches('|').count())
+        );
+        assert_eq!(staged("x", &json!({"split": {"product": 1.0}})), "| x | - | - | - | - | - | - |");
+        assert_eq!(staged("x", &json!({"peak_ratio": 0.0, "split": null})), "| x | - | - | - | - | - | - |");
     }
 
     #[test]
