@@ -251,6 +251,19 @@ impl Session {
         session
     }
 
+    /// A session whose `docker` is the shell script `script`, with the first argument in `$1`.
+    pub fn scripted(script: &str, extra: &str) -> Self {
+        let mut session = Self::of("docker", "", extra, "", "");
+        let bin = session.bed.dir().join("bin");
+        std::fs::create_dir_all(&bin).expect("the folder is the test's own");
+        let text = format!("#!/bin/sh\n{script}\n");
+        std::fs::write(bin.join("docker"), text).expect("the folder is the test's own");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(bin.join("docker"), mode).expect("the file is the test's own");
+        session.variables = vec![("PATH", format!("{}:/usr/bin:/bin", bin.display()))];
+        session
+    }
+
     /// The same where no engine is on the path.
     pub fn none(extra: &str, sections: &str) -> Self {
         let mut session = Self::of("docker", "", extra, "", sections);
@@ -286,6 +299,14 @@ impl Session {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Writes its data file anew, with `from` in it replaced by `to`.
+    pub fn edit(&self, from: &str, to: &str) {
+        let file = Path::new(self.bed.plugins()).join("stand-in.container.toml");
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        assert!(text.contains(from), "{from} is not in {text}");
+        std::fs::write(file, text.replace(from, to)).expect("the file is the test's own");
     }
 
     /// Starts it on the devnet.

@@ -3,12 +3,16 @@
 
 #[path = "containers/answers.rs"]
 mod answers;
+#[path = "containers/bridge.rs"]
+mod bridge;
 #[path = "containers/images.rs"]
 mod images;
 #[path = "containers/own_gateway.rs"]
 mod own_gateway;
 #[path = "containers/rest.rs"]
 mod rest;
+#[path = "containers/troubles.rs"]
+mod troubles;
 #[path = "containers/validation.rs"]
 mod validation;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use pearlbed_tests::build;
 use pearlbed_tests::session::{Bed, wait_until};
+use pearlbed_tests::stand_in::Session;
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,6 +22,9 @@ const RELEASE: &str = "openjarvis==1.0.4";
 /// What its `mine` commands, configuration and engines import.
 const IMPORTED: [&str; 8] =
     ["click", "httpx", "openai", "nvidia-ml-py", "pyyaml", "requests", "rich", "tomlkit"];
+
+/// A model that its registry calls validated.
+const MODEL: &str = "pearl-ai/Llama-3.3-70B-Instruct-pearl";
 
 const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
 
@@ -206,6 +210,107 @@ from openjarvis.engine._discovery import discover_engines
 discover_engines(load_config())
 print(json.dumps(EngineRegistry.contains('vllm-pearl-mining')))";
     assert_eq!(jarvis.python(engine), json!(false));
+}
+
+/// A session whose container serves a model of its registry; nothing where no container can be run here, which is said.
+#[expect(clippy::print_stdout, reason = "what could not be tested is said, not hidden")]
+fn serving() -> Option<Session> {
+    let engine = match pearlbed_tests::stand_in::Engine::docker() {
+        Ok(engine) => engine,
+        Err(why) => {
+            println!("skipped: no container of the stand-in was run: {why}");
+            return None;
+        }
+    };
+    let extra = format!("model = \"{MODEL}\"\nvllm_args = \"--seed 7\"");
+    let mining = format!("wallet_address = \"{WALLET}\"");
+    let session = Session::working(&engine, "on-prompt", &extra, &mining, "");
+    let answer = session.start();
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", session.bed.log());
+    session.bed.wait_for(PATIENCE, |status| Session::container(status)["phase"] == "serving");
+    wait_until(
+        PATIENCE,
+        || session.bed.sidecar().is_some_and(|record| record["vllm_endpoint"].is_string()),
+        || session.bed.log(),
+    );
+    Some(session)
+}
+
+#[test]
+fn the_record_of_a_container_registers_its_engine_and_passes_its_validation() {
+    let Some(session) = serving() else { return };
+    let Some(jarvis) = Jarvis::beside(&session.bed) else { return };
+    let seen = jarvis.python(LOADER);
+    assert_eq!((&seen["provider"], &seen["extra"]["model"]), (&json!("stand-in"), &json!(MODEL)), "{seen:#}");
+    let engine = "
+import json
+from openjarvis.core.config import load_config
+from openjarvis.core.registry import EngineRegistry
+from openjarvis.engine._discovery import discover_engines, discover_models
+found = discover_engines(load_config())
+mine = [engine for name, engine in found if name == 'vllm-pearl-mining']
+print(json.dumps({'known': EngineRegistry.contains('vllm-pearl-mining'), 'healthy': len(mine),
+                  'models': mine[0].list_models() if mine else []}))";
+    let found = jarvis.python(engine);
+    assert_eq!(
+        found,
+        json!({ "known": true, "healthy": 1, "models": [MODEL] }),
+        "{:#?}",
+        session.bed.sidecar()
+    );
+
+    let file = |name: &str| session.bed.dir().join(name);
+    let theirs = file("theirs.json");
+    let validated =
+        jarvis.mine(&["validate-model", "--prompt", "hello", "--output", theirs.to_str().unwrap()]);
+    assert!(validated.status.success(), "{}", said(&validated));
+    let ours = file("ours.json");
+    let plugins = session.bed.plugins();
+    let answer =
+        session.run(&["validate-model", "--plugin-dir", plugins, "--output", ours.to_str().unwrap()]);
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", session.bed.log());
+    let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let (theirs, ours) = (read(&theirs), read(&ours));
+    for (key, value) in theirs.as_object().unwrap() {
+        let same = std::mem::discriminant(value) == std::mem::discriminant(&ours[key]);
+        assert!(same, "{key}: {value} and {}", ours[key]);
+    }
+    for key in ["schema_version", "model", "status", "prompt_ran", "vllm_endpoint", "sidecar_path"] {
+        assert_eq!(theirs[key], ours[key], "{key}");
+    }
+    let names = |artifact: &Value| -> Vec<String> {
+        let checks = artifact["checks"].as_array().unwrap();
+        checks.iter().map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(names(&theirs).iter().all(|name| names(&ours).contains(name)), "{theirs:#}\n{ours:#}");
+}
+
+#[test]
+fn what_init_writes_for_a_container_is_read_with_its_kinds() {
+    let session = Session::none("", "");
+    let bed = &session.bed;
+    let Some(jarvis) = Jarvis::beside(bed) else { return };
+    let answer = bed.run(&[
+        "init",
+        "--yes",
+        "--plugin-dir",
+        bed.plugins(),
+        "--submit-target",
+        "solo",
+        "--wallet-address",
+        WALLET,
+        "--model",
+        MODEL,
+        "--set",
+        "mining.extra.vllm_port=8011",
+        "--set",
+        "mining.extra.vllm_args=--seed 7",
+    ]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let seen = jarvis.python(LOADER);
+    let extra = &seen["extra"];
+    assert_eq!((&extra["model"], &extra["vllm_port"]), (&json!(MODEL), &json!(8011)), "{seen:#}");
+    assert_eq!(extra["vllm_args"], "--seed 7", "{seen:#}");
 }
 
 /// The wait of a session of its own: a gateway that does nothing, found by the name that it looks for.

@@ -21,7 +21,7 @@ const ASK: Duration = Duration::from_secs(20);
 /// How long making or starting a container may take.
 const MAKE: Duration = Duration::from_secs(180);
 /// How long fetching an image may take.
-const FETCH: Duration = Duration::from_secs(6 * 3600);
+pub const FETCH: Duration = Duration::from_secs(6 * 3600);
 /// Bytes of one answer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -237,18 +237,23 @@ impl Engine {
         Ok(None)
     }
 
-    /// Fetches the image of `recipe`, if its name names a registry. Returns the name that was fetched.
+    /// The name of the image of `recipe`, and a program that fetches it and prints how far it is; it may take
+    /// [`FETCH`].
     ///
     /// # Errors
     ///
-    /// It names none, or cannot be fetched.
-    pub fn fetch(&self, recipe: &Recipe) -> Result<String, Trouble> {
+    /// It names no registry.
+    pub fn fetch_command(&self, recipe: &Recipe) -> Result<(String, std::process::Command), Trouble> {
         let name = recipe.image_instead.as_ref().unwrap_or(&recipe.image);
-        let doing = doing(self.kind, recipe, name);
         if !names_registry(name) {
-            return Err(Trouble::no_image(&doing));
+            return Err(Trouble::no_image(&doing(self.kind, recipe, name)));
         }
-        self.ask(&command::pull(name), FETCH, &doing).map(|_| name.clone())
+        Ok((name.clone(), child::command(&self.program, &command::pull(name), &self.secrets)))
+    }
+
+    /// Why the image `name` of `recipe` was not fetched, by the last that the program for it `said`.
+    pub fn not_fetched(&self, recipe: &Recipe, name: &str, said: &str) -> Trouble {
+        of_engine(said, &doing(self.kind, recipe, name))
     }
 
     /// Makes the container of `recipe` from `image` and starts it; its id. Nothing is left where that fails.

@@ -55,8 +55,8 @@ pub enum What {
 /// What a keeper is told.
 #[derive(Debug)]
 enum Order {
-    /// There is a job, and the port listens.
-    Go,
+    /// There is a job for this certificate version, and the port listens.
+    Go(u32),
     /// End it, and start it again.
     Again,
     /// End it, and let it rest.
@@ -118,9 +118,9 @@ impl Keeper {
         Ok(Self { orders, port, called_off })
     }
 
-    /// There is a job, and the port listens.
-    pub fn go(&self) {
-        self.tell(Order::Go);
+    /// There is a job for certificate `version`, and the port listens.
+    pub fn go(&self, version: u32) {
+        self.tell(Order::Go(version));
     }
 
     /// The container is to be ended and started again, also where it was given up.

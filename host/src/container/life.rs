@@ -32,6 +32,8 @@ pub enum Phase {
     Waiting,
     /// It was told to rest.
     Paused,
+    /// The network wants proofs for this certificate version, which its image does not make.
+    Unfit(u32),
     /// The engine and the image are being looked for.
     Looking,
     /// The image is being fetched.
@@ -62,6 +64,7 @@ impl Phase {
         match self {
             Self::Waiting => "waiting",
             Self::Paused => "paused",
+            Self::Unfit(_) => "needs-update",
             Self::Looking => "looking",
             Self::Pulling => "pulling",
             Self::Starting => "starting",

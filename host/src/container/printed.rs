@@ -107,6 +107,11 @@ impl Follower {
         !matches!(self.program.try_wait(), Ok(None))
     }
 
+    /// Whether it has ended, and well.
+    pub fn has_succeeded(&mut self) -> bool {
+        matches!(self.program.try_wait(), Ok(Some(status)) if status.success())
+    }
+
     /// Reads to the end, once it has ended.
     pub fn finish(&mut self) {
         for reader in self.readers.drain(..) {

@@ -70,6 +70,8 @@ pub struct Recipe {
     pub metrics: Option<String>,
     /// What its numbers are called.
     pub numbers: BTreeMap<String, String>,
+    /// The certificate versions that it makes proofs for.
+    pub certificates: Vec<u32>,
     /// The histogram of steps, and the tokens from which on one can mine.
     pub steps: Option<(String, u32)>,
 }
@@ -279,6 +281,7 @@ pub fn resolve(
         api: file.serving.api.clone(),
         metrics: file.serving.metrics.clone(),
         numbers: file.serving.numbers.clone(),
+        certificates: file.manifest.certificate_versions.clone(),
         steps: file.serving.steps.as_ref().map(|steps| (steps.histogram.clone(), steps.tokens)),
     })
 }

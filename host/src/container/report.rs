@@ -12,7 +12,7 @@ pub struct ContainerReport {
     pub role: String,
     /// Provider id.
     pub provider: String,
-    /// How far it is, in a word: `waiting`, `paused`, `looking`, `pulling`, `starting`, `loading`, `serving`, `silent`,
+    /// How far it is, in a word: `waiting`, `paused`, `needs-update`, `looking`, `pulling`, `starting`, `loading`, `serving`, `silent`,
     /// `small-steps`, `restarting`, `failed`, `stopping` or `stopped`.
     pub phase: String,
     /// The same in a sentence.

@@ -101,7 +101,8 @@ pub fn of_engine(said: &str, doing: &Doing<'_>) -> Trouble {
              as root",
         );
     }
-    if has(&["cannot connect to the docker daemon", "connection refused", "is the docker daemon running"]) {
+    let nobody_there = has(&["dial unix"]) && has(&["connection refused", "no such file or directory"]);
+    if has(&["cannot connect to the docker daemon", "is the docker daemon running"]) || nobody_there {
         return Trouble::passing(
             "engine-down",
             "Docker's daemon does not answer",
@@ -178,6 +179,7 @@ pub fn of_engine(said: &str, doing: &Doing<'_>) -> Trouble {
         "network is unreachable",
         "tls handshake",
         "temporary failure in name",
+        "connection refused",
         "dial tcp",
     ]) {
         return Trouble::passing(
@@ -186,7 +188,12 @@ pub fn of_engine(said: &str, doing: &Doing<'_>) -> Trouble {
             "check the network; or fetch the image by hand",
         );
     }
-    if has(&["executable file not found", "exec format error"]) {
+    if has(&[
+        "executable file not found",
+        "exec format error",
+        "unable to start container process: exec",
+        "a command that was not found",
+    ]) {
         return Trouble::lasting(
             "wrong-image",
             format!(
@@ -339,7 +346,21 @@ mod tests {
             ),
             ("Error response from daemon: Head \"https://r/v2\": denied", "image-denied"),
             ("dial tcp: lookup r on 127.0.0.1:53: no such host", "registry-unreachable"),
+            (
+                "Error response from daemon: Get \"http://localhost:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+                "registry-unreachable",
+            ),
+            ("error during connect: dial unix /x/docker.sock: connect: connection refused", "engine-down"),
+            (
+                "error during connect: dial unix /x/docker.sock: connect: no such file or directory",
+                "engine-down",
+            ),
             ("exec: \"/bin/vllm\": stat /bin/vllm: executable file not found in $PATH", "wrong-image"),
+            (
+                "Error response from daemon: failed to create shim task: OCI runtime create failed: runc create failed: unable to \
+                 start container process: exec: \"/no\": stat /no: no such file or directory: unknown",
+                "wrong-image",
+            ),
             ("something new", "engine-failed"),
             ("", "engine-failed"),
         ] {

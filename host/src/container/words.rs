@@ -23,7 +23,11 @@ pub fn sentence(
         Phase::Waiting => "it waits for the first job".to_owned(),
         Phase::Paused => "it rests, and its cards are free".to_owned(),
         Phase::Looking => "its engine and its image are being looked for".to_owned(),
-        Phase::Pulling => format!("its image {} is being fetched", recipe.image),
+        Phase::Pulling => format!("its image {} is being fetched{}", recipe.image, last()),
+        Phase::Unfit(version) => format!(
+            "the network wants proofs for certificate {version}, and what is in its image makes those for {}",
+            recipe.certificates.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+        ),
         Phase::Starting => "its container is being made".to_owned(),
         Phase::Loading if recipe.is_gateway() => format!("the gateway begins{}", last()),
         Phase::Loading => format!("{model} is being loaded{}", last()),
@@ -42,6 +46,7 @@ pub fn sentence(
         Phase::Stopped => "its container has ended".to_owned(),
     };
     let hint = match life.phase() {
+        Phase::Unfit(_) => Some("get a newer image, and the data file that goes with it".to_owned()),
         Phase::Paused => Some("`pearlbed resume` starts it again".to_owned()),
         Phase::Silent => {
             Some("look whether the model has mining layers: `pearlbed logs --provider`".to_owned())

@@ -53,10 +53,11 @@ pub fn ask<A: Ask>(ask: &mut A, file: &DataFile, known: &Known<'_>) -> Result<Ve
     asked.cards()?;
     asked.token()?;
     asked.others()?;
-    asked.ask.tell(&format!(
-        "`jarvis ask` uses it where its default engine does not answer, or with [engine] default = \"{}-mining\".",
-        file.manifest.id
-    ));
+    if let Some(name) = &file.serving.known_as {
+        asked.ask.tell(&format!(
+            "`jarvis ask` uses it where its default engine does not answer, or with [engine] default = \"{name}\"."
+        ));
+    }
     Ok(asked.changes)
 }
 
@@ -339,7 +340,7 @@ settings = [
     { key = "gpu_memory_utilization", kind = "number:0.05..1.0", default = "0.9", help = "A part." },
 ]
 image = { name = "some_image:1", how = "build it" }
-serving = { port = "vllm_port", health = "/health" }
+serving = { port = "vllm_port", health = "/health", known_as = "some-engine-mining" }
 requires = { vendor = "nvidia", compute_capability = ["9.0"], model_endings = ["-pearl"] }
 [run]
 model_folder = { setting = "local_model_path", target = "/model" }

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::run::{Kept, Out};
-use crate::container::engine::{Engine, Image};
-use crate::container::keeper::{Charge, What};
+use crate::container::engine::{Engine, FETCH, Image};
+use crate::container::keeper::{Charge, LOOK, What};
 use crate::container::life::Phase;
+use crate::container::printed::Follower;
 use crate::container::recipe::{Ready, token_file};
 use crate::container::remembered::{last_image, remember};
 use crate::container::trouble::Trouble;
@@ -27,8 +30,7 @@ impl Kept {
         let image = match engine.image(&self.charge.recipe)? {
             Some(image) => image,
             None => {
-                self.phase(Phase::Pulling);
-                let name = engine.fetch(&self.charge.recipe)?;
+                let name = self.fetch(&engine)?;
                 self.line(false, format!("the image {name} was fetched"));
                 match engine.image(&self.charge.recipe)? {
                     Some(image) => image,
@@ -52,6 +54,39 @@ impl Kept {
         self.report.digest = Some(image.digest.clone());
         self.tell_moved_tag(&image);
         Ok((engine, image))
+    }
+
+    /// Fetches the image. What the engine prints meanwhile says how far it is.
+    fn fetch(&mut self, engine: &Engine) -> Result<String, Out> {
+        let (name, command) = engine.fetch_command(&self.charge.recipe)?;
+        self.printed = Arc::default();
+        self.phase(Phase::Pulling);
+        let begun = Instant::now();
+        let Some(mut follower) = Follower::start(command, &self.printed, |_| true) else {
+            let what = format!("the image {name} could not be fetched: no process can be started");
+            return Err(Trouble::passing("host", what, "free some memory").into());
+        };
+        while !follower.has_ended() {
+            if self.is_to_end() || !self.sleep_until(Instant::now() + LOOK) {
+                return Err(Out::Asked);
+            }
+            if self.rests {
+                return Err(Out::Rests);
+            }
+            if begun.elapsed() >= FETCH {
+                let what = format!("the image {name} was not fetched within {} h", FETCH.as_secs() / 3600);
+                return Err(Trouble::passing("registry-unreachable", what, "fetch it by hand").into());
+            }
+            self.tell();
+        }
+        follower.finish();
+        match follower.has_succeeded() {
+            true => Ok(name),
+            false => {
+                let said = self.printed.last().join("\n");
+                Err(engine.not_fetched(&self.charge.recipe, &name, &said).into())
+            }
+        }
     }
 
     /// A name that leads to another image than when it was used last is told.

@@ -31,8 +31,8 @@ pub(super) struct Kept {
     pub told: Option<ContainerReport>,
     pub printed: Arc<Printed>,
     ordered: Receiver<Order>,
-    /// There is a job, and the port listens.
-    has_job: bool,
+    /// There is a job for this certificate version, and the port listens.
+    job: Option<u32>,
 }
 
 /// Why a container does not run any more.
@@ -83,7 +83,7 @@ impl Kept {
             engine: None,
             told: None,
             printed: Arc::default(),
-            has_job: false,
+            job: None,
         }
     }
 
@@ -119,15 +119,23 @@ impl Kept {
             if self.is_to_end() {
                 return false;
             }
-            match (self.rests, self.has_job) {
+            match (self.rests, self.job) {
                 (true, _) => self.phase(Phase::Paused),
-                (false, true) => return true,
-                (false, false) => self.phase(Phase::Waiting),
+                (false, None) => self.phase(Phase::Waiting),
+                (false, Some(version)) if self.is_fit(version) => return true,
+                // It is not asked to load a model for nothing.
+                (false, Some(version)) => self.phase(Phase::Unfit(version)),
             }
             if !self.sleep_until(Instant::now() + LOOK) {
                 return false;
             }
         }
+    }
+
+    /// Whether what it makes is what the network wants; a gateway makes nothing.
+    fn is_fit(&self, version: u32) -> bool {
+        let recipe = &self.charge.recipe;
+        recipe.is_gateway() || recipe.certificates.contains(&version)
     }
 
     /// It is given up until somebody asks for it: the session goes on, perhaps with others. Answers whether somebody did.
@@ -190,7 +198,7 @@ impl Kept {
 
     fn heed(&mut self, order: Order) {
         match order {
-            Order::Go => self.has_job = true,
+            Order::Go(version) => self.job = Some(version),
             Order::Again => self.again = true,
             Order::Rest => self.rests = true,
             Order::Wake if self.rests => self.rests = false,
@@ -207,7 +215,7 @@ impl Kept {
                 return true;
             }
             match self.ordered.recv_timeout(left) {
-                Ok(Order::Go) => self.has_job = true,
+                Ok(Order::Go(version)) => self.job = Some(version),
                 Ok(order) => {
                     self.heed(order);
                     return self.stop.is_none();

@@ -164,6 +164,9 @@ pub struct Serving {
     /// What its numbers are called: `requests_running`, `requests_waiting`, `prompt_tokens`, `generation_tokens`.
     #[serde(default)]
     pub numbers: BTreeMap<String, String>,
+    /// What OpenJarvis calls the engine that it finds by a session's record.
+    #[serde(default)]
+    pub known_as: Option<String>,
     /// A histogram of the tokens of each step, and the tokens from which on a step can mine.
     #[serde(default)]
     pub steps: Option<Steps>,
@@ -395,6 +398,7 @@ impl DataFile {
         let gateway = self.gateway.iter();
         let texts =
             texts.chain(gateway.flat_map(|one| one.entrypoint.iter().chain(one.environment.values())));
+        let texts = texts.chain(&self.serving.known_as);
         let mut texts = texts.chain([&self.image.how, &self.requires.such_as, &self.requires.vendor]);
         let wrong = |text: &&String| text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control);
         match texts.find(wrong) {

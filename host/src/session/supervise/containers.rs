@@ -304,14 +304,23 @@ impl Containers {
         self.miners().next().is_none()
     }
 
-    /// There is a job, and the port listens. Said again, it changes nothing.
-    pub fn go(&self) {
-        self.miners().for_each(|one| one.keeper.go());
+    /// There is a job for certificate `version`, and the port listens. Said again, it changes nothing. Answers why none of
+    /// them mines it, where none does.
+    pub fn go(&self, version: u32) -> Option<String> {
+        self.miners().for_each(|one| one.keeper.go(version));
+        let makes = |one: &&One| one.planned.recipe.certificates.contains(&version);
+        let first = self.miners().next().filter(|_| !self.miners().any(|one| makes(&one)))?;
+        let list: Vec<String> = first.planned.recipe.certificates.iter().map(u32::to_string).collect();
+        Some(format!(
+            "the network wants proofs for certificate {version}, and the container {} makes those for {}",
+            first.planned.miner(),
+            list.join(", ")
+        ))
     }
 
     /// The session's own gateway is wanted, where there is one: without it there is never a job.
     pub fn go_gateway(&self) {
-        self.gateway().into_iter().for_each(|one| one.keeper.go());
+        self.gateway().into_iter().for_each(|one| one.keeper.go(0));
     }
 
     /// The container of the miner `name` is to be ended and started again; answers whether there is one.

@@ -15,6 +15,8 @@ pub(super) struct Course {
     stopping: Option<(Moment, String)>,
     /// What was said last about a network that wants something else, with what to do.
     unfit: Option<(Unfit, String)>,
+    /// The certificate version that no container makes proofs for, as it was said last.
+    unfit_containers: Option<u32>,
 }
 
 /// A moment by both clocks.
@@ -27,7 +29,7 @@ pub(super) struct Moment {
 impl Course {
     /// A session begins.
     pub fn begin(now: Instant) -> Self {
-        Self { began: Moment::at(now), running: None, stopping: None, unfit: None }
+        Self { began: Moment::at(now), running: None, stopping: None, unfit: None, unfit_containers: None }
     }
 
     /// When it began.
@@ -80,6 +82,11 @@ impl Course {
     /// It was said, with what to do.
     pub fn advise(&mut self, unfit: Unfit, hint: String) {
         self.unfit = Some((unfit, hint));
+    }
+
+    /// No container makes proofs for certificate `version`; answers whether this was not said last.
+    pub fn is_news_of(&mut self, version: u32) -> bool {
+        self.unfit_containers.replace(version) != Some(version)
     }
 
     /// What to do about a network that wants something else.

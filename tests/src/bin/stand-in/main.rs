@@ -9,7 +9,7 @@
 //! `old-seeds` (mines under the seed rule of the other certificates), `rubbish` (submits what is none), `flood` (prints
 //! without end), `secret` (prints the token that it was given), `large` (its products are those of a model of 70 billion
 //! parameters), `on-prompt` (mines a step for each long prompt, as an inference server does, and no other), `no-layers` (the
-//! same, and the model has no layers that mine), `asks-once` (says when its first question was answered).
+//! same, and the model has no layers that mine), `stubborn` (does not end when it is told to), `asks-once` (says when its first question was answered).
 //!
 //! Called `gateway`, it is a gateway instead: see [`gateway`].
 
@@ -99,6 +99,10 @@ fn end_when_told() {
     runtime.block_on(async {
         if let Ok(mut told) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             told.recv().await;
+            if is("stubborn") {
+                say("stays, as it was told");
+                std::future::pending::<()>().await;
+            }
             say("ends, as it was told");
             std::process::exit(0);
         }
@@ -147,7 +151,7 @@ fn answer(mut stream: TcpStream) {
     }
     let path = head.split(' ').nth(1).unwrap_or_default();
     let (status, body) = match path {
-        "/v1/completions" => complete(&sent),
+        "/v1/completions" | "/v1/chat/completions" => complete(&sent),
         "/health" if HEALTHY.load(Ordering::Relaxed) => ("200 OK", String::new()),
         "/health" => ("503 Service Unavailable", String::new()),
         "/v1/models" => {
@@ -177,7 +181,8 @@ fn answer(mut stream: TcpStream) {
 /// Answers a prompt with a word. A word of it is a token.
 fn complete(sent: &[u8]) -> (&'static str, String) {
     let asked: Value = serde_json::from_slice(sent).unwrap_or_default();
-    let tokens = asked["prompt"].as_str().unwrap_or_default().split_whitespace().count() as u64;
+    let said = [&asked["prompt"], &asked["messages"][0]["content"]].into_iter().find_map(Value::as_str);
+    let tokens = said.unwrap_or_default().split_whitespace().count() as u64;
     if tokens > PROMPT_TOKENS_MAX {
         let message = format!("This model's maximum context length is {PROMPT_TOKENS_MAX} tokens.");
         return ("400 Bad Request", json!({ "error": { "message": message } }).to_string());

@@ -18,7 +18,7 @@ impl Session {
                 self.rest.over();
                 let told = self.crew.each(|miner| miner.offer(&work, now));
                 self.look_for_unfit();
-                self.containers.go();
+                self.start_containers(work.job.certificate_version);
                 return told;
             }
             WorkEvent::NoJob { reason } => {
@@ -44,6 +44,17 @@ impl Session {
             WorkEvent::Note(text) => self.herald.info(&text),
         }
         Vec::new()
+    }
+
+    /// There is a job for certificate `version`: containers mine it, or it is said why none does.
+    fn start_containers(&mut self, version: u32) {
+        let Some(reason) = self.containers.go(version) else { return };
+        if self.crew.len() == 0 && self.course.running_since().is_none() && self.course.is_news_of(version) {
+            let hint = "get a newer image, and the data file that goes with it".to_owned();
+            self.herald.trouble(&format!("{reason}; {hint}"));
+            let exit = crate::exit::Exit::NeedsUpdate.code();
+            self.herald.announce(&Announcement::Waiting { reason, hint: Some(hint), exit });
+        }
     }
 
     /// The network wants what some miners, or this host, do not speak: says so, once for each version.
