@@ -24,65 +24,20 @@ use pearlbed::config::PoolUrl;
 use pearlbed::work::devnet::pool::core::{Act, Candidate, Checked, Core, Settings, Task};
 use pearlbed::work::pool::book::Book;
 use pearlbed::work::pool::desk::{Action, Desk};
-use pearlbed::work::pool::ledger::{Ledger, Outcome};
+use pearlbed::work::pool::ledger::Ledger;
 use pearlbed::work::pool::wire::{Closed, Times};
 use pearlbed::work::{FoundProof, KeptProof, Pool, ProofId, ProofState, WorkEvent, WorkJob};
 use serde_json::Value;
 
+mod judge;
+mod weather;
+
+pub use judge::Outcomes;
+use judge::Share;
+pub use weather::{Dice, Weather};
+
 /// Who is paid.
 const WALLET: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
-
-/// xorshift64*: moments that need not be good, only repeatable.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice that fall the same way for the same seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number from 0 up to 1.
-    pub fn unit(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Whether something with this probability happens.
-    pub fn falls(&mut self, probability: f64) -> bool {
-        self.unit() < probability
-    }
-
-    /// A wait with this mean, exponentially distributed.
-    pub fn wait(&mut self, mean: Duration) -> Duration {
-        mean.mul_f64(-(1.0 - self.unit()).ln())
-    }
-}
-
-/// What goes wrong between the client and one pool.
-#[derive(Clone, Debug, Default)]
-pub struct Weather {
-    /// The way of a line, at least.
-    pub latency: Duration,
-    /// What comes on top, at most. Lines do not overtake each other.
-    pub jitter: Duration,
-    /// Bytes per second from the client to the pool; no limit where it is nothing.
-    pub bandwidth: Option<f64>,
-    /// Probability that a reply to a share never leaves the pool.
-    pub mute: f64,
-    /// Probability that a reply comes twice.
-    pub twice: f64,
-    /// Probability that a share resets the connection before the pool has read it.
-    pub reset: f64,
-    /// Probability that the connection is reset after the pool has read a share.
-    pub reset_after: f64,
-    /// For how long the pool is closed at a time, and how often on average: everybody is thrown out and refused.
-    pub maintenance: Option<(Duration, Duration)>,
-    /// For how long the way to the pool swallows everything at a time, and how often on average: half-open.
-    pub hole: Option<(Duration, Duration)>,
-}
 
 /// One pool.
 #[derive(Debug)]
@@ -129,35 +84,6 @@ enum Event {
     Open(usize),
     Hole(usize),
     Fair(usize),
-}
-
-/// What is known of one share.
-#[derive(Clone, Debug, Default)]
-struct Share {
-    /// Bits of its way: given to a connection, arrived at the pool.
-    sent: bool,
-    arrived: u32,
-    /// What its pool said last.
-    credited: Option<bool>,
-    /// What the client says.
-    state: Option<ProofState>,
-}
-
-/// What came out.
-#[derive(Clone, Debug, Default)]
-pub struct Outcomes {
-    /// Shares that the miner found.
-    pub found: u64,
-    /// Credited by a pool, and known to be.
-    pub credited: u64,
-    /// Refused by a pool, and known to be.
-    pub refused: u64,
-    /// Kept back by the client.
-    pub kept_back: u64,
-    /// Sent, and never answered as far as the client knows.
-    pub unanswered: u64,
-    /// Of these, credited all the same.
-    pub unanswered_and_credited: u64,
 }
 
 /// Client, pools, miner and time.
@@ -281,59 +207,6 @@ impl World {
     /// The client's ledger.
     pub fn ledger(&self) -> Ledger {
         self.desk.status(self.now).ledger
-    }
-
-    /// Compares, share by share, what the client says with what the pools said.
-    ///
-    /// # Errors
-    ///
-    /// Everything that does not fit, a line each.
-    pub fn judge(&self) -> Result<Outcomes, Vec<String>> {
-        let mut wrong = self.wrong.clone();
-        let mut sums = Outcomes { found: self.shares.len() as u64, ..Outcomes::default() };
-        for (number, share) in &self.shares {
-            let fits = match &share.state {
-                Some(ProofState::Credited) => {
-                    sums.credited += 1;
-                    share.credited == Some(true)
-                }
-                Some(ProofState::Stale { .. } | ProofState::Rejected { .. }) if share.sent => {
-                    sums.refused += 1;
-                    share.credited == Some(false)
-                }
-                Some(ProofState::Stale { .. } | ProofState::NotSent { .. }) => {
-                    sums.kept_back += 1;
-                    share.arrived == 0
-                }
-                Some(ProofState::Untraced { .. }) => {
-                    sums.unanswered += 1;
-                    sums.unanswered_and_credited += u64::from(share.credited == Some(true));
-                    share.sent
-                }
-                _ => false,
-            };
-            if !fits {
-                wrong.push(format!("share {number}: {share:?}"));
-            }
-            if share.arrived > 1 {
-                wrong.push(format!("share {number} came {} times", share.arrived));
-            }
-        }
-        let ours = self.ledger();
-        let theirs: u64 = self
-            .sides
-            .iter()
-            .flat_map(|side| side.core.ledger().values())
-            .filter_map(|row| row.shares.get(&pearlbed::work::devnet::pool::core::Fate::Accepted))
-            .sum();
-        let (credited, unanswered) = (ours.of(Outcome::Accepted).shares, ours.of(Outcome::Unanswered).shares);
-        if (credited, unanswered) != (sums.credited, sums.unanswered) {
-            wrong.push(format!("the ledger says {credited} and {unanswered}, the shares {sums:?}"));
-        }
-        if theirs != credited + sums.unanswered_and_credited {
-            wrong.push(format!("the pools credited {theirs}, and {sums:?}"));
-        }
-        if wrong.is_empty() { Ok(sums) } else { Err(wrong) }
     }
 
     fn after(&mut self, time: Duration, event: Event) {
