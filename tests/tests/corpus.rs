@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pearlbed_tests::build;
@@ -105,6 +106,9 @@ struct Run<'a> {
     reason = "how long it took, and who had no time, is told to whoever asks for it"
 )]
 fn throw(run: &Run<'_>, expect: fn(&mut Fault)) {
+    // One at a time: each uses the machine up.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(|broken| broken.into_inner());
     let ground = Playground::new();
     std::fs::set_permissions(ground.root(), PermissionsExt::from_mode(0o755)).unwrap();
     let give = |path: &Path| {

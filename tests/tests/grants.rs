@@ -181,6 +181,38 @@ fn folders_are_read_and_written_where_they_are_granted() {
 }
 
 #[test]
+fn in_a_session_of_root_what_only_root_may_read_is_not_read_in_the_systems_folders_either() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: a session of root takes root");
+        return;
+    }
+    // A program's own folder, as they lie there, and two ways in which its secrets are kept.
+    let program = tempfile::Builder::new().prefix("pearlbed-tests-").tempdir_in("/opt").unwrap();
+    let at = |name: &str| program.path().join(name);
+    let mode =
+        |name: &str, mode| std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+    std::fs::set_permissions(program.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::create_dir(at("closed")).unwrap();
+    for name in ["open", "secret", "closed/file"] {
+        std::fs::write(at(name), "text").unwrap();
+    }
+    mode("open", 0o644);
+    mode("secret", 0o600);
+    mode("closed/file", 0o644);
+    mode("closed", 0o700);
+    let read = |name: &str| format!("read:{}", at(name).display());
+    let done = [read("open"), "read:/proc/self/environ".into()];
+    let denied = [read("secret"), read("closed/file")];
+    let Some(outcome) = session(&[], &[], &[&done[..], &denied].concat(), denied.len()) else {
+        return;
+    };
+    outcome.assert_done(&done);
+    for (attempt, name) in denied.iter().zip(["secret", "closed/file"]) {
+        outcome.assert_denied(attempt, &format!("tried to read a file: {}", at(name).display()));
+    }
+}
+
+#[test]
 fn hosts_and_sockets_are_called_where_they_are_granted() {
     let ground = tempfile::tempdir().unwrap();
     let [granted, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());

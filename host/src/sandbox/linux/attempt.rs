@@ -293,10 +293,11 @@ impl Judge {
             Reading::System(more) => {
                 is_below(real, more)
                     || is_below(real, &self.policy.programs)
-                    || super::files::SYSTEM.iter().chain(&super::files::HARMLESS_DEVICES).any(|root| {
-                        real.starts_with(root)
-                            || Path::new(root).canonicalize().is_ok_and(|root| real.starts_with(root))
-                    })
+                    || !is_roots_alone(real)
+                        && super::files::SYSTEM.iter().chain(&super::files::HARMLESS_DEVICES).any(|root| {
+                            real.starts_with(root)
+                                || Path::new(root).canonicalize().is_ok_and(|root| real.starts_with(root))
+                        })
             }
         }
     }
@@ -595,6 +596,18 @@ fn real_parent(path: &Path) -> PathBuf {
         (Some(parent), Some(name)) => parent.join(name),
         _ => path.to_owned(),
     }
+}
+
+/// Whether `real` is for root's eyes alone in a session of root: another user's provider could not read it either. What
+/// `/proc` shows of the process itself is its own.
+fn is_roots_alone(real: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    if !rustix::process::geteuid().is_root() || real.starts_with("/proc") {
+        return false;
+    }
+    let lacks =
+        |path: &Path, bits: u32| std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & bits != bits);
+    lacks(real, 0o004) || real.ancestors().skip(1).any(|folder| lacks(folder, 0o001))
 }
 
 fn is_below(path: &Path, granted: &[PathBuf]) -> bool {
