@@ -56,7 +56,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         } else {
             let mut text = render(&report, context.width());
             if is_drawn {
-                history.push(report.hashrate.raw.s10.or(report.hashrate.so_far));
+                history.push(report.hashrate.so_far.or(report.hashrate.raw.s10));
                 text.extend(history.line(LABEL));
                 text = watch::frame(&text, watch::rows(), keys.is_some());
             } else if args.watch {

@@ -41,6 +41,8 @@ pub struct Life {
 /// What is known of the process that runs now.
 #[derive(Debug, Default)]
 pub struct Pulse {
+    /// When it was started.
+    pub since: Option<Instant>,
     /// When it first took a job, without a break since.
     pub mining_since: Option<Instant>,
     /// When it last reported work.
@@ -174,7 +176,7 @@ impl Life {
     /// A process is being started.
     pub fn begins(&mut self, now: Instant) {
         self.departed = false;
-        self.pulse = Pulse::default();
+        self.pulse = Pulse { since: Some(now), ..Pulse::default() };
         self.restart_at = None;
         self.restart.started(now);
     }

@@ -13,7 +13,7 @@ mod running;
 mod time;
 mod told;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -157,6 +157,11 @@ impl Miner {
     /// Whether it has no link.
     pub fn is_down(&self) -> bool {
         !self.line.is_up()
+    }
+
+    /// How long what runs now has run.
+    pub fn runs_for(&self, now: Instant) -> Option<Duration> {
+        self.life.pulse.since.map(|at| now.saturating_duration_since(at))
     }
 
     /// Whether nothing but a person can make it mine again.

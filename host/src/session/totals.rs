@@ -96,13 +96,27 @@ fn add_rates(rates: &[&RateReport]) -> RateReport {
             s60: sum(|rate| rate.raw.s60),
             m15: sum(|rate| rate.raw.m15),
         },
-        so_far: sum(|rate| rate.so_far),
+        // Somebody's window is not full: what he does counts all the same.
+        so_far: rates
+            .iter()
+            .any(|rate| rate.so_far.is_some())
+            .then(|| sum(|rate| rate.raw.s10.or(rate.so_far)))
+            .flatten(),
         accepted: add_proven(rates.iter().map(|rate| rate.accepted.as_ref())),
         verified: add_proven(rates.iter().map(|rate| rate.verified.as_ref())),
         // A verdict is on one miner's claim.
         judgement: None,
         verdict: None,
     }
+}
+
+/// What the miners claim to do together, each by the longest of its windows that is full, or on average so far.
+pub fn claimed(miners: &[MinerReport]) -> Option<f64> {
+    let longest = |miner: &MinerReport| {
+        let RateReport { raw, so_far, .. } = &miner.hashrate;
+        raw.m15.or(raw.s60).or(raw.s10).or(*so_far)
+    };
+    miners.iter().filter_map(longest).reduce(|a, b| a + b)
 }
 
 /// The sum of independent rates; the band's halves add up as their squares do.
@@ -143,5 +157,21 @@ mod tests {
         let of = |s10, s60| RateReport { raw: Windows { s10, s60, m15: None }, ..RateReport::default() };
         let sum = add_rates(&[&of(Some(1.0), None), &of(Some(2.0), Some(5.0))]);
         assert_eq!((sum.raw.s10, sum.raw.s60, sum.raw.m15), (Some(3.0), Some(5.0), None));
+        assert_eq!(sum.so_far, None);
+    }
+
+    #[test]
+    fn a_miner_whose_windows_are_not_full_yet_counts_in_what_all_do_together() {
+        let of = |s10, s60, so_far| {
+            let mut miner = MinerReport::named("x");
+            miner.hashrate =
+                RateReport { raw: Windows { s10, s60, m15: None }, so_far, ..RateReport::default() };
+            miner
+        };
+        let miners = [of(Some(1.0), Some(2.0), None), of(None, None, Some(100.0)), of(None, None, None)];
+        let sum = Totals::of(&miners).hashrate;
+        assert_eq!((sum.raw.s10, sum.so_far), (Some(1.0), Some(101.0)));
+        assert_eq!(claimed(&miners), Some(102.0));
+        assert_eq!(claimed(&miners[2..]), None);
     }
 }

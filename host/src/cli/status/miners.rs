@@ -148,7 +148,7 @@ pub(super) fn confinement(page: &mut Page, confinement: &ConfinementReport) {
 /// Its claimed rate by window.
 pub(super) fn windows(rate: &RateReport) -> String {
     let raw = &rate.raw;
-    if let Some(so_far) = rate.so_far.filter(|_| raw.s10.is_none()) {
+    if let Some(so_far) = rate.so_far {
         return format!("{} so far", hashrate(so_far));
     }
     let shown = |rate: Option<f64>| rate.map_or("n/a".to_owned(), hashrate);

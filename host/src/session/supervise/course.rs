@@ -1,7 +1,7 @@
 //! A session's course: since when it runs, when its first miner took a job, whether it is to end, and what it has said
 //! about a network that wants something else.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::miner::standing::Unfit;
 use crate::session::state::{self, LiveFacts, State};
@@ -35,11 +35,6 @@ impl Course {
     /// When it began.
     pub fn began(&self) -> Moment {
         self.began
-    }
-
-    /// How long it has lived.
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.began.at)
     }
 
     /// A miner took a job; answers whether it was the first of the session.

@@ -12,7 +12,7 @@ use crate::miner::report::{JobReport, MinerReport};
 use crate::miner::vardiff::work_of;
 use crate::session::pools::PoolReport;
 use crate::session::report::{EndpointReport, Expected, Report, SCHEMA, TroubleReport, WorkReport};
-use crate::session::totals::Totals;
+use crate::session::totals::{self, Totals};
 use crate::sidecar::unix_seconds;
 use crate::work::{Trouble, WorkStatus};
 
@@ -165,10 +165,9 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
         }
     });
     let each = job.as_ref().and_then(|job| job.hashes_per_proof);
-    let raw = &totals.hashrate.raw;
     // Of programs that claim nothing, what their shares show, once there are a few.
     let shown = totals.hashrate.verified.filter(|_| totals.proofs.verified >= 4).map(|rate| rate.hashrate);
-    let rate = raw.m15.or(raw.s60).or(raw.s10).filter(|rate| *rate > 0.0);
+    let rate = totals::claimed(&miners).filter(|rate| *rate > 0.0);
     let rate = rate.or(shown.filter(|rate| *rate > 0.0));
     let find = each.zip(rate).map(|(each, rate)| each / rate);
     let pool = view.work.pool.as_ref().map(|pool| PoolReport::of(pool, now));

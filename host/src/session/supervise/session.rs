@@ -469,7 +469,8 @@ impl Session {
     }
 
     fn first_job(&mut self, id: MinerId, now: Instant) {
-        let after = self.course.age(now).as_millis();
+        let after =
+            self.crew.get_mut(id).and_then(|miner| miner.runs_for(now)).unwrap_or_default().as_millis();
         let text = self.named(id, format!("the provider took its first job after {after} ms"));
         self.herald.info(&text);
         if !self.course.first_job(now) {
