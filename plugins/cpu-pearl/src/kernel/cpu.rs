@@ -1,5 +1,7 @@
 //! What the processor says of itself: caches, and threads that share a core.
 
+use std::sync::OnceLock;
+
 /// Sizes in bytes, as far as the processor tells; else those of a modest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caches {
@@ -17,9 +19,10 @@ impl Default for Caches {
     }
 }
 
-/// The caches of the processor that this runs on.
+/// The caches of the processor that this runs on, asked once: under a hypervisor each question takes long.
 pub(crate) fn caches() -> Caches {
-    detected_caches().unwrap_or_default()
+    static CACHES: OnceLock<Caches> = OnceLock::new();
+    *CACHES.get_or_init(|| detected_caches().unwrap_or_default())
 }
 
 /// Cores that this process may use: hardware threads that share a core count once.
