@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pearlbed_tests::lacking::Lacking;
 use pearlbed_tests::session::{Bed, children, wait_until};
 use pearlbed_tests::surgery::Library;
 use pearlbed_tests::{build, misbehave};
@@ -210,6 +211,45 @@ fn s6_what_was_not_granted_is_denied_and_named() {
     assert_eq!(status["confinement"]["withheld"], json!(["program:/bin/true"]));
     assert!(bed.log().contains("denied: the provider tried to"), "{}", bed.log());
     bed.wait_for(PATIENCE, |status| status["proofs"]["verified"].as_u64() >= Some(1));
+}
+
+#[test]
+fn a_session_on_a_kernel_that_lacks_a_mechanism_says_so_mines_and_refuses_all_the_same() {
+    let support = pearlbed::sandbox::support();
+    if !support.seccomp_notify || support.landlock_abi.is_none() {
+        println!("skipped: this kernel lacks {:?}", support.missing());
+        return;
+    }
+    let files = "every readable file can be read";
+    let names = "refused system calls cannot be shown here";
+    let cases = [
+        (Lacking { landlock: Some(libc::ENOSYS), notification: None }, vec![files]),
+        (Lacking { landlock: None, notification: Some(libc::EBUSY) }, vec![names]),
+        (Lacking { landlock: Some(libc::EOPNOTSUPP), notification: Some(libc::EINVAL) }, vec![files, names]),
+    ];
+    for (lacking, told) in cases {
+        let bed = Bed::new("odd = \"reach-out\"");
+        let mut command = bed.command(&["start", "--devnet", "--plugin-dir", bed.plugins()]);
+        lacking.around(&mut command);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(0), "{lacking:?}: {said}");
+        // Files that nobody keeps from it are told before it mines.
+        let exposed = said.contains("is not fully confined on this system: plugins can read every file");
+        assert_eq!(exposed, lacking.landlock.is_some(), "{lacking:?}: {said}");
+        let denied = |status: &serde_json::Value| status["confinement"]["denied"].as_object().unwrap().len();
+        let named = lacking.notification.is_none();
+        let status = bed.wait_for(PATIENCE, |status| {
+            status["proofs"]["verified"].as_u64() >= Some(1) && (denied(status) >= 4 || !named)
+        });
+        let summary = status["confinement"]["summary"].as_str().unwrap();
+        for words in told {
+            assert!(summary.contains(words), "{lacking:?}: {summary}");
+        }
+        assert!(!std::path::Path::new("/tmp/odd-miner-was-here").exists(), "{lacking:?}");
+        assert!(named || denied(&status) == 0, "{lacking:?}: {status:#}");
+        assert_eq!(bed.run(&["stop"]).code, 0);
+    }
 }
 
 #[test]
