@@ -171,8 +171,25 @@ fn complaint(stderr: &str) -> String {
     told.trim_start_matches("error: ").to_owned()
 }
 
+/// The rate as a share of the limit, marked where it cannot be.
+fn ratio(rate: f64, limit: f64) -> String {
+    match rate / limit {
+        _ if limit <= 0.0 => "?".into(),
+        ratio if ratio > 1.0 => format!("{:.1} % !", 100.0 * ratio),
+        ratio => format!("{:.1} %", 100.0 * ratio),
+    }
+}
+
+/// Whether a report has a rate above its limit.
+fn is_wrong(report: &Value) -> bool {
+    report["hashrate"]
+        .as_f64()
+        .zip(report["peak"].as_f64())
+        .is_some_and(|(rate, limit)| limit > 0.0 && rate > limit)
+}
+
 fn table(kernels: &[Value], session: &Value) {
-    println!("\n{:<20} {:>12} {:>12} {:>7}  proofs", "kernel", "rate, GH/s", "limit, GH/s", "ratio");
+    println!("\n{:<20} {:>12} {:>12} {:>9}  proofs", "kernel", "rate, GH/s", "limit, GH/s", "ratio");
     for kernel in kernels {
         let name = kernel["kernel"].as_str().unwrap_or_default();
         if let Some(error) = kernel["error"].as_str() {
@@ -182,13 +199,18 @@ fn table(kernels: &[Value], session: &Value) {
         let report = &kernel["report"];
         let (rate, limit) =
             (report["hashrate"].as_f64().unwrap_or(0.0), report["peak"].as_f64().unwrap_or(0.0));
-        let ratio = if limit > 0.0 { format!("{:.1} %", 100.0 * rate / limit) } else { "?".into() };
+        let ratio = ratio(rate, limit);
         println!(
-            "{name:<20} {:>12.1} {:>12.1} {ratio:>7}  {} of {}",
+            "{name:<20} {:>12.1} {:>12.1} {ratio:>9}  {} of {}",
             rate / 1e9,
             limit / 1e9,
             report["proofs"]["accepted"],
             report["proofs"]["wanted"]
+        );
+    }
+    if kernels.iter().any(|kernel| is_wrong(&kernel["report"])) {
+        println!(
+            "! a ratio above 100 % is a fault of the measurement: the loop that tells the limit is slower there"
         );
     }
     match session["error"].as_str() {
@@ -209,6 +231,18 @@ fn table(kernels: &[Value], session: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_above_its_limit_is_called_a_fault() {
+        assert_eq!((ratio(1.0, 4.0).as_str(), ratio(5.0, 4.0).as_str()), ("25.0 %", "125.0 % !"));
+        assert_eq!(ratio(1.0, 0.0), "?");
+        assert!(is_wrong(&json!({"hashrate": 5.0, "peak": 4.0})));
+        for report in
+            [json!({"hashrate": 3.0, "peak": 4.0}), json!({"hashrate": 3.0, "peak": null}), Value::Null]
+        {
+            assert!(!is_wrong(&report), "{report}");
+        }
+    }
 
     #[test]
     fn a_complaint_is_one_line_without_its_hint() {
