@@ -26,11 +26,19 @@ pub fn waits(pid: u32) -> Option<Waits> {
     let one = |task: std::fs::DirEntry| {
         let number = task.file_name().to_str()?.parse().ok()?;
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        // Nanoseconds on a processor, nanoseconds waiting for one, turns.
-        Some((number, text.split_ascii_whitespace().nth(1)?.parse().ok()?))
+        Some((number, wait(&text)?))
     };
     let waits: Waits = tasks.flatten().filter_map(one).collect();
     (!waits.is_empty()).then_some(waits)
+}
+
+/// The nanoseconds that a thread waited, of its three numbers: on a processor, waiting for one, turns. A kernel that does not
+/// count says that it never had a turn.
+fn wait(text: &str) -> Option<u64> {
+    let mut numbers = text.split_ascii_whitespace().map(str::parse::<u64>);
+    let [_, wait, turns] = [(); 3].map(|()| numbers.next());
+    let (wait, turns) = (wait?.ok()?, turns?.ok()?);
+    (turns > 0).then_some(wait)
 }
 
 /// Adds up how long a process waits, from look to look.
@@ -153,6 +161,14 @@ mod tests {
         assert_eq!(starved.seen(of([(2, 90_000), (3, 0)]), at(3000)), Duration::from_secs(1));
         assert_eq!(starved.seen(None, at(4000)), Duration::ZERO);
         assert_eq!(starved.total(), Duration::from_millis(1650));
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_count_tells_nothing() {
+        assert_eq!(wait("123456 789 3\n"), Some(789));
+        for text in ["0 0 0\n", "1 2", "", "1 x 3"] {
+            assert_eq!(wait(text), None, "{text}");
+        }
     }
 
     #[test]
