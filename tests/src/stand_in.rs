@@ -172,6 +172,10 @@ fn lay_out(root: &Path) -> std::io::Result<()> {
             copy(Path::new(path), root.join("root").join(inside))?;
         }
     }
+    // As every image has them: Podman writes its user into copies of them.
+    std::fs::create_dir_all(root.join("root/etc"))?;
+    std::fs::write(root.join("root/etc/passwd"), "root:x:0:0:root:/:/stand-in\n")?;
+    std::fs::write(root.join("root/etc/group"), "root:x:0:\n")?;
     let file =
         "FROM scratch\nCOPY root/ /\nCOPY tmp /tmp\nCOPY stand-in /stand-in\nENTRYPOINT [\"/stand-in\"]\n";
     std::fs::write(root.join("Dockerfile"), file)

@@ -11,6 +11,8 @@ mod images;
 mod own_gateway;
 #[path = "containers/rest.rs"]
 mod rest;
+#[path = "containers/rootless.rs"]
+mod rootless;
 #[path = "containers/troubles.rs"]
 mod troubles;
 #[path = "containers/validation.rs"]

@@ -102,6 +102,8 @@ const WANTED: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("dockerd", "docker.io iptables"),
     ("podman", "podman"),
+    // Podman without root.
+    ("newuidmap", "uidmap"),
     // Finds an installation as a vendor's own project does.
     ("cmake", "cmake"),
     ("pkg-config", "pkgconf"),
