@@ -115,7 +115,7 @@ fn misbehaving_plugins_are_named_and_reach_nobody() {
     // ends needs no longer.
     let (hang, end): (Vec<&Fault>, Vec<&Fault>) =
         late.iter().partition(|fault| fault.codes.contains("timed-out"));
-    let again = hang.chunks(3).map(|few| (few, PATIENCE)).chain(end.chunks(3).map(|few| (few, "60s")));
+    let again = hang.chunks(2).map(|few| (few, PATIENCE)).chain(end.chunks(3).map(|few| (few, "60s")));
     for (few, patience) in again {
         let again = tempfile::tempdir().unwrap();
         for fault in few {
