@@ -128,6 +128,12 @@ fn a_signature_is_shown_and_what_is_signed_wrongly_is_refused() {
     for words in ["signed by RWQ", "unsigned", "which is not in [plugins] keys", "[signature-wrong]"] {
         assert!(list.contains(words), "no `{words}` in\n{list}");
     }
+    let doctor = said(&bench.run(&["doctor", "--only", "plugins"]));
+    let flat = doctor.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [", signed by RWQ", ", unsigned", "which is not in [plugins] keys", "not made for this file"]
+    {
+        assert!(flat.contains(words), "no `{words}` in\n{doctor}");
+    }
 }
 
 #[test]

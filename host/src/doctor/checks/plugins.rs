@@ -120,7 +120,7 @@ fn usable(entry: &Entry) -> Verdict {
     let says = entry.manifest().map_or_else(String::new, |manifest| {
         let vendor =
             if manifest.vendor.is_empty() { String::new() } else { format!(" by {}", manifest.vendor) };
-        format!("{} {}{vendor}", manifest.id, manifest.version)
+        format!("{} {}{vendor}, {}", manifest.id, manifest.version, entry.judgement.signed)
     });
     let says = printable(&says).into_owned();
     let impurities = entry.probe.iter().flat_map(|probe| &probe.impurities);
@@ -157,7 +157,6 @@ fn detailed(mut verdict: Verdict, entry: &Entry) -> Verdict {
             _ => wants.join(" "),
         };
         verdict = verdict.more(format!("wants: {}", printable(&wants)));
-        verdict = verdict.more(printable(&entry.judgement.signed.to_string()).into_owned());
         if let Some(note) = &entry.judgement.note {
             verdict = verdict.more(format!("note: {note}"));
         }
