@@ -46,7 +46,7 @@ impl Bench {
     fn run(&self, arguments: &[&str]) -> Output {
         let plugins = self.ground.plugins();
         let mut all = arguments.to_vec();
-        if matches!(arguments[1], "trust" | "list" | "inspect") {
+        if arguments[0] == "doctor" || matches!(arguments[1], "trust" | "list" | "inspect") {
             all.extend(["--plugin-dir", plugins.to_str().unwrap()]);
         }
         self.ground.run(&all)
