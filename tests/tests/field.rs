@@ -209,7 +209,7 @@ fn a_model_that_a_provider_serves_meanwhile_is_in_the_record_while_it_runs() {
 }
 
 #[test]
-fn a_wallet_that_was_changed_under_a_session_is_told_by_doctor() {
+fn a_wallet_that_was_changed_under_a_session_is_told_by_doctor_status_and_init() {
     let [paid, other] = ["prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k", OTHER_WALLET];
     let network = pearlbed_tests::network::Network::new(0x1d10_0000, 3);
     let gateway = pearlbed_tests::gateway::Gateway::tcp(&network);
@@ -225,6 +225,28 @@ fn a_wallet_that_was_changed_under_a_session_is_told_by_doctor() {
     assert!(!drifted(&doctor()));
     bed.config(&extra, &mining(other));
     let told = doctor();
+    assert!(drifted(&told), "{told}");
+    let status = bed.run(&["status"]).stdout;
+    assert!(drifted(&status), "{status}");
+    assert_eq!(bed.status()["other_wallet"], serde_json::json!({ "pays": paid, "configured": other }));
+    // Who sets it hears it at once, and who sets it back hears nothing.
+    let init = |wallet: &str| {
+        let flags = [
+            "init",
+            "--provider",
+            "odd-miner",
+            "--submit-target",
+            "solo",
+            "--wallet-address",
+            wallet,
+            "--yes",
+        ];
+        let answer = bed.run(&[&flags[..], &["--plugin-dir", bed.plugins()]].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+        answer.stderr
+    };
+    assert!(!drifted(&init(paid)) && bed.status()["other_wallet"].is_null());
+    let told = init(other);
     assert!(drifted(&told), "{told}");
 }
 

@@ -13,6 +13,8 @@ use crate::init::diff::{self, Shown};
 use crate::init::questions::{self, Ask, Known};
 use crate::init::{Candidate, Plan, Proposal, sentences};
 use crate::plugins::{Options, ProbeOptions, survey};
+use crate::session::look;
+use crate::session::report::OtherWallet;
 use crate::text::{printable, printable_path};
 
 const EXAMPLES: &str = "\
@@ -148,6 +150,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         }
         None => format!("wrote {}", printable_path(&file)),
     });
+    if let Some(other) = look::other_wallet(&context.home()?, context.env()) {
+        context.note(&printable(&other.sentence()));
+        context.note(OtherWallet::FIX);
+    }
     let mut text = String::from("\n");
     for sentence in sentences(&plan.config, &candidates) {
         render::hanging(&mut text, "", 0, &printable(&sentence), context.width());

@@ -1,7 +1,7 @@
 //! What is asked on a terminal, in which order, with which defaults, and how answers are checked at once.
 //!
 //! How a question is put is [`Ask`]'s: a terminal in the program, a script in the tests. What a container is asked for is
-//! [`super::container`]'s.
+//! the module `container`'s.
 
 use std::path::Path;
 

@@ -9,9 +9,9 @@ use super::control::{self, AskError, Request};
 use super::lock::{self, Holder};
 use super::log;
 use super::past;
-use super::report::{ProofReport, Report};
+use super::report::{OtherWallet, ProofReport, Report};
 use super::state::{self, RemainingFacts, State};
-use crate::config::{Config, Sources};
+use crate::config::{Config, Sources, SubmitTarget};
 use crate::home::{Env, Home};
 use crate::http;
 use crate::identity::ProcessIdentity;
@@ -39,7 +39,7 @@ pub fn look(home: &Home, env: &Env) -> Report {
     loop {
         let problem = match control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME) {
             Ok(value) => match serde_json::from_value(value) {
-                Ok(report) => return report,
+                Ok(report) => return Report { other_wallet: other_wallet(home, env), ..report },
                 Err(err) => format!("its answer is not understood ({err}): it may be of another version"),
             },
             Err(AskError::Nobody { .. }) => match live_holder(home) {
@@ -71,6 +71,18 @@ pub fn kept_from(home: &Home) -> Option<String> {
     }
     let owner = lock.ancestors().find_map(|path| std::fs::metadata(path).ok());
     Some(owner.map_or_else(|| "another user".into(), |owner| crate::remedy::user_name(owner.uid())))
+}
+
+/// The other wallet that the configuration of `home` names since its session began, where one runs that pays any.
+pub fn other_wallet(home: &Home, env: &Env) -> Option<OtherWallet> {
+    let file = home.config_file();
+    let mining = Config::load(&Sources { file: &file, text: None, env, flags: &[] }).ok()?.mining;
+    let record = Sidecar::read(&home.sidecar_file()).ok()??;
+    let runs = record.pearlbed.is_some_and(|own| !own.attached) && live_holder(home).is_some();
+    let (pays, configured) = (record.wallet_address?, mining.wallet_address?);
+    let drifted =
+        runs && !pays.is_empty() && pays != configured && mining.submit_target != SubmitTarget::Devnet;
+    drifted.then_some(OtherWallet { pays, configured })
 }
 
 /// Who holds the lock, if that process still runs.
@@ -160,6 +172,7 @@ fn remains(home: &Home, env: &Env, left_behind: Option<&ProcessIdentity>) -> Rep
         provider: last.as_ref().and_then(|last| last.provider.clone()).or(provider),
         since: last.as_ref().map(|last| last.ended_at),
         last_session: last,
+        other_wallet: None,
         log: lines,
         ..Report::without_session(state)
     }

@@ -82,6 +82,9 @@ pub struct Report {
     pub log: Vec<String>,
     /// How the session before ended, where none runs.
     pub last_session: Option<LastSession>,
+    /// The configuration names another wallet than the one that the session pays.
+    #[serde(default)]
+    pub other_wallet: Option<OtherWallet>,
     /// The pools, where work comes from pools.
     #[serde(default)]
     pub pool: Option<PoolReport>,
@@ -103,6 +106,26 @@ pub struct WorkReport {
     pub sentence: String,
     /// Connections made anew.
     pub reconnects: u64,
+}
+
+/// Whom a session pays, and whom the configuration says by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherWallet {
+    /// The address that the session began with.
+    pub pays: String,
+    /// The address in the configuration.
+    pub configured: String,
+}
+
+impl OtherWallet {
+    /// What to do about it.
+    pub const FIX: &str =
+        "`pearlbed stop` and `pearlbed start`: a session keeps the address that it began with";
+
+    /// That, in a sentence.
+    pub fn sentence(&self) -> String {
+        format!("the session that runs pays {}, and the configuration says {}", self.pays, self.configured)
+    }
 }
 
 /// Expected seconds per find.
@@ -210,6 +233,7 @@ impl Report {
             provider_stats: None,
             log: Vec::new(),
             last_session: None,
+            other_wallet: None,
             pool: None,
             miners: Vec::new(),
             containers: Vec::new(),

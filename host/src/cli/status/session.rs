@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::page::Page;
 use super::{containers, miners, pools};
 use crate::cli::render::{BOLD, WARN};
-use crate::session::report::{Report, TroubleReport};
+use crate::session::report::{OtherWallet, Report, TroubleReport};
 use crate::text::{duration, hashrate};
 
 /// What is wrong with each endpoint, by its purpose.
@@ -30,6 +30,9 @@ pub(super) fn troubles(page: &mut Page, report: &Report) {
 pub(super) fn running(page: &mut Page, report: &Report) {
     if let Some(work) = &report.work {
         page.row("work", &format!("{}: {}", work.source, work.sentence));
+    }
+    if let Some(other) = &report.other_wallet {
+        page.labelled("wallet", WARN, &format!("{}; {}", other.sentence(), OtherWallet::FIX));
     }
     if let Some(job) = &report.job {
         let height = job.height.map(|height| format!("height {height}, ")).unwrap_or_default();

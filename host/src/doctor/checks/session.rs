@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::{Facts, Verdict};
 use crate::explain::Explain;
 use crate::session::look::look;
-use crate::session::report::Report;
+use crate::session::report::{OtherWallet, Report};
 use crate::session::state::State;
 use crate::sidecar::Sidecar;
 use crate::text::{duration, printable};
@@ -18,10 +18,8 @@ pub fn session(facts: &Facts) -> Vec<Verdict> {
         let fix = err.hint().unwrap_or_else(|| "make it readable for you, or remove it".into());
         return vec![Verdict::warn(printable(&format!("nothing runs, and {err}")), fix)];
     }
-    if report.supervisor_pid.is_some()
-        && let Some(drift) = other_wallet(facts)
-    {
-        return vec![drift];
+    if let Some(other) = &report.other_wallet {
+        return vec![Verdict::warn(printable(&other.sentence()), OtherWallet::FIX)];
     }
     let mut verdicts = vec![judge(&report)];
     verdicts.extend(pool(&report).map(|verdict| verdict.of("pool")));
@@ -79,25 +77,6 @@ fn port(facts: &Facts) -> Option<Verdict> {
         "the miner port listens on {address}: others than this machine can reach it, and nothing there is encrypted"
     );
     Some(Verdict::warn(finding, "listen on 127.0.0.1 where no other machine mines here"))
-}
-
-/// The session that runs pays another address than the configuration says by now.
-fn other_wallet(facts: &Facts) -> Option<Verdict> {
-    let mining = &facts.config().ok()?.mining;
-    let wanted = mining.wallet_address.as_deref()?;
-    let record = Sidecar::read(&facts.home().sidecar_file()).ok()??;
-    let paid = record.wallet_address.filter(|paid| !paid.is_empty() && paid != wanted)?;
-    record.pearlbed.filter(|own| !own.attached)?;
-    (mining.submit_target != crate::config::SubmitTarget::Devnet).then(|| {
-        Verdict::warn(
-            format!(
-                "the session that runs pays {}, and the configuration says {}",
-                printable(&paid),
-                printable(wanted)
-            ),
-            "`pearlbed stop` and `pearlbed start`: a session keeps the address that it began with",
-        )
-    })
 }
 
 /// What a person should make of a report.

@@ -219,6 +219,7 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
         provider_stats: first.and_then(|miner| miner.provider_stats.clone()),
         log: view.log.clone(),
         last_session: None,
+        other_wallet: None,
         pool,
         miners,
         containers: view.containers.clone(),

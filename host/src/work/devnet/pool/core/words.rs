@@ -63,7 +63,7 @@ pub enum Act {
         /// Without its newline.
         line: String,
     },
-    /// Verify a share and tell [`Core::verified`].
+    /// Verify a share and tell `Core::verified`.
     Verify(Box<Candidate>),
     /// The sessions do so many multiply-accumulates a second together, as far as is known.
     Rate(f64),
