@@ -304,3 +304,69 @@ fn who_wins_a_device_by_its_word_alone_loses_it_to_the_next_where_its_shares_do_
     bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
     assert_eq!(bed.sidecar().unwrap()["provider"], "cpu-pearl");
 }
+
+#[test]
+fn a_log_that_was_moved_away_is_opened_anew_at_a_reload_and_at_a_hangup() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    let log = bed.home().join("logs/mining.log");
+    let supervisor = bed.pids()[0];
+    for (name, hangup) in [("by-reload", false), ("by-hangup", true)] {
+        let away = log.with_extension(name);
+        std::fs::rename(&log, &away).unwrap();
+        if hangup {
+            bed.signal(supervisor, Signal::HUP);
+        } else {
+            assert_eq!(bed.run(&["reload"]).code, 0);
+        }
+        wait_until(PATIENCE, || !bed.log().is_empty(), || std::fs::read_to_string(&away));
+        // Whatever is said from here on is said in the new file.
+        let before = std::fs::read_to_string(&away).unwrap();
+        next_provider(&bed);
+        wait_until(PATIENCE, || bed.log().contains("the provider has started"), || bed.log());
+        assert_eq!(std::fs::read_to_string(&away).unwrap(), before, "{name}");
+    }
+    assert_eq!(bed.run(&["stop"]).code, 0);
+}
+
+#[test]
+fn what_a_caller_left_open_is_held_by_no_session_and_no_gateway_that_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, record) = (folder.path().join("gateway"), folder.path().join("record"));
+    // It ends each time, so that it is also started while providers run.
+    let text = format!("#!/bin/sh\nexec >> {} 2>&1\nls -l /proc/$$/fd\necho end\nexit 3\n", record.display());
+    std::fs::write(&script, text).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).unwrap();
+    let bed = Bed::with(
+        "gateway_port = 1",
+        &format!(
+            "[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{OTHER_WALLET}\"\n[mining.gateway]\ncommand = [{script:?}]"
+        ),
+    );
+    // As a script does that holds a lock with `flock`: the descriptor is handed on to whatever it starts.
+    let lock = std::fs::File::create(folder.path().join("lock")).unwrap();
+    let left_open = rustix::io::dup(&lock).unwrap();
+    let started = bed.run(&["start", "--plugin-dir", bed.plugins(), "--wait", "2"]);
+    drop(left_open);
+    assert_eq!(started.code, 4, "{started:?}");
+    bed.wait_for(PATIENCE, |status| !status["provider_pid"].is_null());
+    for pid in bed.pids() {
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
+            let target = std::fs::read_link(entry.path()).unwrap_or_default();
+            assert!(target != folder.path().join("lock"), "process {pid} holds {}", target.display());
+        }
+    }
+    let said = || std::fs::read_to_string(&record).unwrap_or_default();
+    let runs = || said().matches("end\n").count();
+    let before = runs();
+    wait_until(PATIENCE, || runs() >= before + 2, said);
+    for line in said().lines().filter(|line| line.contains(" -> ")) {
+        let (number, target) = line.split_once(" -> ").unwrap();
+        let number: u32 = number.rsplit(' ').next().unwrap().parse().unwrap();
+        let is_stream = number == 0 && target == "/dev/null" || number <= 2 && Path::new(target) == record;
+        // The shell reads its script.
+        assert!(is_stream || number > 2 && Path::new(target) == script, "{line}\n{}", said());
+    }
+    assert_eq!(bed.run(&["stop"]).code, 0);
+}

@@ -9,6 +9,7 @@
 mod context;
 mod error;
 mod first;
+mod left_open;
 pub mod render;
 
 use std::ffi::OsString;
@@ -187,6 +188,7 @@ impl PluginDirs {
 
 /// Runs the command line that this process was given. This is all that `main` calls.
 pub fn main() -> ExitCode {
+    left_open::close_for_others();
     let args: Vec<OsString> = std::env::args_os().collect();
     if first::is_this() {
         return match first::run(&args) {

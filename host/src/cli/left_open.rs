@@ -1,0 +1,20 @@
+//! Descriptors that whoever called left open by accident, such as the lock of a script that uses `flock`.
+//!
+//! A session outlives the command that started it, and what it starts may outlive the session: none of them is to hold what
+//! the caller believes to have let go.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// Has every descriptor beyond the three streams closed where another program begins. Must be called before there are
+/// threads: what is opened by then is left as it is.
+pub(super) fn close_for_others() {
+    let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    // Without such a folder nobody can say what is open.
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for number in numbers.filter(|&number: &RawFd| number > 2) {
+        // SAFETY: a descriptor that is not open only makes the call fail; it is not kept.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
+    }
+}
