@@ -145,8 +145,8 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Option<Value>, Refusal> {
             },
             raw => flag(raw).map(Some),
         },
-        Kind::Devices => devices(raw).map(Some),
-        Kind::Permissions => permissions(raw).map(Some),
+        Kind::Devices => devices(&listed(raw, false)).map(Some),
+        Kind::Permissions => permissions(&listed(raw, false)).map(Some),
         Kind::Settings => match raw {
             Raw::Table(_) => Ok(Some(Value::Json(raw.to_json()))),
             _ => Err(Refusal::Type("a table of settings")),

@@ -34,6 +34,28 @@ fn every_default_passes_its_own_check_and_reads_back_as_written() {
 }
 
 #[test]
+fn every_setting_can_be_set_by_its_variable_with_the_example_that_is_shown_for_it() {
+    for key in KEYS {
+        let example: toml_edit::Value = key.example.parse().expect(key.path);
+        let text = example.as_str().map_or_else(|| key.example.to_owned(), str::to_owned);
+        // Addresses are shown shortened.
+        if text.is_empty() || text.contains('…') {
+            continue;
+        }
+        let variable = key.env();
+        let env = Env::of([(variable.as_str(), text.as_str())]);
+        let sources = Sources { file: Path::new("/nowhere/config.toml"), text: None, env: &env, flags: &[] };
+        match Config::load(&sources) {
+            Ok(config) => {
+                let origin = config.setting(key.path).map(|setting| setting.origin.clone());
+                assert_eq!(origin, Some(Origin::Environment(variable)), "{text}");
+            }
+            Err(err) => panic!("{variable}={text}: {err}"),
+        }
+    }
+}
+
+#[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let file = "[mining]\nprovider = \"from-file\"\n";
     let (none, env) = (Env::default(), Env::of([("PEARLBED_MINING_PROVIDER", "from-env")]));
