@@ -134,6 +134,7 @@ pub const MISBEHAVIOUR: &[(&str, &str, &str)] = &[
     #[cfg(target_arch = "x86_64")]
     ("rounding", "usable", "changed how numbers are rounded"),
     ("timer", "usable", "left an alarm running"),
+    ("hold-up", "timed-out", "kept its process from being looked at"),
     ("handler", "usable", "changed the handling of signals"),
     ("redirect", "usable", "put other files in the place of those that it found open"),
     ("many-attempts", "usable", "tried 92 other things"),

@@ -14,7 +14,7 @@ use super::queue::{self, OnSlow};
 use super::serve::{OUTPUT_BYTES_MAX, isolates, plausible};
 use super::wire::{Change, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use super::words::{
-    REPORT, check, count, explain_ending, lack, left_behind, overdrawn, timed_out, with_attempts,
+    REPORT, check, count, explain_ending, held_up, lack, left_behind, overdrawn, timed_out, with_attempts,
 };
 use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes, no_time_left};
 use crate::sandbox::{self, Captured, Command, Confined, Crash, Ending, Limits, Policy, Reading};
@@ -24,6 +24,8 @@ use crate::text;
 const KILL_MOST: Duration = Duration::from_secs(1);
 /// A child that was cut off is waited for so long, whatever the deadline is.
 const KILL_LEAST: Duration = Duration::from_millis(50);
+/// Who has answered by its deadline has so much longer to be looked at, and is held to nothing before so much has gone by.
+const LOOK: Duration = Duration::from_secs(1);
 /// After so long a plugin that has used so much of the processor gets only what others leave of it. One that is slow because
 /// the machine is busy has used little, and would starve.
 const HOG: Duration = Duration::from_millis(300);
@@ -71,6 +73,7 @@ struct Progress {
     load: Option<Duration>,
     detect: Option<Duration>,
     answer: Option<Result<MiningCapabilities, Reason>>,
+    answered: Option<Instant>,
     /// The answers for each device by itself, as far as they came.
     units: Vec<Result<MiningCapabilities, Reason>>,
     done: Option<(Vec<Change>, u32)>,
@@ -92,6 +95,14 @@ struct Progress {
 }
 
 impl Progress {
+    /// It has answered, and lives on without having shown what it left behind.
+    fn is_held_up(&self, ending: Option<Ending>) -> bool {
+        self.done.is_none()
+            && ending.is_none()
+            && self.put_aside.is_none()
+            && matches!(self.answer, Some(Ok(_)))
+    }
+
     fn phase(&self) -> &'static str {
         if self.load.is_none() { "while it was loaded" } else { "in detect" }
     }
@@ -169,9 +180,11 @@ impl Child {
         let request = serde_json::to_vec(&request).expect("texts and numbers are JSON");
         // A child that has gone already is described by its ending.
         let _ = self.confined.send(&request);
-        let ending = self.follow(&nonce, job, &mut progress, (started, deadline), first, on_slow);
+        let until = (deadline, options.deadline.map_or(deadline + LOOK, |all| all.min(deadline + LOOK)));
+        let ending = self.follow(&nonce, job, &mut progress, (started, until), first, on_slow);
         let memory = self.memory_bytes(&progress);
-        let waited = started.elapsed();
+        let over = Instant::now();
+        let waited = over.duration_since(started);
         let is_stopped = ending.is_none() && progress.done.is_none() && self.confined.is_stopped();
         let is_over = if self.isolates { progress.ended.is_some() } else { progress.done.is_some() };
         if let Some(errno) = progress.lack {
@@ -209,14 +222,19 @@ impl Child {
             _ => Fate::Retires,
         };
         let phase = progress.phase();
-        let answer = progress.answer.take().unwrap_or_else(|| {
+        // Whose process was never seen after its answer is not known to have left it alone.
+        let is_held_up = progress.is_held_up(ending);
+        let answer = progress.answer.take().filter(|_| !is_held_up).unwrap_or_else(|| {
             let reason = match ending {
                 Some(ending) => explain_ending(ending, crash.as_ref(), phase, &stderr),
                 None if progress.overdrawn => overdrawn(phase),
                 None if is_stopped => {
                     Reason::new("stopped", format!("it stopped its own process {phase}"), REPORT)
                 }
-                None if waited < share * 3 / 4 => no_time_left(),
+                None if waited < share * 3 / 4 || progress.answered.is_some_and(|at| at + LOOK > over) => {
+                    no_time_left()
+                }
+                None if is_held_up => held_up(waited.min(options.timeout)),
                 None => timed_out(waited.min(options.timeout), phase, memory),
             };
             Err(with_attempts(reason, &impurities))
@@ -291,7 +309,7 @@ impl Child {
         nonce: &str,
         job: &Job,
         progress: &mut Progress,
-        (started, deadline): (Instant, Instant),
+        (started, (answer_by, done_by)): (Instant, (Instant, Instant)),
         first: usize,
         on_slow: &mut dyn FnMut(usize) -> OnSlow,
     ) -> Option<Ending> {
@@ -301,6 +319,7 @@ impl Child {
         let mut channel_open = true;
         loop {
             let now = Instant::now();
+            let deadline = if progress.answered.is_some() { done_by } else { answer_by };
             if now >= deadline {
                 return None;
             }
@@ -413,6 +432,7 @@ impl Child {
             Event::Answered { answer, after } => {
                 progress.detect = Some(after);
                 progress.answer.get_or_insert(check(answer));
+                progress.answered.get_or_insert_with(Instant::now);
             }
             Event::Failed { failure, after } => {
                 if progress.load.is_some() {

@@ -114,18 +114,23 @@ impl Trace {
     }
 }
 
+/// More of an environment is not looked at: a plugin can leave one without an end.
+const ENVIRONMENT_BYTES_MAX: usize = 256 << 10;
+
 /// The variables as they lie in memory: `std::env` would miss what C code put there in other ways.
 fn environment() -> BTreeSet<Vec<u8>> {
     unsafe extern "C" {
         static environ: *const *const libc::c_char;
     }
-    let mut variables = BTreeSet::new();
+    let (mut variables, mut left) = (BTreeSet::new(), ENVIRONMENT_BYTES_MAX);
     // SAFETY: this process has one thread that reads or changes it while no plugin runs; a plugin that left a broken
     // array crashes this process, and is the one that is blamed.
     unsafe {
         let mut next = environ;
-        while !next.is_null() && !(*next).is_null() && variables.len() < 10_000 {
-            variables.insert(CStr::from_ptr(*next).to_bytes().to_vec());
+        while !next.is_null() && !(*next).is_null() && left > 0 {
+            let length = libc::strnlen(*next, left);
+            variables.insert(std::slice::from_raw_parts((*next).cast(), length).to_vec());
+            left = left.saturating_sub(length + size_of_val(&*next));
             next = next.add(1);
         }
     }

@@ -93,6 +93,18 @@ pub fn timed_out(time: Duration, phase: &str, memory: u64) -> Reason {
     )
 }
 
+/// An answer, and no look at what was left behind in all the time that there was.
+pub fn held_up(time: Duration) -> Reason {
+    let time = text::duration(time);
+    Reason::new(
+        "timed-out",
+        format!(
+            "it answered, and kept its process from being looked at within {time}: what it left behind is not known"
+        ),
+        "report it to its author; `--probe-timeout` gives it longer",
+    )
+}
+
 /// What a plugin left behind, as the end of the sentence "it …".
 pub fn left_behind(change: Change) -> String {
     let words = match change {

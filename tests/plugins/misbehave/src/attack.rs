@@ -64,6 +64,7 @@ pub fn attack(what: &str, argument: &str) -> bool {
             "affinity" => say(what, affinity()),
             "rounding" => say(what, rounding()),
             "timer" => say(what, timer()),
+            "hold-up" => hold_up(),
             "handler" => say(what, (libc::signal(libc::SIGSEGV, libc::SIG_IGN) as i64).min(1)),
             "redirect" => say(what, open(c"/dev/null").map_or(-1, |fd| libc::dup2(fd, 1).into())),
             "advise" => say(what, crate::hijack::advise(argument)),
@@ -267,6 +268,27 @@ fn rounding() -> i64 {
         unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &word, options(nostack, readonly)) };
     }
     0
+}
+
+/// Leaves an environment that cannot be read, and a handler that holds up for ever whoever tries.
+unsafe fn hold_up() {
+    extern "C" fn wait(_: libc::c_int) {
+        loop {
+            // SAFETY: it takes and touches nothing.
+            unsafe { libc::pause() };
+        }
+    }
+    // SAFETY: none is promised, but for this: the array stays for ever.
+    unsafe {
+        libc::signal(libc::SIGSEGV, wait as *const () as libc::sighandler_t);
+        let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let page = libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_NONE, anonymous, -1, 0);
+        environ = vec![page.cast(), std::ptr::null_mut()].leak().as_mut_ptr();
+    }
+}
+
+unsafe extern "C" {
+    static mut environ: *mut *mut libc::c_char;
 }
 
 unsafe fn timer() -> i64 {
