@@ -92,6 +92,8 @@ pub enum NoHome {
     Unnamed,
     #[error("the name of the home folder ({}) is not UTF-8: `{}`", origin.describe(), crate::text::printable_path(path))]
     NotText { path: PathBuf, origin: HomeOrigin },
+    #[error("the home folder ({}) is `{}`, and there is no user of that name here", origin.describe(), crate::text::printable_path(path))]
+    NoUser { path: PathBuf, origin: HomeOrigin },
 }
 
 impl Explain for NoHome {
@@ -101,6 +103,9 @@ impl Explain for NoHome {
             // It stands in records that other programs read, and those are text.
             Self::NotText { .. } => {
                 "rename the folder, or choose another home with --home or PEARLBED_HOME".into()
+            }
+            Self::NoUser { origin, .. } => {
+                format!("write the whole path in {}; `./~name` is a folder of that name", origin.describe())
             }
         })
     }
@@ -114,13 +119,16 @@ impl Home {
     /// Finds the home folder: `flag` where given, else from `env`.
     ///
     /// A relative `$XDG_DATA_HOME` is passed over, as its specification demands; other relative paths are taken
-    /// from the working directory. A variable may begin with `~/`, which no shell has replaced in a service's environment.
+    /// from the working directory. A variable may begin with `~` or `~name`, which no shell has replaced in a service's
+    /// environment.
     ///
     /// # Errors
     ///
     /// [`NoHome`] where nothing names a folder, or one whose name is not UTF-8.
     pub fn find(flag: Option<&Path>, env: &Env) -> Result<Self, NoHome> {
-        let own = |name| env.var_os(name).map(|path| without_tilde(Path::new(path), env));
+        let own = |name| {
+            env.var_os(name).map(|path| without_tilde(Path::new(path), env).unwrap_or_else(|| path.into()))
+        };
         let found = None
             .or_else(|| Some((flag?.to_owned(), HomeOrigin::Flag)))
             .or_else(|| Some((own("PEARLBED_HOME")?, HomeOrigin::PearlbedHome)))
@@ -133,6 +141,10 @@ impl Home {
         let (root, origin) = found.ok_or(NoHome::Unnamed)?;
         if root.to_str().is_none() {
             return Err(NoHome::NotText { path: root, origin });
+        }
+        // A shell has replaced what it could in a flag; in a variable it is a user that is not there.
+        if origin != HomeOrigin::Flag && tilde(&root).is_some() {
+            return Err(NoHome::NoUser { path: root, origin });
         }
         // Without a working directory a relative path stays what it is, and fails where it is used.
         let root = std::path::absolute(&root).unwrap_or(root);
@@ -238,12 +250,87 @@ impl Home {
     }
 }
 
-/// `path` with the user's folder in the place of `~`.
-pub fn without_tilde(path: &Path, env: &Env) -> PathBuf {
-    match (path.strip_prefix("~"), env.var_os("HOME")) {
-        (Ok(rest), Some(home)) => Path::new(home).join(rest),
-        _ => path.to_owned(),
+/// `path` with the user's folder in the place of a leading `~`, and that of the user `name` in the place of `~name`; nothing
+/// where there is no such user.
+pub fn without_tilde(path: &Path, env: &Env) -> Option<PathBuf> {
+    let Some((name, rest)) = tilde(path) else { return Some(path.to_owned()) };
+    let home = match (name.is_empty(), env.var_os("HOME")) {
+        (true, Some(home)) => home.into(),
+        (true, None) => folder_of(|_, id| id == rustix::process::getuid().as_raw().to_string())?,
+        (false, _) => folder_of(|user, _| user == name)?,
+    };
+    Some(home.join(rest))
+}
+
+/// The name after a leading `~`, which may be empty, and the rest of the path.
+fn tilde(path: &Path) -> Option<(&str, &Path)> {
+    let first = path.iter().next()?;
+    let name = first.to_str()?.strip_prefix('~')?;
+    Some((name, path.strip_prefix(first).ok()?))
+}
+
+/// The home folder of the user whose name and number are wanted, by the list of users.
+fn folder_of(wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, id, _, _, folder, ..] = fields[..] else { return None };
+        (wanted(name, id) && !folder.is_empty()).then(|| folder.into())
+    })
+}
+
+/// Where OpenJarvis keeps its files, and which configuration it reads, with the same environment: by its own rules, which
+/// differ from ours in a relative `$XDG_DATA_HOME` and in a variable for the one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Openjarvis {
+    /// Its home folder, without symbolic links.
+    pub home: PathBuf,
+    /// Its configuration, without symbolic links.
+    pub config: PathBuf,
+}
+
+impl Openjarvis {
+    /// Finds them.
+    ///
+    /// # Errors
+    ///
+    /// The variable that names a user who is not there, with its value: OpenJarvis fails then, too.
+    pub fn find(env: &Env) -> Result<Self, (&'static str, PathBuf)> {
+        let named = |name: &'static str| {
+            let path = env.var_os(name).map(Path::new)?;
+            Some(without_tilde(path, env).ok_or_else(|| (name, path.to_owned())))
+        };
+        let home = match (named("OPENJARVIS_HOME"), named("XDG_DATA_HOME")) {
+            (Some(home), _) => home?,
+            (None, Some(data)) => data?.join("openjarvis"),
+            (None, None) => {
+                without_tilde(Path::new("~/.openjarvis"), env).ok_or(("HOME", "~/.openjarvis".into()))?
+            }
+        };
+        let home = resolved(&home);
+        let config = match named("OPENJARVIS_CONFIG") {
+            Some(file) => resolved(&file?),
+            None => resolved(&home.join("config.toml")),
+        };
+        Ok(Self { home, config })
     }
+}
+
+/// `path` from the root on, without symbolic links and `..`, as far as it is there; the rest as it is written.
+pub fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut resolved = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir {
+            resolved.pop();
+            continue;
+        }
+        resolved.push(part);
+        if let Ok(real) = resolved.canonicalize() {
+            resolved = real;
+        }
+    }
+    resolved
 }
 
 #[cfg(test)]
@@ -302,6 +389,68 @@ mod tests {
         ));
         assert_eq!(found(None, &[("PEARLBED_HOME", "~/p"), ("HOME", "/h")]).0, Path::new("/h/p"));
         assert_eq!(found(None, &[("OPENJARVIS_HOME", "~"), ("HOME", "/h")]).0, Path::new("/h"));
+        assert_eq!(found(None, &[("XDG_DATA_HOME", "~/d"), ("HOME", "/h")]).0, Path::new("/h/d/openjarvis"));
+    }
+
+    #[test]
+    fn a_tilde_with_a_name_is_that_users_folder_and_one_of_nobody_is_refused() {
+        let me = crate::remedy::user_name(rustix::process::getuid().as_raw());
+        // By the list of users, whatever this process was told.
+        let mine = folder_of(|user, _| user == me);
+        let named = Env::of([("OPENJARVIS_HOME", format!("~{me}/oj"))]);
+        let bare = Env::of([("PEARLBED_HOME", "~/oj")]);
+        match mine {
+            Some(mine) => {
+                for env in [named, bare] {
+                    assert_eq!(Home::find(None, &env).unwrap().root(), mine.join("oj"));
+                }
+            }
+            None => assert!(Home::find(None, &named).is_err() && Home::find(None, &bare).is_err()),
+        }
+        let nobody = Env::of([("OPENJARVIS_HOME", "~no.such.user/oj"), ("HOME", "/h")]);
+        let err = Home::find(None, &nobody).unwrap_err();
+        assert!(err.to_string().contains("there is no user of that name here"), "{err}");
+        assert_eq!(Openjarvis::find(&nobody), Err(("OPENJARVIS_HOME", "~no.such.user/oj".into())));
+        assert_eq!(
+            found(Some("~x"), &[]).0,
+            std::env::current_dir().unwrap().join("~x"),
+            "a flag is taken as it is"
+        );
+    }
+
+    #[test]
+    fn openjarvis_is_found_by_its_own_rules() {
+        let theirs =
+            |variables: &[(&str, &str)]| Openjarvis::find(&Env::of(variables.iter().copied())).unwrap();
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        for (variables, home) in [
+            (vec![("HOME", "/no/h")], PathBuf::from("/no/h/.openjarvis")),
+            (vec![("HOME", "/no/h"), ("OPENJARVIS_HOME", "~/a/../b")], "/no/h/b".into()),
+            (vec![("HOME", "/no/h"), ("XDG_DATA_HOME", "~/d")], "/no/h/d/openjarvis".into()),
+            // Which its specification says is to be passed over.
+            (vec![("HOME", "/no/h"), ("XDG_DATA_HOME", "rel")], here.join("rel/openjarvis")),
+            // Which is ours alone.
+            (vec![("HOME", "/no/h"), ("PEARLBED_HOME", "/p")], "/no/h/.openjarvis".into()),
+            (vec![("HOME", "/no/h"), ("OPENJARVIS_HOME", "")], "/no/h/.openjarvis".into()),
+        ] {
+            assert_eq!(
+                theirs(&variables),
+                Openjarvis { config: home.join("config.toml"), home },
+                "{variables:?}"
+            );
+        }
+        let elsewhere = theirs(&[("HOME", "/no/h"), ("OPENJARVIS_CONFIG", "~/x.toml")]);
+        assert_eq!(
+            (elsewhere.home.as_path(), elsewhere.config.as_path()),
+            (Path::new("/no/h/.openjarvis"), Path::new("/no/h/x.toml"))
+        );
+        // What a link leads to is the same folder.
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        let link = real.join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(theirs(&[("OPENJARVIS_HOME", link.to_str().unwrap())]).home, real);
+        assert_eq!(resolved(&link.join("new/../file")), real.join("file"));
     }
 
     #[test]

@@ -10,7 +10,12 @@
 //!             | "number" [":" [low] ".." [high]]                with or without a point
 //!             | "choice:" word *("," word)                      one of these texts
 //!             | "list:" ("integer" | "text")                    any number of them
+//!             | "depth" | "rank" | "tile"                       k, r and the tile of a product (protocol, section 7)
 //! ```
+//!
+//! A depth, a rank and a tile are held against the rules of the protocol together, each that is not set by its default, so
+//! that a shape whose proofs every node would refuse is refused before anything is started. A tile is `"16x16"`, or a table
+//! of two lists of offsets, `rows` and `columns`.
 //!
 //! An alternative that a host does not know is one from the future: it takes every value, and the provider decides.
 
@@ -58,6 +63,12 @@ pub enum Alternative {
     Integers,
     /// A list of texts.
     Texts,
+    /// The depth of a product, k.
+    Depth,
+    /// The rank of its noise, r.
+    Rank,
+    /// A tile of it: text or a table.
+    Tile,
     /// Something of the future, which takes every value.
     Unknown,
 }
@@ -88,6 +99,9 @@ fn alternative(text: &str) -> Alternative {
         }
         ("list", Some("integer")) => Alternative::Integers,
         ("list", Some("text")) => Alternative::Texts,
+        ("depth", None) => Alternative::Depth,
+        ("rank", None) => Alternative::Rank,
+        ("tile", None) => Alternative::Tile,
         _ => Alternative::Unknown,
     }
 }
@@ -136,7 +150,10 @@ mod tests {
         assert_eq!(of("flag|list:integer"), [Alternative::Flag, Alternative::Integers]);
         assert_eq!(of("choice:a, b"), [Alternative::Choice(vec!["a".into(), "b".into()])]);
         assert_eq!(of("text|table|list:text"), [Alternative::Text, Alternative::Table, Alternative::Texts]);
-        for future in ["", "colour", "integer:", "integer:a..b", "list:flag", "flag:yes", "number:1"] {
+        assert_eq!(of("depth|rank|tile"), [Alternative::Depth, Alternative::Rank, Alternative::Tile]);
+        for future in
+            ["", "depth:1", "colour", "integer:", "integer:a..b", "list:flag", "flag:yes", "number:1"]
+        {
             assert_eq!(of(future), [Alternative::Unknown], "{future:?}");
         }
     }

@@ -122,6 +122,16 @@ pub enum AddressError {
         /// The network's prefix.
         prefix: &'static str,
     },
+    /// Another witness program than Pearl's two kinds have: theirs is of 32 bytes.
+    #[error(
+        "the address is whole, but for something else than Pearl pays to: it has {found} characters, and Pearl's have {expected}"
+    )]
+    Program {
+        /// Characters found.
+        found: usize,
+        /// Characters of an address of this network.
+        expected: usize,
+    },
     /// The bits that fill up the last character are not zero.
     #[error("the address is malformed: the bits that fill up its last character are not zero")]
     Padding,
@@ -137,7 +147,7 @@ impl AddressError {
             Self::Empty | Self::NoPrefix | Self::UnknownPrefix { .. } | Self::WrongNetwork { .. } => {
                 Some("copy the address from your wallet's receive page".to_owned())
             }
-            Self::WitnessVersion { .. } | Self::Bech32Checksum => {
+            Self::WitnessVersion { .. } | Self::Program { .. } | Self::Bech32Checksum => {
                 Some("ask your wallet for a Taproot address, which begins `prl1p`".to_owned())
             }
             Self::Character { .. }
@@ -226,9 +236,10 @@ impl std::str::FromStr for Address {
                 if whole.has_valid_checksum::<Bech32m>()
                     && let Some(version) = data.chars().next().and_then(|first| Fe32::from_char(first).ok())
                 {
-                    return Err(AddressError::WitnessVersion {
-                        version: version.to_u8(),
-                        prefix: network.prefix(),
+                    let version = version.to_u8();
+                    return Err(match version {
+                        1 | 2 => AddressError::Program { found: text.len(), expected: data_start + DATA_LEN },
+                        _ => AddressError::WitnessVersion { version, prefix: network.prefix() },
                     });
                 }
             }

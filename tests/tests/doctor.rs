@@ -403,7 +403,41 @@ fn what_start_would_refuse_of_a_shape_that_earns_nothing_doctor_says_with_the_ru
         let told = text(&refused.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(told.contains("rank-penalty rule"), "{told}");
     }
-    assert_eq!(configured(256)["state"], "ok");
+    // One that no key breaks by itself, in the provider's section, in a miner's own, and where the host chooses.
+    let shape = |text: &str| {
+        std::fs::write(home.path().join("config.toml"), text).unwrap();
+        let rows = home.json(&["doctor", "--json"]);
+        let rows = rows["checks"].as_array().unwrap().iter();
+        let row =
+            rows.clone().find(|row| row["id"].as_str().unwrap().starts_with("settings/")).unwrap().clone();
+        let refused = home.run(&["start", "--devnet"]);
+        let told = text_of(&refused.stderr);
+        assert!(!refused.status.success() && told.contains("of the protocol (section 7)"), "{told}");
+        assert_eq!(row["state"], "fail", "{row}");
+        row["finding"].as_str().unwrap().to_owned()
+    };
+    for (text, rule) in [
+        ("[mining]\nprovider = \"cpu-pearl\"\n[mining.extra]\nk = 1024\n", "`k` breaks rule 14"),
+        ("[mining]\nprovider = \"cpu-pearl\"\n[mining.extra]\nrank = 256\n", "`rank` breaks rule 14"),
+        ("[mining.extra]\ntile = \"4x4\"\n", "`tile` breaks rule 17"),
+        (
+            "[[mining.miners]]\nname = \"a\"\nprovider = \"cpu-pearl\"\n[mining.miners.extra]\nk = 1024\n",
+            "`k` breaks rule 14",
+        ),
+    ] {
+        let said = shape(text);
+        assert!(said.contains(rule), "{said}");
+    }
+    // Who sets it hears it at once.
+    std::fs::write(home.path().join("config.toml"), "[mining]\nprovider = \"cpu-pearl\"\n").unwrap();
+    let init = home.run(&["init", "--yes", "--set", "mining.extra.k=1024"]);
+    let told = text_of(&init.stderr);
+    assert!(init.status.success() && told.contains("`k` breaks rule 14"), "{told}");
+    assert_eq!(configured(128)["state"], "ok");
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    text(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]

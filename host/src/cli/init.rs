@@ -6,13 +6,13 @@ use dialoguer::console::Term;
 use pearlbed_plugin_api::HardwareInfo;
 
 use super::{Context, Error, PluginDirs, render};
-use crate::config::keys::AUTO;
+use crate::config::keys::{self, AUTO};
 use crate::config::{Change, Config, MinerSection, Place, SubmitTarget, nearest};
 use crate::exit::Exit;
 use crate::init::diff::{self, Shown};
 use crate::init::questions::{self, Ask, Known};
 use crate::init::{Candidate, Plan, Proposal, sentences};
-use crate::plugins::{Options, ProbeOptions, survey};
+use crate::plugins::{Options, ProbeOptions, settings, survey};
 use crate::session::look;
 use crate::session::report::OtherWallet;
 use crate::text::{printable, printable_path};
@@ -70,7 +70,7 @@ pub struct Args {
     gateway_port: Option<String>,
 
     /// Port on which a session serves metrics
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, visible_alias = "gateway-metrics-port", value_name = "PORT")]
     metrics_port: Option<String>,
 
     /// Grant the provider a permission that it asks for (repeatable)
@@ -150,6 +150,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         }
         None => format!("wrote {}", printable_path(&file)),
     });
+    for mistake in mistakes(&plan.config, &args.plugins, context) {
+        context.note(&printable(&mistake));
+    }
     if let Some(other) = look::other_wallet(&context.home()?, context.env()) {
         context.note(&printable(&other.sentence()));
         context.note(OtherWallet::FIX);
@@ -164,6 +167,27 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
     context.print(&text)?;
     Ok(Exit::Ok)
+}
+
+/// What the providers that are named in `config` would not take of their settings: `start` refuses it, and so it is said at
+/// once. No plugin's code runs for that.
+fn mistakes(config: &Config, dirs: &PluginDirs, context: &Context) -> Vec<String> {
+    let is_ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
+    let miners = || config.mining.miners.iter().filter(|miner| miner.enabled && miner.provider.is_some());
+    if miners().all(|miner| miner.extra.keys().all(|key| is_ours(key))) {
+        return Vec::new();
+    }
+    let options = Options { relaxed: dirs.relaxed(context), probe: None, trust: dirs.trust(context) };
+    let survey = survey(&dirs.search_path(context), &options);
+    let said = miners().flat_map(|miner| {
+        let manifest = survey.find(miner.provider.as_deref()?)?.manifest()?;
+        let passed = |key: &str| is_ours(key) || settings::passes_over(manifest, key);
+        let wrong = settings::check(manifest, &miner.extra, passed).into_iter();
+        Some(wrong.map(|one| {
+            format!("`{}` {}, and `pearlbed start` refuses that; {}", one.key, one.problem, one.fix)
+        }))
+    });
+    said.flatten().collect()
 }
 
 impl Args {

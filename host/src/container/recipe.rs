@@ -293,7 +293,7 @@ fn model_folder(
 ) -> Result<Option<(PathBuf, String)>, Unfit> {
     let Some(folder) = &file.run.model_folder else { return Ok(None) };
     let Some(path) = settings.text(&folder.setting) else { return Ok(None) };
-    let path = crate::home::without_tilde(Path::new(&path), env);
+    let path = crate::home::without_tilde(Path::new(&path), env).unwrap_or_else(|| path.into());
     let path = std::path::absolute(&path).unwrap_or(path);
     if path.to_string_lossy().contains([',', '"']) {
         return Err(Unfit::new(

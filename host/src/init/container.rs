@@ -97,7 +97,7 @@ fn is_path(text: &str) -> bool {
 fn folder(text: &str) -> std::path::PathBuf {
     // The shell's word for it was not read by a shell here.
     let env = crate::home::Env::of_process();
-    crate::home::without_tilde(Path::new(text), &env)
+    crate::home::without_tilde(Path::new(text), &env).unwrap_or_else(|| text.into())
 }
 
 impl<A: Ask> Asked<'_, A> {

@@ -110,8 +110,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     look.quantisation(config.as_ref());
     let architectures = texts(config.as_ref().and_then(|config| config.get("architectures")));
     look.tokenizer();
-    let weight_bytes = look.weights();
-    look.parameters(config.as_ref(), weight_bytes);
+    let Weights { bytes: weight_bytes, parameters } = look.weights();
+    look.parameters(config.as_ref(), parameters);
+    look.experts(config.as_ref(), &architectures);
     look.processor(&architectures);
     let model = look.registry(config.as_ref());
     let ok = look.checks.iter().all(|check| check.state != State::Fail);
@@ -201,29 +202,51 @@ impl Look<'_> {
     }
 
     /// The weights are as many as the configuration claims: a checkpoint with a few layers loads, and mines nothing.
-    fn parameters(&mut self, config: Option<&Value>, weight_bytes: u64) {
+    fn parameters(&mut self, config: Option<&Value>, there: u64) {
         let id = "parameters";
         let Some(claimed) = config.and_then(claimed_parameters) else {
             return self.note(id, State::Skip, "config.json does not say how many there are", None);
         };
-        if weight_bytes == 0 {
+        if there == 0 {
             return self.note(id, State::Skip, "there are no weights to count", None);
         }
-        // Each takes a byte; embeddings that are shared or left out take the rest of the margin.
-        let shown = crate::text::si(claimed as f64, "");
-        if weight_bytes < claimed / 10 * 8 {
+        let shown = |count: u64| crate::text::si(count as f64, "").trim_end().to_owned();
+        // Embeddings that are shared or left out take the rest of the margin.
+        if there < claimed / 10 * 8 {
             let what = format!(
-                "config.json claims about {} parameters, and {} of weights cannot hold them",
-                shown.trim_end(),
-                crate::text::bytes(weight_bytes)
+                "config.json claims about {} parameters, and the tensors cannot hold them: they hold {} at most",
+                shown(claimed),
+                shown(there)
             );
             return self.note(id, State::Fail, what, Some("download all files of the checkpoint"));
         }
-        self.note(id, State::Ok, format!("about {}, as config.json says", shown.trim_end()), None);
+        self.note(id, State::Ok, format!("about {}, as config.json says", shown(claimed)), None);
+    }
+
+    /// Mainnet takes proofs of dense products only, whatever the checkpoint is called.
+    fn experts(&mut self, config: Option<&Value>, architectures: &[String]) {
+        let id = "experts";
+        let Some(config) = config else {
+            return self.note(id, State::Skip, "there is no config.json to tell", None);
+        };
+        let inner = config.get("text_config").unwrap_or(config);
+        let counts = ["num_experts", "num_local_experts", "n_routed_experts"];
+        let count = counts.iter().filter_map(|name| inner.get(*name)?.as_u64()).max().unwrap_or(0);
+        let named = architectures.iter().any(|name| name.contains("Moe") || name.contains("Mixtral"));
+        if count > 1 || named {
+            let what = match count {
+                0 | 1 => "a mixture of experts".to_owned(),
+                count => format!("a mixture of {count} experts"),
+            };
+            let what =
+                format!("{what}: it serves, and mainnet refuses its proofs, which must be of dense products");
+            return self.note(id, State::Fail, what, Some("use a dense model: `pearlbed models` lists them"));
+        }
+        self.note(id, State::Ok, "none: its products are dense", None);
     }
 
     /// All shards that the index names are there and are what they say. Returns the bytes of weights.
-    fn weights(&mut self) -> u64 {
+    fn weights(&mut self) -> Weights {
         let fix = "download the missing or broken files again";
         let is_weights =
             |name: &&String| [".safetensors", ".bin", ".gguf"].iter().any(|ending| name.ends_with(ending));
@@ -245,23 +268,27 @@ impl Look<'_> {
                 }
                 Err(problem) => {
                     self.note("weights", State::Fail, format!("{index} {problem}"), Some(fix));
-                    return 0;
+                    return Weights::default();
                 }
             }
         }
         if wanted.is_empty() {
             self.note("weights", State::Fail, "there are no weights (*.safetensors)", Some(fix));
-            return 0;
+            return Weights::default();
         }
-        let mut bytes = 0;
+        let mut found = Weights::default();
+        // Where there are safetensors they are what is loaded, whatever else lies beside them.
+        let safe = wanted.iter().any(|name| name.ends_with(".safetensors"));
         for name in &wanted {
             // A name from the index is only ever a file of this folder.
             let problem = if name.contains('/') || !self.names.contains(name) {
                 Some("is missing".to_owned())
             } else {
                 match weight_file(&self.path.join(name)) {
-                    Ok((length, tensors)) => {
-                        bytes += length;
+                    Ok(WeightFile { bytes, parameters, tensors }) => {
+                        found.bytes += bytes;
+                        found.parameters +=
+                            if safe && !name.ends_with(".safetensors") { 0 } else { parameters };
                         let lost =
                             placed.iter().find(|(tensor, file)| file == name && !tensors.contains(tensor));
                         let is_safe = name.ends_with(".safetensors");
@@ -276,13 +303,18 @@ impl Look<'_> {
             if let Some(problem) = problem {
                 let name: String = name.chars().take(80).collect();
                 self.note("weights", State::Fail, format!("{name} {problem}"), Some(fix));
-                return bytes;
+                return found;
             }
         }
         let count = wanted.len();
         let files = if count == 1 { "file" } else { "files" };
-        self.note("weights", State::Ok, format!("{count} {files}, {}", crate::text::bytes(bytes)), None);
-        bytes
+        self.note(
+            "weights",
+            State::Ok,
+            format!("{count} {files}, {}", crate::text::bytes(found.bytes)),
+            None,
+        );
+        found
     }
 
     /// Gemma models that see need files that say how pictures are prepared, and published checkpoints have lacked them.
@@ -422,16 +454,44 @@ fn tokenizer_model(path: &Path) -> Result<(), String> {
     }
 }
 
-/// The length of a file of weights and the names of its tensors, where it tells them, or what is wrong with it, as the end of a
-/// sentence.
-fn weight_file(path: &Path) -> Result<(u64, BTreeSet<String>), String> {
+/// The weights of a checkpoint.
+#[derive(Debug, Default, Clone, Copy)]
+struct Weights {
+    /// Bytes of the files.
+    bytes: u64,
+    /// Parameters that the tensors can hold at most.
+    parameters: u64,
+}
+
+/// A file of weights.
+struct WeightFile {
+    /// Its length.
+    bytes: u64,
+    /// Parameters that its tensors can hold at most.
+    parameters: u64,
+    /// The names of its tensors, where it tells them.
+    tensors: BTreeSet<String>,
+}
+
+/// Bytes of one parameter of a type, at least: quantised ones are packed into types that say little.
+fn width(dtype: &str) -> u64 {
+    match dtype {
+        "F64" => 8,
+        "F32" => 4,
+        "F16" | "BF16" => 2,
+        _ => 1,
+    }
+}
+
+/// A file of weights, or what is wrong with it, as the end of a sentence.
+fn weight_file(path: &Path) -> Result<WeightFile, String> {
     let refused = |err: io::Error| format!("cannot be read: {err}");
     let length = regular(path)?.len();
     if length == 0 {
         return Err("is empty".to_owned());
     }
     if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Ok((length, BTreeSet::new()));
+        return Ok(WeightFile { bytes: length, parameters: length, tensors: BTreeSet::new() });
     }
     // safetensors: eight bytes of header length, then that much JSON, then the tensors that it places.
     let mut file = File::open(path).map_err(refused)?;
@@ -444,18 +504,20 @@ fn weight_file(path: &Path) -> Result<(u64, BTreeSet<String>), String> {
     }
     let mut text = vec![b'{'];
     file.take(header - 1).read_to_end(&mut text).map_err(refused)?;
-    let tensors: Value = serde_json::from_slice(&text).map_err(|_| broken.to_owned())?;
-    let ends = tensors
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(_, tensor)| tensor.pointer("/data_offsets/1")?.as_u64());
-    match ends.max() {
-        Some(end) if end > length - 8 - header => {
-            Err("is cut off: its header places tensors beyond its end".to_owned())
-        }
-        _ => Ok((length, tensors.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect())),
+    let header_value: Value = serde_json::from_slice(&text).map_err(|_| broken.to_owned())?;
+    let (mut end, mut parameters, mut tensors) = (0, 0_u64, BTreeSet::new());
+    for (name, tensor) in header_value.as_object().into_iter().flatten() {
+        tensors.insert(name.clone());
+        let place = |at: usize| tensor.get("data_offsets")?.get(at)?.as_u64();
+        let (Some(first), Some(last)) = (place(0), place(1)) else { continue };
+        end = end.max(last);
+        let dtype = tensor.get("dtype").and_then(Value::as_str).unwrap_or_default();
+        parameters = parameters.saturating_add(last.saturating_sub(first) / width(dtype));
     }
+    if end > length - 8 - header {
+        return Err("is cut off: its header places tensors beyond its end".to_owned());
+    }
+    Ok(WeightFile { bytes: length, parameters, tensors })
 }
 
 #[cfg(test)]
@@ -558,6 +620,44 @@ mod tests {
         assert!(!inspection.ok);
         let (state, finding) = state(&inspection, "parameters");
         assert!(state == State::Fail && finding.contains("cannot hold them"), "{finding}");
+        // Two bytes each hold half as many, and a tensor of no bytes none, whatever shape it claims.
+        let wide = |dtype: &str, bytes: u64| {
+            let header = format!(
+                r#"{{"w":{{"dtype":"{dtype}","shape":[40000],"data_offsets":[0,{bytes}]}},"x":{{"dtype":"I8","shape":[900000],"data_offsets":[0,0]}}}}"#
+            );
+            let mut file = (header.len() as u64).to_le_bytes().to_vec();
+            file.extend(header.as_bytes());
+            file.resize(file.len() + bytes as usize, 7);
+            fs::write(path.join("model.safetensors"), file).unwrap();
+            inspect(&path).unwrap().checks.iter().find(|check| check.id == "parameters").unwrap().state
+        };
+        fs::write(path.join("config.json"), config(1)).unwrap();
+        assert_eq!(
+            (wide("I8", 40_000), wide("BF16", 40_000), wide("BF16", 80_000)),
+            (State::Ok, State::Fail, State::Ok)
+        );
+        // What lies beside them is not loaded.
+        fs::write(path.join("pytorch_model.bin"), vec![1; 100_000]).unwrap();
+        assert_eq!(wide("BF16", 40_000), State::Fail);
+    }
+
+    #[test]
+    fn a_mixture_of_experts_is_known_by_its_configuration_whatever_it_is_called() {
+        let (_folder, path) = checkpoint("my-own-model");
+        assert_eq!(state(&inspect(&path).unwrap(), "experts").0, State::Ok);
+        for config in [
+            r#"{"architectures":["Qwen3MoeForCausalLM"],"quantization_config":{"quant_method":"pearl"}}"#,
+            r#"{"num_experts":128,"quantization_config":{"quant_method":"pearl"}}"#,
+            r#"{"text_config":{"num_local_experts":8},"quantization_config":{"quant_method":"pearl"}}"#,
+        ] {
+            fs::write(path.join("config.json"), config).unwrap();
+            let inspection = inspect(&path).unwrap();
+            let (state, finding) = state(&inspection, "experts");
+            assert!(
+                !inspection.ok && state == State::Fail && finding.contains("mainnet refuses"),
+                "{finding}"
+            );
+        }
     }
 
     #[test]

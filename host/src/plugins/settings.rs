@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use crate::config::nearest;
 use crate::text::printable;
 
+mod shape;
+
 /// One setting that the provider would not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -40,6 +42,7 @@ pub fn check(
     }
     let mut mistakes = Vec::new();
     let per_device = manifest.settings.iter().any(|setting| setting.per_device);
+    let whole = |key: &str| extra.get(key);
     for (key, value) in extra.iter().filter(|(key, _)| !is_ours(key)) {
         if let Some(setting) = manifest.settings.iter().find(|setting| setting.key == *key) {
             mistakes.extend(judge(setting, key, value));
@@ -56,11 +59,24 @@ pub fn check(
                     None => mistakes.push(unknown(manifest, &full, inner)),
                 }
             }
+            // What a device is not told for itself it is told with the others.
+            let told = |key: &str| own.get(key).or_else(|| whole(key));
+            if mistakes.is_empty() && own.keys().any(|key| is_of_a_shape(manifest, key)) {
+                mistakes.extend(shape::check(manifest, &format!("{key}."), told));
+            }
         } else {
             mistakes.push(unknown(manifest, key, key));
         }
     }
+    // Each by itself first: of a rank that there is not, no rule says more.
+    if mistakes.is_empty() {
+        mistakes.extend(shape::check(manifest, "", whole));
+    }
     mistakes
+}
+
+fn is_of_a_shape(manifest: &Manifest, key: &str) -> bool {
+    manifest.settings.iter().any(|setting| setting.key == key && shape::is_part(setting))
 }
 
 /// What a value must be, in words.
@@ -115,6 +131,9 @@ fn takes(alternative: &Alternative, value: &Value) -> bool {
         Alternative::Choice(texts) => value.as_str().is_some_and(|text| texts.iter().any(|one| one == text)),
         Alternative::Integers => value.as_array().is_some_and(|items| items.iter().all(Value::is_i64)),
         Alternative::Texts => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+        Alternative::Depth => value.as_u64().is_some_and(shape::is_depth),
+        Alternative::Rank => value.as_u64().is_some_and(|rank| shape::RANKS.contains(&rank)),
+        Alternative::Tile => shape::tile(value).is_some(),
         // One of the future, and of kinds that this host does not know.
         _ => true,
     }
@@ -142,6 +161,9 @@ fn words(alternative: &Alternative) -> String {
         }
         Alternative::Integers => "a list of whole numbers".into(),
         Alternative::Texts => "a list of texts".into(),
+        Alternative::Depth => shape::DEPTHS.into(),
+        Alternative::Rank => shape::RANKS.map(|rank| rank.to_string()).join(", or "),
+        Alternative::Tile => shape::TILES.into(),
         _ => "whatever the provider takes".into(),
     }
 }

@@ -65,13 +65,13 @@ pearlbed_plugin_api::export_provider! {
         },
         { key: "m", kind: "integer:1..16777216", default: "1024", help: "Rows of A." },
         { key: "n", kind: "integer:1..16777216", default: "8192", help: "Columns of B." },
-        { key: "k", kind: "integer:1024..65536", default: "2048", help: "Depth of the product." },
+        { key: "k", kind: "depth", default: "2048", help: "Depth of the product." },
         {
-            key: "rank", kind: "integer:128..128|integer:256..256|integer:512..512|integer:1024..1024", default: "128",
+            key: "rank", kind: "rank", default: "128",
             help: "Rank of the noise: a higher one only costs, and of a lower one the rank-penalty rule refuses every proof.",
         },
         {
-            key: "tile", kind: "text|table", default: "",
+            key: "tile", kind: "tile", default: "",
             help: "The tile, as \"16x16\" or {rows = [offsets], columns = [offsets]}; without it, what the kernel likes best.",
         },
     ],

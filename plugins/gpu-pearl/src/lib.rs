@@ -81,7 +81,7 @@ pearlbed_plugin_api::export_provider! {
         },
         { key: "m", kind: "integer:1..524288", default: "8192", help: "Rows of A.", per_device: true },
         { key: "n", kind: "integer:1..524288", default: "131072", help: "Columns of B.", per_device: true },
-        { key: "k", kind: "integer:2048..65536", default: "4096", help: "Depth of the product.", per_device: true },
+        { key: "k", kind: "depth", default: "4096", help: "Depth of the product.", per_device: true },
         {
             key: "chunk_ms", kind: "integer:1..1000", default: "10",
             help: "Milliseconds that one submission to the card is to take.", per_device: true,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::{GatewayEndpoint, MiningSection, SubmitTarget};
 use crate::explain::Explain;
-use crate::home::{HomeOrigin, without_tilde};
+use crate::home::{Home, HomeOrigin, Openjarvis, resolved};
 use crate::text::{printable, printable_path};
 use crate::work::pools;
 
@@ -128,36 +128,54 @@ pub fn wallet(facts: &Facts) -> Vec<Verdict> {
 /// Whether the environment sends OpenJarvis to another file or folder than us.
 pub fn shared(facts: &Facts) -> Vec<Verdict> {
     let (home, env) = (facts.home(), &facts.scope().env);
-    let other = |what: String, fix: &str| vec![Verdict::warn(printable(&what).into_owned(), fix.to_owned())];
-    let named = |name: &str| env.var_os(name).map(|path| without_tilde(Path::new(path), env));
-    if let Some(file) = named("OPENJARVIS_CONFIG")
-        && std::path::absolute(&file).ok() != Some(home.config_file())
-    {
+    let theirs = match Openjarvis::find(env) {
+        Ok(theirs) => theirs,
+        Err((variable, value)) => {
+            let what = format!(
+                "OpenJarvis cannot use ${variable}: there is no user as in `{}`",
+                printable_path(&value)
+            );
+            return vec![Verdict::warn(what, format!("write the whole path in {variable}"))];
+        }
+    };
+    vec![apart(home, &theirs, env.var_os("OPENJARVIS_CONFIG").is_some())]
+}
+
+/// What is to be said of a home and a configuration of OpenJarvis', and ours.
+fn apart(home: &Home, theirs: &Openjarvis, named: bool) -> Verdict {
+    let ours = Openjarvis { home: resolved(home.root()), config: resolved(&home.config_file()) };
+    if ours == *theirs {
+        return Verdict::ok("one home for both").quiet();
+    }
+    let [their_home, our_home] = [&theirs.home, &ours.home].map(|path| printable_path(path));
+    if ours.config != theirs.config && (ours.home == theirs.home || named) {
         let what = format!(
             "OpenJarvis reads {} ($OPENJARVIS_CONFIG), pearlbed {}",
-            file.display(),
-            home.config_file().display()
+            printable_path(&theirs.config),
+            printable_path(&home.config_file())
         );
-        return other(
+        return Verdict::warn(
             what,
             "unset it, and set OPENJARVIS_HOME to the folder that holds config.toml for both",
         );
     }
-    if named("XDG_DATA_HOME").is_some_and(|path| path.is_relative()) && home.origin() == HomeOrigin::Default {
-        let what = "$XDG_DATA_HOME is relative: pearlbed passes it over, and OpenJarvis need not".to_owned();
-        return other(what, "set it to an absolute path, or set OPENJARVIS_HOME for both");
+    match home.origin() {
+        // Somebody wanted it so; who has no OpenJarvis need not hear of it.
+        HomeOrigin::Flag | HomeOrigin::PearlbedHome => {
+            let what = format!(
+                "OpenJarvis' home is {their_home}, pearlbed's {our_home}, as {} says",
+                home.origin().describe()
+            );
+            let verdict = Verdict::ok(what);
+            if theirs.home.exists() { verdict } else { verdict.quiet() }
+        }
+        _ => Verdict::warn(
+            format!(
+                "OpenJarvis' home is {their_home}, pearlbed's {our_home}: $XDG_DATA_HOME is relative, which pearlbed passes over"
+            ),
+            "set it to an absolute path, or set OPENJARVIS_HOME for both",
+        ),
     }
-    if let Some(theirs) = named("OPENJARVIS_HOME")
-        && std::path::absolute(&theirs).ok().as_deref() != Some(home.root())
-    {
-        let what = format!(
-            "OpenJarvis' home is {}, pearlbed's another, as {} says",
-            theirs.display(),
-            home.origin().describe()
-        );
-        return vec![Verdict::ok(printable(&what).into_owned()).quiet()];
-    }
-    vec![Verdict::ok("one home for both").quiet()]
 }
 
 pub fn secrets(facts: &Facts) -> Vec<Verdict> {
@@ -191,4 +209,57 @@ pub fn secrets(facts: &Facts) -> Vec<Verdict> {
         .of(variable)
     });
     verdicts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::State;
+    use super::*;
+    use crate::home::Env;
+
+    #[test]
+    fn it_is_said_whenever_openjarvis_is_sent_to_another_home_or_file_and_never_otherwise() {
+        let check = super::super::CHECKS.iter().find(|check| check.id == "openjarvis").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        let link = real.join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let [user, link] = [&real, &link].map(|path| path.to_str().unwrap().to_owned());
+        let said = |variables: &[(&str, &str)]| {
+            let all = variables.iter().copied().chain([("HOME", &*user)]);
+            let env = Env::of(all);
+            let home = Home::find(None, &env).unwrap();
+            let theirs = Openjarvis::find(&env).unwrap();
+            let verdict = apart(&home, &theirs, env.var_os("OPENJARVIS_CONFIG").is_some());
+            let row = verdict.into_row(check, std::time::Duration::ZERO);
+            (row.state, row.finding)
+        };
+        let same = (State::Ok, "one home for both".to_owned());
+        assert_eq!(said(&[]), same);
+        for variables in [
+            vec![("OPENJARVIS_HOME", "~")],
+            vec![("OPENJARVIS_HOME", "~/a/../b")],
+            vec![("XDG_DATA_HOME", "~/data")],
+            vec![("OPENJARVIS_HOME", &*link)],
+            vec![("PEARLBED_HOME", &*link), ("OPENJARVIS_HOME", &*user)],
+            vec![("OPENJARVIS_CONFIG", "~/.openjarvis/config.toml")],
+            vec![("OPENJARVIS_HOME", &*link), ("OPENJARVIS_CONFIG", "~/config.toml")],
+        ] {
+            assert_eq!(said(&variables), same, "{variables:?}");
+        }
+        for (variables, state, words) in [
+            (vec![("OPENJARVIS_CONFIG", "~/x.toml")], State::Warn, "/x.toml ($OPENJARVIS_CONFIG), pearlbed "),
+            (vec![("XDG_DATA_HOME", "rel")], State::Warn, "/rel/openjarvis, pearlbed's "),
+            (vec![("PEARLBED_HOME", "~/p")], State::Ok, "/.openjarvis, pearlbed's "),
+            (
+                vec![("PEARLBED_HOME", "~/p"), ("XDG_DATA_HOME", "rel")],
+                State::Ok,
+                "/rel/openjarvis, pearlbed's ",
+            ),
+            (vec![("PEARLBED_HOME", "~/p"), ("OPENJARVIS_HOME", "~/o")], State::Ok, "/o, pearlbed's "),
+        ] {
+            let (found, finding) = said(&variables);
+            assert!(found == state && finding.contains(words), "{variables:?}: {found:?} {finding}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What would mine on each device of the machine, and whether the miners that are asked for can be set so.
 
+use pearlbed_plugin_api::Manifest;
+
 use crate::config::MinerSection;
 use crate::config::keys;
 use crate::doctor::facts::Facts;
@@ -57,36 +59,63 @@ pub fn settings_of_miners(facts: &Facts) -> Vec<Verdict> {
     let survey = facts.survey();
     let mut verdicts = Vec::new();
     for miner in config.mining.miners.iter().filter(|miner| miner.enabled) {
-        let Some(manifest) =
-            miner.provider.as_deref().and_then(|id| survey.find(id)).and_then(Entry::manifest)
-        else {
-            continue;
+        let manifests: Vec<&Manifest> = match miner.provider.as_deref() {
+            Some(id) => survey.find(id).and_then(Entry::manifest).into_iter().collect(),
+            // Whoever would be chosen is told what is set, too.
+            None if miner.extra.is_empty() => Vec::new(),
+            None => winners(facts).into_iter().filter_map(|id| survey.find(&id)?.manifest()).collect(),
         };
-        let is_ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
-        let is_passed_over = |key: &str| settings::passes_over(manifest, key);
-        let mistakes = settings::check(manifest, &miner.extra, |key| is_ours(key) || is_passed_over(key));
-        for mistake in &mistakes {
-            let finding = format!("`{}` {}{}", mistake.key, mistake.problem, place(miner));
-            verdicts.push(Verdict::fail(finding, &*mistake.fix).of(&*miner.name));
-        }
-        if mistakes.is_empty() && !manifest.settings.is_empty() {
-            let own = miner.extra.keys().filter(|key| !is_ours(key) && !is_passed_over(key)).count();
-            let mut finding = match own {
-                0 => "nothing is set, so its defaults hold".to_owned(),
-                1 => "its one setting is such as the provider takes".to_owned(),
-                many => format!("its {many} settings are such as the provider takes"),
-            };
-            let others: Vec<_> = miner.extra.keys().filter(|key| is_passed_over(key)).cloned().collect();
-            if !others.is_empty() {
-                finding.push_str(&format!("; passed over, as other programs' own: {}", others.join(", ")));
-            }
-            verdicts.push(Verdict::ok(finding).of(&*miner.name).quiet());
+        for manifest in manifests {
+            verdicts.extend(settings_of(miner, manifest));
         }
     }
     if verdicts.is_empty() {
         verdicts.push(Verdict::skip("no provider here says what can be set", "nothing to do").quiet());
     }
     verdicts
+}
+
+/// The providers that would mine on the devices of this machine, each once.
+fn winners(facts: &Facts) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for row in matrix(&facts.hardware().info, facts.survey()) {
+        if let Some(best) = row.best().filter(|best| !ids.contains(&best.provider)) {
+            ids.push(best.provider.clone());
+        }
+    }
+    ids
+}
+
+/// What is to be said of the settings of `miner` for the provider of `manifest`.
+fn settings_of(miner: &MinerSection, manifest: &Manifest) -> Vec<Verdict> {
+    let name = match miner.provider {
+        Some(_) => miner.name.as_str(),
+        None => &manifest.id,
+    };
+    let is_ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
+    let is_passed_over = |key: &str| settings::passes_over(manifest, key);
+    let mistakes = settings::check(manifest, &miner.extra, |key| is_ours(key) || is_passed_over(key));
+    if !mistakes.is_empty() {
+        let verdict = |mistake: &settings::Mistake| {
+            let finding = format!("`{}` {}{}", mistake.key, mistake.problem, place(miner));
+            Verdict::fail(finding, &*mistake.fix).of(name)
+        };
+        return mistakes.iter().map(verdict).collect();
+    }
+    if manifest.settings.is_empty() {
+        return Vec::new();
+    }
+    let own = miner.extra.keys().filter(|key| !is_ours(key) && !is_passed_over(key)).count();
+    let mut finding = match own {
+        0 => "nothing is set, so its defaults hold".to_owned(),
+        1 => "its one setting is such as the provider takes".to_owned(),
+        many => format!("its {many} settings are such as the provider takes"),
+    };
+    let others: Vec<_> = miner.extra.keys().filter(|key| is_passed_over(key)).cloned().collect();
+    if !others.is_empty() {
+        finding.push_str(&format!("; passed over, as other programs' own: {}", others.join(", ")));
+    }
+    vec![Verdict::ok(finding).of(name).quiet()]
 }
 
 fn place(miner: &MinerSection) -> String {
