@@ -73,6 +73,8 @@ pub struct Behaviour {
     pub old_answers: u32,
     /// It answers hand-overs with an error that has no id, this often.
     pub nameless_errors: u32,
+    /// It is of a release that knows no certificate beyond this one: it follows the network's blocks, with jobs for this one.
+    pub outdated: Option<u32>,
 }
 
 /// A proof as it came in.
@@ -515,13 +517,15 @@ impl Shared {
             headers.push((Instant::now(), template.header));
         }
         // Spaces as the original writes them; the target is a bare integer of many digits.
+        let outdated = behaviour.outdated;
         let reply = |id: &Value| {
             format!(
                 "{{\"jsonrpc\": \"2.0\", \"result\": {{\"incomplete_header_bytes\": \"{}\", \"target\": {}, \
                  \"cert_version\": {}, \"ancestor_headers\": []}}, \"id\": {id}}}",
                 BASE64.encode(template.header),
                 target_digits(&template.header),
-                template.certificate_version,
+                outdated
+                    .map_or(template.certificate_version, |known| template.certificate_version.min(known)),
             )
         };
         match behaviour.mishaps.pop_front() {

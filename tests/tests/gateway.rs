@@ -44,6 +44,7 @@ fn config(gateway: &Gateway, node: Option<&Node>) -> GatewayConfig {
     GatewayConfig {
         endpoint: GatewayEndpoint::Tcp { host: "127.0.0.1".to_owned(), port: gateway.port() },
         command: None,
+        keeper: None,
         wallet_address: None,
         node: node.map(|node| section(node, None)),
         timing: timing(),
@@ -491,6 +492,7 @@ fn a_unix_socket_that_was_left_behind_is_tried_until_somebody_listens() {
         let config = GatewayConfig {
             endpoint: GatewayEndpoint::Unix(path.clone()),
             command: None,
+            keeper: None,
             wallet_address: None,
             node: None,
             timing: timing(),
@@ -632,6 +634,7 @@ fn a_gateway_that_the_session_starts_is_kept_running_told_everything_and_stopped
         let config = GatewayConfig {
             endpoint: GatewayEndpoint::Unix(folder.path().join("gw.sock")),
             command: Some(vec![script.display().to_string(), "start".to_owned()]),
+            keeper: None,
             wallet_address: Some("prl1pexample".to_owned()),
             node: Some(NodeSection {
                 url: "http://127.0.0.1:9".to_owned(),

@@ -9,6 +9,7 @@
 mod context;
 mod error;
 mod first;
+mod keep;
 mod left_open;
 pub mod render;
 
@@ -121,6 +122,8 @@ commands! {
     Provider(provider),
     #[command(name = "__port", hide = true)]
     Port(port),
+    #[command(name = "__keep", hide = true)]
+    Keep(keep),
 }
 
 const START: &str = "\

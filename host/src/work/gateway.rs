@@ -32,6 +32,7 @@ use crate::explain::Explain as _;
 pub mod backoff;
 pub mod command;
 pub mod desk;
+pub mod keeper;
 pub mod link;
 pub mod protocol;
 
@@ -90,8 +91,6 @@ struct Client {
     notes: mpsc::Receiver<Told>,
     /// What keeps the gateway that the session starts from running.
     command_trouble: Option<Found>,
-    /// Whether the node has said what its next block needs since this began.
-    asked_template: bool,
     /// Everything that runs beside; ends with the client.
     tasks: JoinSet<()>,
     asking: JoinSet<Answers>,
@@ -130,7 +129,6 @@ impl Client {
             _notes_in: notes_in,
             notes,
             command_trouble: None,
-            asked_template: false,
             tasks: JoinSet::new(),
             asking: JoinSet::new(),
         }
@@ -221,8 +219,13 @@ impl Client {
     }
 
     fn follow_gateway(&mut self, condition: &Condition, now: Instant) {
-        let hint = condition.hint().map(str::to_owned);
-        let found = condition.trouble().map(|text| (text, hint));
+        // Who starts it need not be told how.
+        let starts_it = self.config.command.as_ref().is_some_and(|command| !command.is_empty());
+        let hint = match condition {
+            Condition::Connecting { .. } if starts_it => Some(command::NOT_YET),
+            condition => condition.hint(),
+        };
+        let found = condition.trouble().map(|text| (text, hint.map(str::to_owned)));
         // Why nothing listens says more than that nothing does.
         let found = match (condition, self.command_trouble.clone()) {
             (Condition::Connecting { .. }, Some(trouble)) => Some(trouble),
@@ -303,8 +306,9 @@ impl Client {
         let node = node.clone();
         self.desk.node_asked();
         let mut headers = self.desk.questions();
-        // A network that wants something else is known before it has a block that says so.
-        let wants_template = self.desk.wants_template(Instant::now()) || !self.asked_template;
+        // A network that wants something else is known before it has a block that says so, and at each block anew.
+        let wants_template = self.desk.wants_template(Instant::now());
+        let known_at = self.desk.template_known_at();
         let job = self.desk.job().map(|job| job.header);
         self.count(1, 0);
         self.asking.spawn(async move {
@@ -313,13 +317,13 @@ impl Client {
             if answers.tip.is_err() {
                 return answers;
             }
-            // With another newest block than the job builds on, it matters what came in its place, and what is wanted now.
             let tip = answers.tip.as_ref().ok().and_then(|tip| block_hash(tip));
+            // With another newest block than the job builds on, it matters what came in its place.
             let left = job.filter(|header| tip.is_some_and(|tip| header[4..36] != tip));
             if let Some(header) = left.filter(|header| !headers.contains(header)) {
                 headers.push(header);
             }
-            if wants_template || left.is_some() {
+            if wants_template || tip.is_some_and(|tip| known_at != Some(tip)) {
                 let template = node.template().await;
                 answers.certificate = Some(template.map(|template| template.required_certificate));
             }
@@ -352,8 +356,7 @@ impl Client {
             }
             (Ok(tip), certificate) => {
                 self.desk.node_tip(block_hash(&tip), now);
-                self.asked_template |= matches!(certificate, Some(Ok(_)));
-                if let Some(Ok(Some(version))) = &certificate {
+                if let Some(Ok(version)) = &certificate {
                     self.desk.node_certificate(*version, now);
                 }
                 match certificate {

@@ -49,6 +49,9 @@ pub struct GatewayConfig {
     pub endpoint: GatewayEndpoint,
     /// Program and arguments of a gateway to be started and kept running by the source.
     pub command: Option<Vec<String>>,
+    /// The program, a `pearlbed`, that ends whoever the gateway leaves behind where this process is killed and cannot: see
+    /// [`crate::work::gateway::keeper`].
+    pub keeper: Option<PathBuf>,
     /// Who is paid: only told to a gateway that the source starts.
     pub wallet_address: Option<String>,
     /// The node to ask what became of a proof; without one some questions stay open.
@@ -112,6 +115,7 @@ impl SourceConfig {
             SubmitTarget::Solo => Ok(Self::Gateway(Box::new(GatewayConfig {
                 endpoint: mining.gateway.endpoint.clone(),
                 command: mining.gateway.command.clone(),
+                keeper: super::gateway::keeper::this_program(),
                 wallet_address: mining.wallet_address.clone(),
                 node: mining.node.clone(),
                 timing: GatewayTiming::default(),

@@ -104,6 +104,51 @@ fn a_fork_across_which_the_gateway_keeps_its_old_job_asks_for_a_newer_gateway() 
 }
 
 #[test]
+fn an_outdated_gateway_that_follows_the_networks_blocks_is_named_at_the_fork_and_stays_named() {
+    run(|home| async move {
+        let network = network();
+        let (gateway, node) = (Gateway::tcp(&network), node(&network));
+        gateway.behave(|behaviour| behaviour.outdated = Some(3));
+        // The job is never old: what the network wants is asked at its blocks.
+        let timing = GatewayTiming { behind: Duration::from_secs(600), ..timing() };
+        let mut session =
+            Session::start(home.path(), GatewayConfig { timing, ..config(&gateway, Some(&node)) });
+        session.job().await;
+        network.require_certificate(4);
+        network.mine_elsewhere(1);
+        let condition = session.condition("needs-update").await;
+        assert_eq!(condition, Condition::NeedsUpdate { wanted: 4, found: 3 });
+        // Where the new block was seen before the new job, the old one was over first.
+        while !session.no_job().await.contains("certificate 4") {}
+        // Nothing that happens meanwhile hides it: the node is away, the gateway is, another block comes.
+        let is_named = |session: &Session| session.handle.status.borrow().condition.word() == "needs-update";
+        let down = |session: &Session| {
+            session
+                .handle
+                .status
+                .borrow()
+                .endpoints
+                .iter()
+                .any(|one| one.purpose == "node" && one.trouble.is_some())
+        };
+        node.behave(|behaviour| behaviour.down = true);
+        session.wait("the node away", down).await;
+        assert!(is_named(&session));
+        node.behave(|behaviour| behaviour.down = false);
+        session.wait("the node back", |session| !down(session)).await;
+        network.mine_elsewhere(1);
+        session.wait("the next header", |_| gateway.seen().headers.len() >= 3).await;
+        assert!(is_named(&session));
+        assert!(gateway.seen().submissions.is_empty());
+        // Its update is all that it takes.
+        gateway.behave(|behaviour| behaviour.outdated = None);
+        // The job of the old kind was on offer for a moment, while it could not be known.
+        while session.job().await.certificate_version != 4 {}
+        session.condition("healthy").await;
+    });
+}
+
+#[test]
 fn a_gateway_that_proves_in_workers_answers_meanwhile_and_gets_the_time_it_needs() {
     run(|home| async move {
         let network = network();
@@ -223,6 +268,7 @@ impl Script {
         GatewayConfig {
             endpoint: GatewayEndpoint::Unix(self.folder.path().join("gw.sock")),
             command: Some(vec![program.display().to_string()]),
+            keeper: None,
             wallet_address: None,
             node: None,
             timing: timing(),

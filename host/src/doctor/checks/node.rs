@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use pearl_pow::Address;
@@ -13,9 +12,9 @@ use super::super::{Facts, Verdict};
 use super::unreadable_configuration;
 use crate::config::{GatewayEndpoint, SubmitTarget};
 use crate::explain::Explain;
-use crate::home::Env;
 use crate::plugins::Entry;
 use crate::text::{duration, printable};
+use crate::work::gateway::command::cannot_start;
 use crate::work::node::{Examination, NodeError, Sync};
 
 /// A template that is older holds transactions of long ago, and perhaps a block that is no longer the newest.
@@ -34,7 +33,7 @@ pub fn gateway(facts: &Facts) -> Vec<Verdict> {
     let endpoint = printable(&mining.gateway.endpoint.to_string()).into_owned();
     vec![match (connect(&mining.gateway.endpoint), &mining.gateway.command) {
         (Ok(()), _) => Verdict::ok(format!("pearl-gateway listens at {endpoint}")),
-        (Err(_), Some(command)) => match cannot_start(command, &facts.scope().env) {
+        (Err(_), Some(command)) => match cannot_start(command, facts.scope().env.var_os("PATH")) {
             None => Verdict::ok(format!("not at {endpoint} yet; `pearlbed start` starts it")),
             Some(why) => Verdict::fail(
                 format!(
@@ -52,23 +51,6 @@ pub fn gateway(facts: &Facts) -> Vec<Verdict> {
             "start pearl-gateway, or correct `[mining.gateway]`",
         ),
     }]
-}
-
-/// Why the gateway's command could not be started, as far as that shows without trying.
-fn cannot_start(command: &[String], env: &Env) -> Option<String> {
-    let program = Path::new(command.first()?);
-    let may_run = |path: &Path| {
-        if path.is_dir() {
-            return Err(io::Error::from_raw_os_error(libc::EISDIR));
-        }
-        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
-    };
-    if program.components().count() > 1 || program.is_absolute() {
-        return may_run(program).err().map(|err| err.to_string());
-    }
-    let path = env.var_os("PATH").map(ToOwned::to_owned).unwrap_or_else(|| "/usr/bin:/bin".into());
-    let found = std::env::split_paths(&path).any(|folder| may_run(&folder.join(program)).is_ok());
-    (!found).then(|| "no such program in $PATH".to_owned())
 }
 
 /// What a node that is on another kind of network than the wallet earns: nothing. The names are the node's.
@@ -293,18 +275,6 @@ mod tests {
         for (chain, wallet) in [("mainnet", wallet), ("a network of tomorrow", wallet), ("regtest", "")] {
             assert_eq!(other_network(chain, wallet), None);
         }
-    }
-
-    #[test]
-    fn a_command_that_cannot_be_started_is_known_before_it_is_tried() {
-        let env = Env::default();
-        let why = |program: &str| cannot_start(&[program.to_owned()], &env);
-        assert_eq!(why("sh"), None);
-        assert_eq!(why("/bin/sh"), None);
-        assert!(why("pearl-gateway-that-is-not-there").unwrap().contains("$PATH"));
-        assert!(why("/nowhere/pearl-gateway").unwrap().contains("No such file"));
-        assert!(why("/usr").unwrap().contains("directory"));
-        assert!(why("/proc/self/status").unwrap().contains("denied"));
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! It runs in a process group of its own, and whoever is left in the group when it has ended is ended as well: a
 //! gateway proves in worker processes, and a command may be a script around the gateway.
 
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +41,52 @@ const LINE_BYTES_MAX: usize = 2 << 20;
 /// What is kept of a line, in characters: its end, where an error says what it is.
 const LINE_CHARS_MAX: usize = 200;
 
+/// What to do while the gateway that the session has started is not there yet, or somewhere else.
+pub const NOT_YET: &str = "the session has started it: `pearlbed logs` has what it says; is the address in `[mining.gateway]` the one it listens on?";
+
+/// Why a command could not be started, as far as that shows without trying: its program is looked for in `path`, or in the
+/// usual folders.
+pub fn cannot_start(command: &[String], path: Option<&OsStr>) -> Option<String> {
+    let program = Path::new(command.first()?);
+    let may_run = |file: &Path| {
+        if file.is_dir() {
+            return Err(std::io::Error::from_raw_os_error(libc::EISDIR));
+        }
+        rustix::fs::access(file, rustix::fs::Access::EXEC_OK).map_err(std::io::Error::from)
+    };
+    let why_not = |file: &Path| match may_run(file) {
+        Ok(()) => without_interpreter(file),
+        Err(err) => Some(err.to_string()),
+    };
+    if program.components().count() > 1 || program.is_absolute() {
+        return why_not(program);
+    }
+    let folders = path.unwrap_or(OsStr::new("/usr/bin:/bin"));
+    let found =
+        std::env::split_paths(folders).map(|folder| folder.join(program)).find(|file| may_run(file).is_ok());
+    match found {
+        Some(file) => without_interpreter(&file),
+        None => Some("no such program in $PATH".to_owned()),
+    }
+}
+
+/// That a script's interpreter is missing: the system says then that the script is.
+fn without_interpreter(file: &Path) -> Option<String> {
+    /// A longer first line is cut off by the system, too.
+    const LINE_BYTES_MAX: u64 = 256;
+    let mut head = Vec::new();
+    std::fs::File::open(file).ok()?.take(LINE_BYTES_MAX).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    let interpreter = line.split_whitespace().next()?;
+    let missing = rustix::fs::access(interpreter, rustix::fs::Access::EXEC_OK).err()?;
+    Some(format!(
+        "its interpreter `{}` cannot be run: {}",
+        printable(interpreter),
+        std::io::Error::from(missing)
+    ))
+}
+
 /// What there is to say of the gateway's process.
 #[derive(Debug)]
 pub enum Told {
@@ -61,11 +110,19 @@ pub async fn supervise(
         let started = Instant::now();
         let (ended, hint) = match spawn(&config, &argv, password.as_deref()) {
             Err(err) => (
-                format!("the gateway's command `{}` cannot be started: {err}", printable(&argv[0])),
+                format!(
+                    "the gateway's command `{}` cannot be started: {}",
+                    printable(&argv[0]),
+                    cannot_start(&argv, std::env::var_os("PATH").as_deref())
+                        .unwrap_or_else(|| err.to_string())
+                ),
                 "correct `[mining.gateway] command`, or install the gateway".to_owned(),
             ),
             Ok(mut child) => {
                 let group = Group::of(&child);
+                // Ended before the group is: what it waits for is not this end.
+                let keeper = config.keeper.as_deref().zip(group.leader);
+                let keeper = keeper.and_then(|(program, leader)| super::keeper::start(program, leader).ok());
                 let pid = child.id().unwrap_or_default();
                 let _ = out.send(Told::Trouble(None)).await;
                 let _ = out.send(Told::Note(format!("started the gateway (pid {pid})"))).await;
@@ -77,8 +134,10 @@ pub async fn supervise(
                 };
                 let Some(status) = ended else {
                     group.end(&mut child).await;
+                    drop(keeper);
                     return;
                 };
+                drop(keeper);
                 // What it said last, it has said by now.
                 let rest = async { (errors.await, output.await) };
                 let _ = tokio::time::timeout(Duration::from_millis(200), rest).await;
@@ -321,6 +380,28 @@ fn without(line: &str, password: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_cannot_be_started_is_known_before_it_is_tried() {
+        let why = |program: &str| cannot_start(&[program.to_owned()], None);
+        assert_eq!(why("sh"), None);
+        assert_eq!(why("/bin/sh"), None);
+        assert!(why("pearl-gateway-that-is-not-there").unwrap().contains("$PATH"));
+        assert!(why("/nowhere/pearl-gateway").unwrap().contains("No such file"));
+        assert!(why("/usr").unwrap().contains("directory"));
+        assert!(why("/proc/self/status").unwrap().contains("denied"));
+        // The system calls the script missing, where what it begins with is.
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("pearl-gateway");
+        for (line, missing) in [("#!/bin/sh", false), ("#!/nowhere/python3 -u", true), ("\x7fELF", false)] {
+            std::fs::write(&script, line).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            std::fs::set_permissions(&script, mode).unwrap();
+            let named = cannot_start(&["pearl-gateway".to_owned()], Some(folder.path().as_os_str()));
+            assert_eq!(why(script.to_str().unwrap()), named);
+            assert_eq!(named.is_some_and(|why| why.contains("`/nowhere/python3`")), missing, "{line}");
+        }
+    }
 
     #[test]
     fn the_gateway_is_told_everything_but_the_password() {

@@ -87,10 +87,6 @@ struct NodeView {
     tip_since: Instant,
     /// Since when the node's tip and the job have disagreed.
     behind_since: Option<Instant>,
-    /// The certificate version that its next block needs, and since when it says so.
-    certificate: Option<(u32, Instant)>,
-    /// The same as it was said at the block before.
-    certificate_before: Option<(u32, Instant)>,
 }
 
 /// Why the header on offer can no longer become a block of ours.
@@ -121,6 +117,11 @@ pub struct Desk {
     /// Hand-overs in a row that came to nothing.
     fruitless: u32,
     node: Option<NodeView>,
+    /// The certificate version that the network wants, as the node said last, and since when it says so. A node that is away
+    /// takes nothing of it back.
+    wanted: Option<(u32, Instant)>,
+    /// The newest block at which it said so.
+    wanted_at: Option<[u8; 32]>,
     /// Where the next round of questions begins.
     next_question: usize,
     /// Something happened that the node should be asked about at once.
@@ -171,6 +172,8 @@ impl Desk {
             proofs: Vec::new(),
             fruitless: 0,
             node: None,
+            wanted: None,
+            wanted_at: None,
             next_question: 0,
             curious: false,
             told_condition: None,

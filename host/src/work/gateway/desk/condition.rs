@@ -50,7 +50,7 @@ impl Desk {
     /// The network has moved on to a certificate that the gateway's job is not for, and the gateway had time to follow.
     fn outdated(&self, now: Instant) -> Option<Condition> {
         let found = self.job.as_ref()?.certificate_version;
-        let (wanted, since) = self.node.as_ref()?.certificate?;
+        let (wanted, since) = self.wanted?;
         let lasts = now.saturating_duration_since(since) >= self.timing.quiet;
         (wanted > found && lasts).then_some(Condition::NeedsUpdate { wanted, found })
     }

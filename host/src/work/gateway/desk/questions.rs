@@ -23,9 +23,16 @@ impl Tracked {
 }
 
 impl Desk {
-    /// Whether the node should be asked what its next block needs: only an old job makes one curious.
+    /// Whether the node should be asked what its next block needs, whatever its newest block is: only an old job makes one
+    /// curious.
     pub fn wants_template(&self, now: Instant) -> bool {
         self.has_node && self.job.as_ref().is_some_and(|job| job.age(now) >= self.timing.behind)
+    }
+
+    /// The newest block at which the node has said what the next one needs: at another one that is asked, once. A gateway that
+    /// does not know the network's new rules follows its blocks all the same.
+    pub fn template_known_at(&self) -> Option<[u8; 32]> {
+        self.wanted_at
     }
 
     /// The node's newest block. `None`: the node could not be asked.
@@ -39,13 +46,8 @@ impl Desk {
         let since = known.as_ref().and_then(|node| node.behind_since);
         let same = known.as_ref().filter(|node| node.tip == tip);
         let tip_since = same.map_or(now, |node| node.tip_since);
-        let (certificate, certificate_before) = match (known.as_ref(), same) {
-            (Some(node), Some(_)) => (node.certificate, node.certificate_before),
-            (Some(node), None) => (None, node.certificate.or(node.certificate_before)),
-            (None, _) => (None, None),
-        };
         let behind_since = behind.then(|| since.unwrap_or(now));
-        self.node = Some(NodeView { tip, tip_since, behind_since, certificate, certificate_before });
+        self.node = Some(NodeView { tip, tip_since, behind_since });
     }
 
     /// Whether the node's newest block has been the same for so long that it very likely follows the network no longer.
@@ -55,12 +57,12 @@ impl Desk {
         since.is_some_and(|since| now.saturating_duration_since(since) >= self.timing.frozen)
     }
 
-    /// The certificate version that the node's next block needs.
-    pub fn node_certificate(&mut self, wanted: u32, now: Instant) {
-        if let Some(node) = &mut self.node {
-            let before = node.certificate.or(node.certificate_before);
-            let since = before.filter(|(version, _)| *version == wanted).map_or(now, |(_, since)| since);
-            node.certificate = Some((wanted, since));
+    /// The certificate version that the node's next block needs; older nodes do not say.
+    pub fn node_certificate(&mut self, wanted: Option<u32>, now: Instant) {
+        self.wanted_at = self.node.as_ref().map(|node| node.tip);
+        if let Some(wanted) = wanted {
+            let since = self.wanted.filter(|(version, _)| *version == wanted).map_or(now, |(_, since)| since);
+            self.wanted = Some((wanted, since));
         }
     }
 

@@ -402,6 +402,27 @@ fn a_frozen_job_is_seen_by_its_age_or_sooner_by_the_node() {
     assert!(scene.desk.wants_template(scene.now));
 }
 
+#[test]
+fn at_each_block_the_node_is_asked_once_what_the_next_one_needs_for_an_outdated_gateway_follows_blocks_too() {
+    let mut scene = Scene::new(true);
+    assert_eq!(scene.desk.template_known_at(), None);
+    scene.desk.node_tip(tip(1), scene.now);
+    scene.desk.node_certificate(Some(3), scene.now);
+    assert_eq!(scene.desk.template_known_at(), tip(1));
+    // The fork's block: the gateway follows it, with a job of the old kind.
+    scene.answer(info(2, 0, 3));
+    scene.desk.node_tip(tip(2), scene.now);
+    assert_ne!(scene.desk.template_known_at(), tip(2));
+    scene.desk.node_certificate(Some(4), scene.now);
+    assert_eq!(scene.desk.template_known_at(), tip(2));
+    scene.after(seconds(6));
+    assert_eq!(scene.condition(), Condition::NeedsUpdate { wanted: 4, found: 3 });
+    // A node that does not say is not asked again and again.
+    scene.desk.node_tip(tip(3), scene.now);
+    scene.desk.node_certificate(None, scene.now);
+    assert_eq!(scene.desk.template_known_at(), tip(3));
+}
+
 /// How many jobs were told, and why there is none, if the last was taken back.
 fn jobs(events: &[WorkEvent]) -> (usize, Option<&str>) {
     let jobs = events.iter().filter(|event| matches!(event, WorkEvent::Job(_))).count();
@@ -468,13 +489,13 @@ fn a_fork_that_the_gateway_does_not_follow_outranks_everything_and_names_the_gat
     scene.after(seconds(6));
     scene.desk.node_tip(tip(2), scene.now);
     scene.desk.fate(&header(1, 0), &replaced_by("bb"), scene.now);
-    scene.desk.node_certificate(4, scene.now);
+    scene.desk.node_certificate(Some(4), scene.now);
     assert_eq!(scene.condition().word(), "dead-job", "it has a few seconds to follow");
     for (round, word) in [(1, "needs-update"), (2, "needs-update")] {
         scene.after(seconds(5));
         // Another block comes, and the node says the same.
         scene.desk.node_tip(tip(2 + round), scene.now);
-        scene.desk.node_certificate(4, scene.now);
+        scene.desk.node_certificate(Some(4), scene.now);
         assert_eq!(scene.condition().word(), word);
     }
     let condition = scene.condition();
@@ -482,12 +503,14 @@ fn a_fork_that_the_gateway_does_not_follow_outranks_everything_and_names_the_gat
     assert!(condition.hint().is_some_and(|hint| hint.contains("update pearl-gateway")), "{condition:?}");
     scene.desk.disconnected(1, None, Some("refused".to_owned()));
     assert_eq!(scene.condition().word(), "needs-update", "also while it is away");
+    scene.desk.node_tip(None, scene.now);
+    assert_eq!(scene.condition().word(), "needs-update", "and while the node is");
     scene.desk.connected();
     scene.answer(info(4, 0, 4));
     assert_eq!(scene.condition(), Condition::Healthy);
     // A node that lags behind the gateway says nothing about the gateway.
     scene.desk.node_tip(tip(5), scene.now);
-    scene.desk.node_certificate(3, scene.now);
+    scene.desk.node_certificate(Some(3), scene.now);
     scene.after(seconds(60));
     assert_ne!(scene.condition().word(), "needs-update");
 }
