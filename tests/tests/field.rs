@@ -187,6 +187,18 @@ fn a_record_of_another_program_in_our_place_is_left_and_told_and_ours_is_made_ag
     let told =
         |status: &Value| status["last_error"].to_string().contains("another program recorded a session");
     bed.wait_for(PATIENCE, told);
+    let trouble = |status: &Value| {
+        let endpoints = status["endpoints"].as_array().unwrap().iter();
+        endpoints.clone().find(|one| one["purpose"] == "record").map(|one| one["trouble"].clone())
+    };
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let status = bed.wait_for(PATIENCE, |status| trouble(status).is_some());
+    assert!(trouble(&status).unwrap()["hint"].to_string().contains("jarvis mine stop"), "{status:#}");
+    let page = words(&bed.run(&["status"]).stdout);
+    assert!(page.contains("trouble record, for ") && page.contains("(vllm-pearl)"), "{page}");
+    let doctor = || words(&bed.run(&["doctor", "--plugin-dir", bed.plugins()]).stdout);
+    let said = doctor();
+    assert!(said.contains("warn session-state/record another program recorded a session"), "{said}");
     // A provider that is started again writes a record, too.
     next_provider(&bed);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), foreign);
@@ -196,16 +208,71 @@ fn a_record_of_another_program_in_our_place_is_left_and_told_and_ours_is_made_ag
         || bed.sidecar().is_some_and(|record| record["provider"] == "odd-miner"),
         || bed.log(),
     );
+    // And then nobody says so any more.
+    bed.wait_for(PATIENCE, |status| trouble(status).is_none());
+    assert!(!doctor().contains("session-state/record"));
+    assert!(bed.log().contains("the session is recorded in its place again"), "{}", bed.log());
 }
 
 #[test]
-fn a_model_that_a_provider_serves_meanwhile_is_in_the_record_while_it_runs() {
-    let bed = Bed::new("odd = \"serve\"");
+fn a_record_of_another_program_that_may_run_is_neither_replaced_nor_removed_however_it_is_written() {
+    let bed = Bed::new("");
+    let file = bed.home().join("runtime/mining.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    for record in [
+        // As a container's session is recorded, and in forms of versions that nobody here knows.
+        r#"{"provider":"vllm-pearl","container_id":"abc"}"#,
+        r#"{"provider":"vllm-pearl","container_id":5}"#,
+        r#"{"provider":"vllm-pearl","gateway_pid":"123"}"#,
+        r#"{"provider":"vllm-pearl","started_at":"2026-11-30T10:00:00Z"}"#,
+        r#"{"provider":"vllm-pearl","gateway_url":"http://127.0.0.1:8337"}"#,
+        r#"{"provider":"vllm-pearl","gateway_pid":0,"containers":["abc"]}"#,
+        r#"{"provider":"vllm-pearl","gateway_pid":4194304,"container_id":"abc"}"#,
+    ] {
+        std::fs::write(&file, record).unwrap();
+        assert_eq!(bed.status()["condition"], "unknown", "{record}");
+        for refused in [
+            bed.start(),
+            bed.run(&["attach", "--gateway-url", "http://127.0.0.1:1", "--unchecked"]),
+            bed.run(&["stop"]),
+        ] {
+            assert_ne!(refused.code, 0, "{record}: {refused:?}");
+            let words = refused.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(
+                words.contains("cannot be told") && words.contains("jarvis mine stop"),
+                "{record}: {refused:?}"
+            );
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), record);
+        assert_eq!(bed.run(&["stop", "--forget"]).code, 0, "{record}");
+        assert!(!file.exists(), "{record}");
+    }
+}
+
+#[test]
+fn a_model_that_a_provider_serves_meanwhile_is_in_the_record_while_it_answers() {
+    let engine = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/v1", engine.local_addr().unwrap());
+    let bed = Bed::new(&format!("odd = \"serve\"\nserve_at = \"{endpoint}\""));
     assert_eq!(bed.start().code, 0);
-    let served = |record: &Value| {
-        record["vllm_endpoint"] == "http://127.0.0.1:8000/v1" && record["model"] == "odd-model"
+    let served = || {
+        bed.sidecar()
+            .is_some_and(|record| record["vllm_endpoint"] == endpoint && record["model"] == "odd-model")
     };
-    wait_until(PATIENCE, || bed.sidecar().as_ref().is_some_and(served), || bed.sidecar());
+    wait_until(PATIENCE, served, || bed.sidecar());
+    drop(engine);
+    wait_until(
+        PATIENCE,
+        || bed.sidecar().is_some_and(|record| record["vllm_endpoint"].is_null()),
+        || bed.sidecar(),
+    );
+    // A plugin does not choose whose machine hears what is said to the model.
+    assert_eq!(bed.run(&["stop"]).code, 0);
+    bed.config("odd = \"serve\"\nserve_at = \"http://192.0.2.1:80/v1\"", "");
+    assert_eq!(bed.start().code, 0);
+    bed.wait_for(PATIENCE, |status| status["provider_stats"]["details"]["endpoint"].is_string());
+    wait_until(PATIENCE, || bed.sidecar().is_some(), || bed.log());
+    assert_eq!(bed.sidecar().unwrap()["vllm_endpoint"], Value::Null);
 }
 
 #[test]
@@ -368,5 +435,34 @@ fn what_a_caller_left_open_is_held_by_no_session_and_no_gateway_that_it_starts()
         // The shell reads its script.
         assert!(is_stream || number > 2 && Path::new(target) == script, "{line}\n{}", said());
     }
+    assert_eq!(bed.run(&["stop"]).code, 0);
+}
+
+#[test]
+fn of_a_gateway_that_the_session_started_nobody_is_left_also_where_the_session_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, record) = (folder.path().join("gateway"), folder.path().join("record"));
+    // A script around a gateway with a worker: none of the three hears of the session's end by itself.
+    let text = format!(
+        "#!/bin/sh\n(trap '' INT; while :; do sleep 1; done) &\necho $! >> {0}\necho $$ >> {0}\nwhile :; do sleep 1; done\n",
+        record.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).unwrap();
+    let bed = Bed::with(
+        "gateway_port = 1",
+        &format!(
+            "[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{OTHER_WALLET}\"\n[mining.gateway]\ncommand = [{script:?}]"
+        ),
+    );
+    let started = bed.run(&["start", "--plugin-dir", bed.plugins(), "--wait", "2"]);
+    assert_eq!(started.code, 4, "{started:?}");
+    let said = || std::fs::read_to_string(&record).unwrap_or_default();
+    wait_until(PATIENCE, || said().lines().count() == 2, said);
+    let pids: Vec<u32> = said().lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(bed.alive(&pids), pids);
+    bed.signal(bed.pids()[0], Signal::KILL);
+    wait_until(PATIENCE, || bed.alive(&pids).is_empty(), || format!("{:?}", bed.alive(&pids)));
     assert_eq!(bed.run(&["stop"]).code, 0);
 }

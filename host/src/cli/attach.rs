@@ -19,7 +19,9 @@ use crate::text::printable;
 #[command(after_help = "\
 Examples:
   pearlbed attach --provider my-miner --gateway-url http://127.0.0.1:8337 \\
-      --gateway-metrics-url http://127.0.0.1:8339/metrics")]
+      --gateway-metrics-url http://127.0.0.1:8339/metrics
+  pearlbed attach --vllm-endpoint http://127.0.0.1:8000/v1 \\
+      --gateway-url http://127.0.0.1:8337 --gateway-metrics-url http://127.0.0.1:8339")]
 pub struct Args {
     /// Id of the provider that mines
     #[arg(long, value_name = "ID", default_value = "external")]
@@ -63,6 +65,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         if let Some(endpoint) = &args.vllm_endpoint {
             answers("--vllm-endpoint", endpoint)?;
         }
+        if let Some(metrics) = &args.gateway_metrics_url {
+            answers("--gateway-metrics-url", metrics)?;
+        }
     }
     make_folders(&home)?;
     let now = unix_seconds(SystemTime::now());
@@ -74,10 +79,15 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     })?;
     let path = home.sidecar_file();
     let metrics = args.gateway_metrics_url.as_deref().map(Sidecar::metrics_addresses);
-    let written = match Sidecar::read(&path) {
+    let there = Sidecar::read(&path);
+    let replaced = match &there {
+        Ok(Some(Sidecar { provider, pearlbed: Some(own), .. })) if own.attached => provider.clone(),
+        _ => None,
+    };
+    let written = match there {
         Ok(Some(record)) if record.pearlbed.is_none() && record.foreign_life() != Life::Ended => {
             let whether = match record.foreign_life() {
-                Life::Runs => "and runs",
+                Life::Runs => "and it runs",
                 _ => "and whether it runs cannot be told",
             };
             Err(Error::new(format!("a session that another program started is recorded here, {whether}")).with_hint(
@@ -109,6 +119,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     };
     lock.release();
     written?;
+    if let Some(before) = replaced {
+        context
+            .note(&format!("the record of {}, which was attached before, was replaced", printable(&before)));
+    }
     context.print(&format!(
         "recorded {} in {}\n`pearlbed stop` forgets it and leaves the miner alone\n",
         printable(&args.provider),

@@ -98,12 +98,51 @@ impl Grants {
 /// Whether a permission is the socket of a container engine: who may speak there may start a container that does what root
 /// may, whatever confines the asker.
 pub fn is_container_engine(permission: &Permission) -> bool {
-    const NAMES: [&str; 6] =
-        ["docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock", "lxd.sock"];
-    let Permission::UnixSocket(path) = permission else { return false };
-    let named = |path: &Path| path.file_name().is_some_and(|name| NAMES.iter().any(|engine| name == *engine));
-    // Under another name it is what it leads to.
-    named(Path::new(path)) || std::fs::canonicalize(path).is_ok_and(|real| named(&real))
+    match permission {
+        Permission::UnixSocket(path) => {
+            let path = Path::new(path);
+            let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            // Under another name it is what it leads to, or the same node of the file system.
+            is_engine_by_name(path) || is_engine_by_name(&real) || is_an_engines_node(&real)
+        }
+        // Where an engine listens for the network, as it does by tradition.
+        Permission::Network { port, .. } => matches!(port, Some(2375 | 2376)),
+        _ => false,
+    }
+}
+
+fn is_engine_by_name(path: &Path) -> bool {
+    const NAMES: [&str; 9] = [
+        "docker.sock",
+        "docker-raw.sock",
+        "cri-dockerd.sock",
+        "podman.sock",
+        "containerd.sock",
+        "crio.sock",
+        "buildkitd.sock",
+        "lxd.sock",
+        "incus.socket",
+    ];
+    // LXD and Incus call theirs by the same plain name.
+    const FOLDERS: [&str; 2] = ["lxd", "incus"];
+    let name = path.file_name().unwrap_or_default();
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+    NAMES.iter().any(|engine| name == *engine)
+        || (name == "unix.socket" && FOLDERS.iter().any(|engine| folder == *engine))
+}
+
+/// Whether `path` is the socket of an engine that lies at its usual place, bound or linked to another name.
+fn is_an_engines_node(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    const USUAL: [&str; 4] = [
+        "/run/docker.sock",
+        "/run/podman/podman.sock",
+        "/run/containerd/containerd.sock",
+        "/run/crio/crio.sock",
+    ];
+    let node = |path: &Path| std::fs::metadata(path).ok().map(|node| (node.dev(), node.ino()));
+    let of = node(path);
+    of.is_some() && USUAL.iter().any(|usual| node(Path::new(usual)) == of)
 }
 
 /// The folder that a driver lists to find the nodes of `pattern`: none where they are named, and never all of `/dev`.
@@ -171,6 +210,10 @@ mod tests {
         let socket = |path: &Path| Permission::UnixSocket(path.to_str().unwrap().into());
         assert!(is_container_engine(&socket(Path::new("/nowhere/docker.sock"))));
         assert!(is_container_engine(&socket(&link)), "what it leads to counts");
+        assert!(is_container_engine(&socket(Path::new("/var/lib/incus/unix.socket"))));
+        assert!(!is_container_engine(&socket(Path::new("/run/mine/unix.socket"))));
+        assert!(is_container_engine(&"network:127.0.0.1:2375".parse().unwrap()));
+        assert!(!is_container_engine(&"network:pool.example:3360".parse().unwrap()));
         assert!(!is_container_engine(&socket(Path::new("/run/pearlbed/gateway.sock"))));
         let wanted = permissions(&["unix-socket:/run/docker.sock", "unix-socket:/run/other.sock"]);
         let said = Grants::new(&wanted, &[]).withheld_text();

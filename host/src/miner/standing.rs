@@ -6,6 +6,8 @@ use pearlbed_plugin_api::Manifest;
 
 /// Refused proofs in a row after which a miner is not said to mine.
 const REFUSED_MAX: u64 = 3;
+/// The condition of a miner whose proofs are refused.
+pub const REFUSED: &str = "refused-proofs";
 /// How long a job may be on offer before a miner that took the one before is not said to mine.
 const TAKING_TIME: Duration = Duration::from_secs(5);
 
@@ -48,7 +50,7 @@ impl Standing {
             let sentence = format!(
                 "the last {refused_in_a_row} proofs were refused by the host's verifier and never sent"
             );
-            return Self::not("refused-proofs", sentence)
+            return Self::not(REFUSED, sentence)
                 .hint("the plugin computes something else than the network wants: look for a newer one");
         }
         Self { mines: true, condition: "mining".into(), reason: None, hint: None }

@@ -140,7 +140,8 @@ pub struct Expected {
 /// An address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointReport {
-    /// What for: `gateway`, `node`, `port`, `metrics`, `control`.
+    /// What for: `gateway`, `node`, `port`, `metrics`, `control`; `record` where another program's lies in its place, or it
+    /// cannot be written.
     pub purpose: String,
     /// Without any credentials.
     pub address: String,

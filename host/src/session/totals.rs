@@ -2,6 +2,7 @@
 
 use crate::miner::luck::VerifiedRate;
 use crate::miner::report::{ConfinementReport, FloodReport, MinerReport, ProofReport, RateReport, Windows};
+use crate::miner::standing::REFUSED;
 
 /// Sums over miners.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -110,13 +111,20 @@ fn add_rates(rates: &[&RateReport]) -> RateReport {
     }
 }
 
-/// What the miners claim to do together, each by the longest of its windows that is full, or on average so far.
-pub fn claimed(miners: &[MinerReport]) -> Option<f64> {
-    let longest = |miner: &MinerReport| {
-        let RateReport { raw, so_far, .. } = &miner.hashrate;
-        raw.m15.or(raw.s60).or(raw.s10).or(*so_far)
+/// What finds can be expected of the miners together, in hashes a second: each by its claim, over the longest of its windows
+/// that is full or on average so far. A claim that its proofs do not bear out counts as what they show, and whoever has every
+/// proof refused finds nothing.
+pub fn expected(miners: &[MinerReport]) -> Option<f64> {
+    let of_one = |miner: &MinerReport| {
+        let RateReport { raw, so_far, verified, judgement, .. } = &miner.hashrate;
+        let claimed = raw.m15.or(raw.s60).or(raw.s10).or(*so_far);
+        match judgement {
+            _ if miner.proofs.refused > 0 && miner.condition == REFUSED => None,
+            Some(judgement) if judgement.verdict.accuses() => verified.as_ref().map(|rate| rate.hashrate),
+            _ => claimed,
+        }
     };
-    miners.iter().filter_map(longest).reduce(|a, b| a + b)
+    miners.iter().filter_map(of_one).filter(|rate| *rate > 0.0).reduce(|a, b| a + b)
 }
 
 /// The sum of independent rates; the band's halves add up as their squares do.
@@ -139,6 +147,7 @@ fn add_proven<'a>(rates: impl Iterator<Item = Option<&'a VerifiedRate>>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::miner::luck::{Judgement, Verdict};
 
     fn rate(hashrate: f64, half: f64) -> VerifiedRate {
         VerifiedRate { hashrate, low: hashrate - half, high: hashrate + 2.0 * half }
@@ -171,7 +180,32 @@ mod tests {
         let miners = [of(Some(1.0), Some(2.0), None), of(None, None, Some(100.0)), of(None, None, None)];
         let sum = Totals::of(&miners).hashrate;
         assert_eq!((sum.raw.s10, sum.so_far), (Some(1.0), Some(101.0)));
-        assert_eq!(claimed(&miners), Some(102.0));
-        assert_eq!(claimed(&miners[2..]), None);
+        assert_eq!(expected(&miners), Some(102.0));
+        assert_eq!(expected(&miners[2..]), None);
+    }
+
+    #[test]
+    fn no_find_is_expected_of_a_claim_that_its_proofs_do_not_bear_out() {
+        let mut honest = MinerReport::named("honest");
+        honest.hashrate.raw.s10 = Some(100.0);
+        // Every proof of it is refused.
+        let mut wrong = honest.clone();
+        wrong.condition = REFUSED.to_owned();
+        wrong.proofs.refused = 116;
+        assert_eq!(expected(&[wrong.clone()]), None);
+        assert_eq!(expected(&[honest.clone(), wrong.clone()]), Some(100.0));
+        // What a liar's proofs show counts; and nothing, where they show nothing.
+        let mut liar = honest.clone();
+        let judgement = Judgement { verdict: Verdict::ClaimsMore, ..judgement() };
+        liar.hashrate.judgement = Some(judgement);
+        liar.hashrate.verified = Some(rate(3.0, 1.0));
+        assert_eq!(expected(&[liar.clone()]), Some(3.0));
+        liar.hashrate.verified = Some(rate(0.0, 0.0));
+        assert_eq!(expected(&[liar]), None);
+    }
+
+    /// One that says nothing.
+    fn judgement() -> Judgement {
+        crate::miner::luck::Luck::default().judgement(std::time::Instant::now())
     }
 }

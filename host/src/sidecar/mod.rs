@@ -61,6 +61,9 @@ pub struct Sidecar {
     /// What only pearlbed writes; absent in a record of somebody else's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pearlbed: Option<Own>,
+    /// Keys of a record of somebody else's that are not known here, or hold something that is not understood.
+    #[serde(skip)]
+    pub strange: Vec<String>,
 }
 
 /// Our own part of the record.
@@ -100,6 +103,21 @@ fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
     Ok(seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0).map(|seconds| seconds as u64))
 }
 
+/// The keys of a record of another program's.
+const KEYS: [&str; 11] = [
+    "provider",
+    "model",
+    "wallet_address",
+    "started_at",
+    "gateway_url",
+    "gateway_metrics_url",
+    "metrics_url",
+    "gateway_pid",
+    "miner_loop_pid",
+    "container_id",
+    "vllm_endpoint",
+];
+
 /// How much the clock that a record was written by may differ from the one that processes are started by.
 const CLOCK_SLACK_SECONDS: u64 = 10;
 
@@ -108,9 +126,9 @@ const CLOCK_SLACK_SECONDS: u64 = 10;
 pub enum Life {
     /// One of its processes is there.
     Runs,
-    /// It names a container or an address and no process: only who started it can tell.
+    /// It names no process, or a container beside those that have ended: only who started it can tell.
     Unknown,
-    /// Its processes have ended, or it names nothing that could run.
+    /// Its processes have ended, or it names nothing at all.
     Ended,
 }
 
@@ -175,7 +193,27 @@ impl Sidecar {
         // By way of an object: a bare list of the right values would pass for a record otherwise.
         let object: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&bytes).map_err(|err| corrupt(err.to_string()))?;
-        serde_json::from_value(object.into()).map(Some).map_err(|err| corrupt(err.to_string()))
+        Self::of_object(object).map(Some).map_err(|err| corrupt(err.to_string()))
+    }
+
+    /// The record in a JSON object. One of ours is right in every key; one of another program's may be of a version that is
+    /// not known here, and its session is no less alive for that: what is not understood is left out, and named.
+    fn of_object(object: serde_json::Map<String, serde_json::Value>) -> serde_json::Result<Self> {
+        if object.contains_key("pearlbed") {
+            return serde_json::from_value(object.into());
+        }
+        let (mut understood, mut strange) = (serde_json::Map::new(), Vec::new());
+        for (key, value) in object {
+            let alone = serde_json::Map::from_iter([(key.clone(), value.clone())]);
+            let known = KEYS.contains(&&*key) && serde_json::from_value::<Self>(alone.into()).is_ok();
+            if known {
+                understood.insert(key, value);
+            } else {
+                strange.push(key);
+            }
+        }
+        let record: Self = serde_json::from_value(understood.into())?;
+        Ok(Self { strange, ..record })
     }
 
     /// Writes the record so that a reader sees the old one or the new one whole, and a crash leaves one of them:
@@ -210,13 +248,19 @@ impl Sidecar {
 
     /// What can be told of the session that a record describes which is not ours.
     pub fn foreign_life(&self) -> Life {
-        let pids = self.gateway_pid.is_some() || self.miner_loop_pid.is_some();
-        let elsewhere =
-            [&self.container_id, &self.vllm_endpoint, &self.gateway_metrics_url, &self.metrics_url];
-        match self.foreign_pids_present().is_empty() {
-            false => Life::Runs,
-            true if !pids && elsewhere.iter().any(|named| named.is_some()) => Life::Unknown,
+        if !self.foreign_pids_present().is_empty() {
+            return Life::Runs;
+        }
+        // No process has the number 0.
+        let pids = [self.gateway_pid, self.miner_loop_pid].into_iter().flatten().any(|pid| pid > 0);
+        // A container, and whatever a key means that could not be read, may live on when the processes beside it have ended.
+        let unread = self.strange.iter().any(|key| KEYS.contains(&&**key));
+        let elsewhere = self.container_id.is_some() || self.vllm_endpoint.is_some() || unread;
+        match pids {
+            true if elsewhere => Life::Unknown,
             true => Life::Ended,
+            false if *self == Self::default() => Life::Ended,
+            false => Life::Unknown,
         }
     }
 
@@ -315,10 +359,44 @@ mod tests {
         let served = Sidecar { vllm_endpoint: Some("http://127.0.0.1:8000".into()), ..Sidecar::default() };
         let counted =
             Sidecar { metrics_url: Some("http://127.0.0.1:8339/metrics".into()), ..Sidecar::default() };
-        for record in [container, served, counted] {
+        let reached = Sidecar { gateway_url: Some("http://127.0.0.1:8337".into()), ..Sidecar::default() };
+        let nameless = Sidecar { provider: Some("vllm-pearl".into()), ..Sidecar::default() };
+        let zero = Sidecar { gateway_pid: Some(0), ..Sidecar::default() };
+        for record in [&container, &served, &counted, &reached, &nameless, &zero] {
             assert_eq!(record.foreign_life(), Life::Unknown, "{record:?}");
         }
         assert_eq!(Sidecar::default().foreign_life(), Life::Ended);
+        // Beside processes that have ended, a container may go on.
+        let gone = Sidecar { gateway_pid: Some(7), started_at: Some(1), ..container };
+        assert_eq!(gone.foreign_life(), Life::Unknown);
+        assert_eq!(Sidecar { container_id: None, ..gone }.foreign_life(), Life::Ended);
+    }
+
+    #[test]
+    fn a_record_of_another_program_that_is_not_understood_is_one_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.json");
+        for (text, strange) in [
+            (r#"{"provider":"vllm-pearl","container_id":5}"#, vec!["container_id"]),
+            (r#"{"provider":"vllm-pearl","gateway_pid":"123","container_id":"a"}"#, vec!["gateway_pid"]),
+            (
+                r#"{"provider":"x","started_at":"2026-11-30T10:00:00Z","metrics_url":"http://h"}"#,
+                vec!["started_at"],
+            ),
+            (r#"{"provider":"x","gateway_pid":-1}"#, vec!["gateway_pid"]),
+            (r#"{"provider":"x","containers":["a","b"]}"#, vec!["containers"]),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let record = Sidecar::read(&path).unwrap().unwrap();
+            assert_eq!(
+                (record.foreign_life(), record.strange),
+                (Life::Unknown, strange.iter().map(ToString::to_string).collect()),
+                "{text}"
+            );
+        }
+        // Ours is right in every key, or none.
+        std::fs::write(&path, r#"{"provider":"x","pearlbed":{"pid":"x"}}"#).unwrap();
+        assert!(matches!(Sidecar::read(&path), Err(SidecarError::Corrupt { .. })));
     }
 
     #[test]
@@ -334,7 +412,7 @@ mod tests {
     fn what_is_no_record_is_explained_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mining.json");
-        for bytes in [&b""[..], b"{", b"[]", b"\xff", br#"{"gateway_pid":"x"}"#] {
+        for bytes in [&b""[..], b"{", b"[]", b"\xff", br#"{"pearlbed":"x"}"#] {
             std::fs::write(&path, bytes).unwrap();
             assert!(matches!(Sidecar::read(&path), Err(SidecarError::Corrupt { .. })));
             assert_eq!(std::fs::read(&path).unwrap(), bytes);

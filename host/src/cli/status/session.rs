@@ -125,7 +125,9 @@ pub(super) fn running(page: &mut Page, report: &Report) {
     if let Some(error) = &report.last_error {
         page.row("last error", error);
     }
-    for (index, endpoint) in report.endpoints.iter().enumerate() {
+    // The record is nothing that is talked to: where it is in trouble, that stands above.
+    let endpoints = report.endpoints.iter().filter(|endpoint| endpoint.purpose != "record");
+    for (index, endpoint) in endpoints.enumerate() {
         let state = match endpoint.reachable {
             Some(true) => "",
             Some(false) => " (not reachable)",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::{Facts, Verdict};
 use crate::explain::Explain;
 use crate::session::look::look;
-use crate::session::report::{OtherWallet, Report};
+use crate::session::report::{OtherWallet, Report, TroubleReport};
 use crate::session::state::State;
 use crate::sidecar::Sidecar;
 use crate::text::{duration, printable};
@@ -24,7 +24,20 @@ pub fn session(facts: &Facts) -> Vec<Verdict> {
     let mut verdicts = vec![judge(&report)];
     verdicts.extend(pool(&report).map(|verdict| verdict.of("pool")));
     verdicts.extend(port(facts).map(|verdict| verdict.of("port")));
+    verdicts.extend(troubles(&report));
     verdicts
+}
+
+/// What is wrong beside the session's own work: a record that is another program's, a node that does not answer.
+fn troubles(report: &Report) -> Vec<Verdict> {
+    let troubled = report.endpoints.iter().filter_map(|one| Some((&*one.purpose, one.trouble.as_ref()?)));
+    // Without its gateway a session does not earn, and that was said.
+    let beside = troubled.filter(|(purpose, _)| *purpose != "gateway");
+    let verdict = |(purpose, trouble): (&str, &TroubleReport)| {
+        let fix = trouble.hint.as_deref().unwrap_or("see `pearlbed status`, and `pearlbed logs`");
+        Verdict::warn(printable(&trouble.text), printable(fix)).of(printable(purpose))
+    };
+    beside.map(verdict).collect()
 }
 
 /// The pool that is mined for: since when, how safely, why it is not the first, and what a share takes.

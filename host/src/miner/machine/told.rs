@@ -1,5 +1,6 @@
 //! What is told of a miner.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Miner;
@@ -11,9 +12,11 @@ use crate::miner::report::{
 };
 use crate::miner::standing::Standing;
 use crate::miner::vardiff::work_of;
+use crate::url::Url;
 
 impl Miner {
-    /// The address at which it serves a model meanwhile, and the model, as it says itself: a claim, of the right form.
+    /// The address on this machine at which it serves a model meanwhile, and the model, as it says itself: a claim, of the right
+    /// form. Another machine's address is none of its to name: whoever reads the record sends there what its user says.
     pub fn serves(&self) -> Option<(String, Option<String>)> {
         /// Longer ones are none.
         const BYTES_MAX: usize = 512;
@@ -26,9 +29,10 @@ impl Miner {
                 details.get(name)?.as_str().filter(|text| !text.is_empty() && text.len() <= BYTES_MAX)?;
             text.chars().all(|c| c.is_ascii_graphic()).then(|| text.to_owned())
         };
-        let endpoint =
-            text("endpoint").filter(|url| url.starts_with("http://") || url.starts_with("https://"))?;
-        (!endpoint.contains('@')).then(|| (endpoint, text("model")))
+        let endpoint = text("endpoint")?;
+        let url = Url::parse(&endpoint).ok()?;
+        let here = url.host == "localhost" || url.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        (here && matches!(&*url.scheme, "http" | "https")).then(|| (endpoint, text("model")))
     }
 
     /// Shares that it has found, and how many one hash a second would have brought meanwhile, on average: whatever it claims.

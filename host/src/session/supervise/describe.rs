@@ -8,7 +8,7 @@ use super::course::Course;
 use super::jobs::Jobs;
 use super::record::{Record, providers};
 use crate::container::report::ContainerReport;
-use crate::miner::report::{JobReport, MinerReport};
+use crate::miner::report::{JobReport, MinerReport, Windows};
 use crate::miner::vardiff::work_of;
 use crate::session::pools::PoolReport;
 use crate::session::report::{EndpointReport, Expected, Report, SCHEMA, TroubleReport, WorkReport};
@@ -107,7 +107,10 @@ fn earning(view: &View<'_>, miners: &[MinerReport], now: Instant) -> Earning {
     }
     let condition = &view.work.condition;
     if !condition.is_earning() {
-        let hint = condition.hint().map(str::to_owned);
+        // What is known of the address that the work comes from says more than what is known of its kind.
+        let gateway = view.work.endpoints.iter().find(|endpoint| endpoint.purpose == "gateway");
+        let hint = gateway.and_then(|endpoint| endpoint.trouble.as_ref()?.hint.clone());
+        let hint = hint.or_else(|| condition.hint().map(str::to_owned));
         return Earning { hint, ..not(condition.word(), &condition.sentence(now)) };
     }
     if view.jobs.current().is_none() {
@@ -166,9 +169,11 @@ pub(super) fn report(view: &View<'_>, mut miners: Vec<MinerReport>, now: Instant
     });
     let each = job.as_ref().and_then(|job| job.hashes_per_proof);
     // Of programs that claim nothing, what their shares show, once there are a few.
-    let shown = totals.hashrate.verified.filter(|_| totals.proofs.verified >= 4).map(|rate| rate.hashrate);
-    let rate = totals::claimed(&miners).filter(|rate| *rate > 0.0);
-    let rate = rate.or(shown.filter(|rate| *rate > 0.0));
+    let claims = miners
+        .iter()
+        .any(|miner| miner.hashrate.raw != Windows::default() || miner.hashrate.so_far.is_some());
+    let shown = totals.hashrate.verified.filter(|_| !claims && totals.proofs.verified >= 4);
+    let rate = totals::expected(&miners).or(shown.map(|rate| rate.hashrate).filter(|rate| *rate > 0.0));
     let find = each.zip(rate).map(|(each, rate)| each / rate);
     let pool = view.work.pool.as_ref().map(|pool| PoolReport::of(pool, now));
     let expected_seconds = match view.jobs.current().filter(|_| pool.is_some()) {
@@ -251,7 +256,14 @@ fn endpoints(view: &View<'_>, now: Instant) -> Vec<EndpointReport> {
         reachable: Some(true),
         trouble: None,
     };
-    of_work.chain(view.port.iter().cloned()).chain(metrics).chain(socket).chain([control]).collect()
+    let record = view.record.trouble().map(|trouble| EndpointReport {
+        purpose: "record".into(),
+        address: format!("file:{}", view.record.file().display()),
+        reachable: Some(false),
+        trouble: Some(trouble_report(trouble, now)),
+    });
+    let control = record.into_iter().chain([control]);
+    of_work.chain(view.port.iter().cloned()).chain(metrics).chain(socket).chain(control).collect()
 }
 
 fn trouble_report(trouble: &Trouble, now: Instant) -> TroubleReport {

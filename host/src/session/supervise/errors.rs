@@ -48,7 +48,7 @@ pub enum SuperviseError {
     Work(#[source] work::SpawnError),
     #[error("cannot set up the supervisor")]
     Runtime(#[source] io::Error),
-    #[error("{whose} is recorded in {} and {}", crate::text::printable_path(path), runs(present, *attached))]
+    #[error("{whose} is recorded in {} and {}", crate::text::printable_path(path), runs(present))]
     Foreign { path: PathBuf, whose: String, present: Vec<u32>, attached: bool },
     #[error("the provider `{provider}` {why}")]
     Provider { provider: String, why: String },
@@ -59,9 +59,9 @@ pub enum SuperviseError {
 }
 
 /// Whether it runs, as far as that can be told.
-fn runs(present: &[u32], attached: bool) -> String {
+fn runs(present: &[u32]) -> String {
     match present {
-        [] if !attached => "whether it runs cannot be told from here".into(),
+        [] => "whether it runs cannot be told from here".into(),
         present => format!("runs{}", pids(present)),
     }
 }
@@ -104,6 +104,10 @@ impl Explain for SuperviseError {
             Self::Foreign { .. } => {
                 Some("stop it with the program that started it (`jarvis mine stop`); `pearlbed stop --forget` removes the record of one that has ended".into())
             }
+            // It said why, and that is of what it was told.
+            Self::Provider { provider, why } if why.starts_with("refused to start") => Some(format!(
+                "its own words say why; `pearlbed config keys --provider {provider}` lists its settings"
+            )),
             Self::Provider { .. } | Self::NoMinerLeft { .. } => Some(
                 "`pearlbed logs --provider` shows what it said; `pearlbed doctor` looks at the plugin".into(),
             ),

@@ -1,7 +1,7 @@
 //! What a session is to others: who holds it, where it answers, and its public record, kept true while it lives.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,7 @@ use crate::miner::Miner;
 use crate::miner::plan::PROGRAM;
 use crate::session::lock::Holder;
 use crate::sidecar::{Life, Own, OwnPool, Sidecar, SidecarError, unix_seconds};
-use crate::work::{PoolStatus, ProofStore, WorkStatus};
+use crate::work::{PoolStatus, ProofStore, Trouble, WorkStatus};
 
 /// Between two times that the counts are left where they outlive this process.
 const REMEMBER_EVERY: Duration = Duration::from_secs(5);
@@ -30,8 +30,10 @@ pub(super) struct Record {
     /// The Unix socket that serves them besides, and whether it does.
     pub metrics_socket: Option<(PathBuf, bool)>,
     file: PathBuf,
-    /// What was told last of a record that could not be written.
-    told: Option<String>,
+    /// The address of a served model at which somebody answered when it was tried last.
+    pub serving: Option<String>,
+    /// What keeps the record from being there, and since when; nothing while it is.
+    trouble: Option<Trouble>,
     began: (SystemTime, Instant),
     device: Arc<OnceLock<String>>,
     /// When the counts were last left where they outlive this process.
@@ -49,7 +51,8 @@ impl Record {
             metrics: None,
             metrics_socket: None,
             file,
-            told: None,
+            serving: None,
+            trouble: None,
             began: (SystemTime::now(), Instant::now()),
             device,
             remembered: None,
@@ -71,14 +74,23 @@ impl Record {
         self.remembered = Some(now);
     }
 
-    /// Whether this was not told last.
-    pub fn is_news(&self, trouble: &str) -> bool {
-        self.told.as_deref() != Some(trouble)
+    /// What keeps the record from being there, if anything does.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
     }
 
-    /// What is wrong with the record now, if anything.
-    pub fn told(&mut self, trouble: Option<String>) {
-        self.told = trouble;
+    /// Where it lies.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What is wrong with the record now, if anything, with what to do; answers whether that is news.
+    pub fn follow(&mut self, found: Option<(String, Option<String>)>, now: Instant) -> bool {
+        let before = self.trouble.take();
+        let news = found.as_ref().map(|(text, _)| text) != before.as_ref().map(|trouble| &trouble.text);
+        let since = before.map_or(now, |trouble| trouble.since);
+        self.trouble = found.map(|(text, hint)| Trouble { text, hint, since });
+        news
     }
 
     /// Writes the record, unless it is there as it is to be. The record of another program's session that may run is left
@@ -111,7 +123,9 @@ impl Record {
             Some(address) => format!("http://{address}"),
             None => endpoint.address.clone(),
         });
+        // While it answers: an engine that is not there is nobody's to ask.
         let served = crew.present().find_map(Miner::serves);
+        let served = served.filter(|(endpoint, _)| self.serving.as_ref() == Some(endpoint));
         let record = Sidecar {
             provider: Some(providers(
                 crew.present()
@@ -142,6 +156,7 @@ impl Record {
                 attached: false,
                 pool: work.pool.as_ref().and_then(|pool| self.pool(pool)),
             }),
+            strange: Vec::new(),
         };
         if there.as_ref() == Some(&record) {
             return Ok(None);

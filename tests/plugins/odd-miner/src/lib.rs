@@ -35,7 +35,7 @@
 //! | `panic-on-settings` | panics in `start` on settings that it does not know |
 //! | `cards` | mines, as three cards that take turns: the first two tell which proofs are theirs, and the second spoils its own |
 //! | `card-lies` | the same, and all tell and spoil nothing; but the second claims a thousand times what it does |
-//! | `serve` | mines, and says that it serves a model meanwhile |
+//! | `serve` | mines, and says that it serves a model meanwhile, at the address `serve_at` |
 //! | `hoard` | takes all the memory that it gets |
 
 mod attempt;
@@ -60,6 +60,8 @@ struct Odd {
     gave_up: Arc<AtomicBool>,
     /// The order, for what has none of its own.
     told: Mutex<String>,
+    /// Where it says that it serves.
+    serve_at: Mutex<String>,
     starts: AtomicU32,
     cards: Arc<Cards>,
 }
@@ -142,6 +144,7 @@ impl MiningProvider for Odd {
         }
         self.ignores_stop.store(order.what == "ignore-stop", Ordering::Relaxed);
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&order.what);
+        *self.serve_at.lock().unwrap_or_else(PoisonError::into_inner) = text("serve_at").to_owned();
         self.gave_up.store(false, Ordering::Relaxed);
         let is_first = self.starts.fetch_add(1, Ordering::Relaxed) == 0;
         if order.what != "once" || is_first {
@@ -198,8 +201,8 @@ impl MiningProvider for Odd {
         let mut stats = MiningStats::default();
         stats.last_error = gave_up.then(|| "it was told to give up".to_owned());
         if self.is_told("serve") {
-            stats.details =
-                serde_json::json!({ "endpoint": "http://127.0.0.1:8000/v1", "model": "odd-model" });
+            let endpoint = self.serve_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            stats.details = serde_json::json!({ "endpoint": endpoint, "model": "odd-model" });
         }
         if self.is_told("cards") || self.is_told("card-lies") {
             stats.details = self.cards.details(self.is_told("card-lies"));

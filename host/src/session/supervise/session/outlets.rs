@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::Session;
 use crate::config::Config;
 use crate::home::Home;
+use crate::miner::Miner;
 use crate::session::control::{Call, ControlSocket};
 use crate::session::metrics::{self, Listener};
 use crate::session::socket::OwnSocket;
@@ -15,6 +17,7 @@ use crate::session::supervise::herald::Herald;
 use crate::session::supervise::make_folders;
 use crate::session::supervise::record::Record;
 use crate::session::supervise::verifier::chain;
+use crate::url::Url;
 
 /// For the owner and the group; who may come to it is what its folder says.
 const METRICS_SOCKET_MODE: u32 = 0o660;
@@ -125,6 +128,20 @@ impl Session {
         self.outlets.restore(&self.options.home, &self.record, &mut self.herald);
         self.outlets.serve_metrics(&self.settings.config, &mut self.record, &mut self.herald).await;
         self.outlets.serve_metrics_socket(&self.settings.config, &mut self.record, &mut self.herald);
+        let served = self.crew.present().find_map(Miner::serves).map(|(endpoint, _)| endpoint);
+        self.record.serving = match served {
+            Some(endpoint) if somebody_answers(&endpoint).await => Some(endpoint),
+            _ => None,
+        };
         self.write_record();
     }
+}
+
+/// Whether somebody takes connections at an address of this machine.
+async fn somebody_answers(endpoint: &str) -> bool {
+    /// A loopback connection is taken or refused at once.
+    const CONNECT_TIME: Duration = Duration::from_millis(300);
+    let Ok(url) = Url::parse(endpoint) else { return false };
+    let connected = TcpStream::connect(url.authority(if url.scheme == "https" { 443 } else { 80 }));
+    matches!(tokio::time::timeout(CONNECT_TIME, connected).await, Ok(Ok(_)))
 }

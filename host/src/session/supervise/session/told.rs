@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Session;
+use crate::explain::Explain as _;
 use crate::session::announce::Announcement;
 use crate::session::past;
 use crate::session::report::Report;
@@ -73,14 +74,19 @@ impl Session {
         );
         let trouble = match written {
             Ok(None) => None,
-            Ok(Some(foreign)) => Some(foreign),
+            Ok(Some(foreign)) => {
+                let hint = "end that one with the program that started it (`jarvis mine stop`): this one is recorded again by itself";
+                Some((foreign, Some(hint.to_owned())))
+            }
             // Status, stop and the lock do without it; OpenJarvis does not see the session.
-            Err(err) => Some(chain(&err)),
+            Err(err) => Some((chain(&err), err.hint())),
         };
-        if let Some(trouble) = trouble.as_ref().filter(|trouble| self.record.is_news(trouble)) {
-            self.herald.trouble(trouble);
+        if self.record.follow(trouble, Instant::now()) {
+            match self.record.trouble() {
+                Some(trouble) => self.herald.trouble(&trouble.text),
+                None => self.herald.info("the session is recorded in its place again"),
+            }
         }
-        self.record.told(trouble);
     }
 
     /// The session at this moment.
