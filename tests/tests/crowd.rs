@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use pearlbed_tests::build;
 use pearlbed_tests::corpus::{by_name, skipped};
+use pearlbed_tests::minisign::{Format, Key};
 use pearlbed_tests::misbehave::{self, padded_id, put, put_library};
 use pearlbed_tests::pearlbed::Playground;
 use serde_json::Value;
@@ -259,4 +260,44 @@ fn endless_files_of_one_id_are_told_apart_in_bounded_time() {
     let (doctor, _) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
     assert_eq!(assert_not_slandered(&by_name(&doctor), 3), 3);
     ground.assert_nothing_left();
+}
+
+/// H5, of our own: files as long as they may be that say that they are signed by somebody whom the user trusts, so that all of
+/// each has to be read. Whoever is short and signed is not kept waiting by them, and none of them is used unchecked.
+#[test]
+fn endless_files_with_signatures_keep_no_signed_plugin_from_being_checked() {
+    let ground = Playground::new();
+    let folder = ground.plugins();
+    let key = Key::new(7);
+    std::fs::write(ground.home().join("config.toml"), format!("[plugins]\nkeys = [\"{}\"]\n", key.public()))
+        .unwrap();
+    let sign = |path: &Path, bytes: &[u8]| {
+        let signature = key.sign(bytes, Format::Prehashed, "of a test");
+        std::fs::write(path.with_added_extension("minisig"), signature).unwrap();
+    };
+    for number in 0..24 {
+        let path = put_library(
+            &folder,
+            &format!("a{number:02}"),
+            &misbehave::library(&format!("long-{number}"), ""),
+        );
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(500 << 20).unwrap();
+        sign(&path, b"another file");
+    }
+    put_healthy(&folder, 3);
+    for number in 0..3 {
+        let path = folder.join(format!("{}-healthy-{number:02}.so", ["0", "m", "z"][number]));
+        sign(&path, &std::fs::read(&path).unwrap());
+    }
+    let (doctor, took) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
+    let plugins = by_name(&doctor);
+    assert_eq!(assert_not_slandered(&plugins, 3), 3);
+    assert_eq!(plugins["0-healthy-00.so"]["signature"]["state"], "by", "{:#}", plugins["0-healthy-00.so"]);
+    for (name, plugin) in &plugins {
+        let code = plugin["code"].as_str().unwrap_or("usable");
+        let is_long = name.starts_with('a');
+        assert!(!is_long || ["not-checked", "signature-wrong"].contains(&code), "{plugin:#}");
+    }
+    assert!(plugins.values().any(|plugin| plugin["code"] == "not-checked"), "all were read");
+    assert!(took < Duration::from_secs(30), "it took {took:?}");
 }

@@ -93,7 +93,7 @@ impl Launcher {
             return Ok((order, None));
         }
         let refused = |reason| Replaced { path: order.plugin.clone(), reason };
-        let judged = || self.trust.judge(&order.plugin, &look).refusal;
+        let judged = || self.trust.judge(&order.plugin, &look, None).refusal;
         if let Some(reason) = look.refusal.clone().or_else(judged) {
             return Err(refused(reason));
         }

@@ -62,6 +62,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("closed-channel", "it closed descriptors that it did not open, so no answer could be sent"),
     ("stopped", "it stopped its own process"),
     ("timed-out", "it did not answer in time"),
+    ("not-checked", "no time was left to read it for its signature and its hash"),
     ("not-probed", "no time was left to probe it"),
     ("no-probe", "no confined process could be started"),
     ("no-answer", "it failed in a way that has no code of its own"),
@@ -99,7 +100,7 @@ impl Reason {
 
     /// Whether it says nothing of the plugin: there was no time or no memory to ask it.
     pub fn is_unasked(&self) -> bool {
-        matches!(self.code, "not-probed" | "no-probe")
+        matches!(self.code, "not-checked" | "not-probed" | "no-probe")
     }
 }
 

@@ -134,17 +134,40 @@ impl Entry {
         self.probe = Some(probe);
     }
 
+    /// What the look at it shows. Who vouches for it is not known yet.
     fn of_file(path: PathBuf, options: &Options) -> Self {
         let started = Instant::now();
         let look = look(&path, options.relaxed);
-        let judgement = match look.refusal {
-            None => options.trust.judge(&path, &look),
-            Some(_) => Judgement::default(),
-        };
-        let refusal = look.refusal.clone().or_else(|| judgement.refusal.clone());
-        let state = refusal.map_or(State::Usable, State::Skipped);
+        let state = look.refusal.clone().map_or(State::Usable, State::Skipped);
+        let judgement = Judgement::default();
         Self { path, state, look: Some(look), look_time: started.elapsed(), probe: None, judgement }
     }
+
+    /// Finds out who vouches for it, until `until` where that takes reading it.
+    fn judge(&mut self, trust: &Trust, until: Option<Instant>) {
+        let (State::Usable, Some(look)) = (&self.state, &self.look) else { return };
+        let started = Instant::now();
+        self.judgement = trust.judge(&self.path, look, until);
+        self.look_time += started.elapsed();
+        if let Some(refusal) = &self.judgement.refusal {
+            self.state = State::Skipped(refusal.clone());
+        }
+    }
+}
+
+/// For how long files are read for their signatures and their hashes: where somebody waits for the answer, and elsewhere.
+const CHECKING_AWAITED_MAX: Duration = Duration::from_secs(1);
+const CHECKING_MAX: Duration = Duration::from_secs(5);
+
+/// Judges all of them, the shortest first: so that none that is as long as a disk is in the way of another.
+fn judge_all(entries: &mut [Entry], options: &Options) {
+    let is_awaited = options.probe.as_ref().is_some_and(|probe| probe.deadline.is_some());
+    let most = if is_awaited { CHECKING_AWAITED_MAX } else { CHECKING_MAX };
+    let until = Some(Instant::now() + most);
+    let mut by_length: Vec<&mut Entry> = entries.iter_mut().collect();
+    let length = |entry: &Entry| entry.look.as_ref()?.identity.map(|identity| identity.len);
+    by_length.sort_by_key(|entry| length(entry));
+    by_length.into_iter().for_each(|entry| entry.judge(&options.trust, until));
 }
 
 /// The code of a file whose provider another file carries as well.
@@ -199,6 +222,7 @@ pub fn survey_watched(path: &SearchPath, options: &Options, watch: &Watch) -> Su
         }
     }
     entries.extend(files.into_iter().map(|file| Entry::of_file(file, options)));
+    judge_all(&mut entries, options);
     skip_duplicates(&mut entries);
     *watch.lock() = Survey { folders: folders.clone(), entries: entries.clone() };
     probe_entries(&mut entries, options, watch);
@@ -213,6 +237,7 @@ pub fn survey_watched(path: &SearchPath, options: &Options, watch: &Watch) -> Su
 pub fn survey_file(path: &Path, options: &Options) -> Entry {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut entries = [Entry::of_file(path, options)];
+    entries[0].judge(&options.trust, None);
     probe_entries(&mut entries, options, &Watch::default());
     let [entry] = entries;
     entry

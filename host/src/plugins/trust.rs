@@ -8,12 +8,14 @@
 //!
 //! - Whoever may write to the home folder may change what was seen; the file's owner and mode are the look's business.
 //! - A file of more than `FILE_BYTES_MAX` is not hashed: where a hash is asked for, it is refused.
+//! - Where many are judged at once, those that there was no time for are refused, too, the longest first.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use base64::Engine;
 use minisign_verify::{Error as SignatureError, PublicKey, Signature};
@@ -30,6 +32,10 @@ use crate::text;
 const FILE_BYTES_MAX: u64 = 512 << 20;
 /// The longest signature, in bytes; minisign's have some 300.
 const SIGNATURE_BYTES_MAX: u64 = 8 << 10;
+/// The longest library whose signature is of the old kind, which takes all of it at once.
+const WHOLE_BYTES_MAX: u64 = 64 << 20;
+/// So many bytes are read between two looks at the clock.
+const READ_BYTES: usize = 1 << 20;
 /// The suffix of a signature's file.
 pub const SIGNATURE_SUFFIX: &str = "minisig";
 
@@ -54,6 +60,8 @@ pub enum Signed {
     },
     /// The signature is not one of this file.
     Wrong,
+    /// There was no time to read the file.
+    Unchecked,
 }
 
 impl std::fmt::Display for Signed {
@@ -64,6 +72,7 @@ impl std::fmt::Display for Signed {
             Self::By { key, comment } => write!(f, "signed by {key} ({comment})"),
             Self::Unknown { key_id } => write!(f, "signed by key {key_id}, which is not in [plugins] keys"),
             Self::Wrong => f.write_str("signed wrongly"),
+            Self::Unchecked => f.write_str("not checked"),
         }
     }
 }
@@ -116,8 +125,7 @@ pub fn is_key(text: &str) -> bool {
 
 /// BLAKE3 of the file at `path`, in hexadecimal; `None` where it cannot be read or is too long.
 pub fn hash(path: &Path) -> Option<String> {
-    let (bytes, _) = read_file(path, FILE_BYTES_MAX).ok()?;
-    Some(blake3::hash(&bytes).to_hex().to_string())
+    Some(read_contents(path, None, None).ok()?.0.hash)
 }
 
 impl Memory {
@@ -187,8 +195,7 @@ pub fn remember(
     signed: &Signed,
     anew: bool,
 ) -> io::Result<()> {
-    let (bytes, _) = read_file(path, FILE_BYTES_MAX)?;
-    let hash = blake3::hash(&bytes).to_hex().to_string();
+    let hash = read_contents(path, None, None)?.0.hash;
     let key = match signed {
         Signed::By { key, .. } => Some(key.clone()),
         _ => None,
@@ -235,8 +242,9 @@ impl Trust {
         self
     }
 
-    /// Judges the file at `path`, of which `look` was taken. Reads it only where something asks for its contents.
-    pub fn judge(&self, path: &Path, look: &Look) -> Judgement {
+    /// Judges the file at `path`, of which `look` was taken. Reads it only where something asks for its contents, and gives
+    /// up at `until`.
+    pub fn judge(&self, path: &Path, look: &Look, until: Option<Instant>) -> Judgement {
         let Some((manifest, identity)) = look.manifest.as_ref().zip(look.identity) else {
             return Judgement::default();
         };
@@ -245,35 +253,47 @@ impl Trust {
             return refused(Signed::Unsigned, blocked(&format!("`{id}`"), id));
         }
         let seen = self.memory.seen.get(id);
-        let signature = read_signature(path, &look.real_path);
+        let own = seen.and_then(|seen| seen.key.as_ref());
         let hashes = self.memory.blocked.iter().any(|what| is_hash(what));
-        if matches!(signature, Ok(None)) && seen.is_none() && !hashes {
-            return self.without_signature(None);
+        let signature = match read_signature(path, &look.real_path) {
+            Ok(None) => None,
+            Ok(Some(text)) => match parse(&text, self.keys.iter().chain(own)) {
+                Ok(signature) => Some(signature),
+                Err(why) => return wrong(&why),
+            },
+            Err(why) => return wrong(&why),
+        };
+        // Of a stranger's signature the contents tell nothing.
+        let named = signature.as_ref().is_some_and(|signature| signature.by.is_some());
+        if !named && seen.is_none() && !hashes {
+            let signed = signature.map(|signature| Signed::Unknown { key_id: signature.key_id });
+            return self.without_signature(signed);
         }
-        let bytes = match read_file(&look.real_path, FILE_BYTES_MAX) {
-            Ok((bytes, now)) if now == identity => bytes,
+        let contents = match read_contents(&look.real_path, signature.as_ref(), until) {
+            Ok((contents, now)) if now == identity => contents,
             Ok(_) => {
                 let words = "it was changed or replaced while it was looked at";
                 return refused(Signed::Unsigned, Reason::new("changed", words, "run the command again"));
             }
+            Err(err) if err.kind() == io::ErrorKind::TimedOut => return unchecked(identity.len),
             Err(err) => {
                 let words = format!("its signature and its hash cannot be checked: {err}");
                 let fix = "put it back as its author ships it, or remove it";
                 return refused(Signed::Wrong, Reason::new("signature-wrong", words, fix));
             }
         };
-        let hash = blake3::hash(&bytes).to_hex().to_string();
+        let hash = contents.hash;
         if self.memory.blocked.contains(&hash) {
             return refused(Signed::Unsigned, blocked("its very contents", &hash));
         }
-        let own = seen.and_then(|seen| seen.key.as_ref());
         let signed = match signature {
-            Ok(None) => Signed::Unsigned,
-            Ok(Some(signature)) => match check(&signature, &bytes, self.keys.iter().chain(own)) {
-                Ok(signed) => signed,
-                Err(why) => return wrong(&why),
-            },
-            Err(why) => return wrong(&why),
+            None => Signed::Unsigned,
+            Some(Parsed { by: None, key_id, .. }) => Signed::Unknown { key_id },
+            Some(Parsed { by: Some((key, _)), signature, .. }) if contents.is_signed => {
+                let comment = text::printable(signature.trusted_comment()).chars().take(120).collect();
+                Signed::By { key, comment }
+            }
+            Some(_) => return wrong("it was not made for this file, or its comment was changed"),
         };
         if let Some(own) = own {
             // A key that was taken out of the configuration vouches for nothing any more.
@@ -339,29 +359,90 @@ fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Checks `signature` against each key. `Err` says why it is wrong.
-fn check<'a>(
-    signature: &str,
-    bytes: &[u8],
-    keys: impl Iterator<Item = &'a String>,
-) -> Result<Signed, String> {
-    let parsed = Signature::decode(signature).map_err(|_| "it is no minisign signature".to_owned())?;
-    for key in keys {
-        let Ok(public) = PublicKey::from_base64(key) else { continue };
-        match public.verify(bytes, &parsed, true) {
-            Ok(()) => {
-                let comment = text::printable(parsed.trusted_comment()).chars().take(120).collect();
-                return Ok(Signed::By { key: key.clone(), comment });
-            }
-            Err(SignatureError::UnexpectedKeyId) => {}
-            Err(_) => return Err("it was not made for this file, or its comment was changed".to_owned()),
-        }
-    }
-    let line = signature.lines().nth(1).unwrap_or_default();
+fn unchecked(len: u64) -> Judgement {
+    let words = format!("there was no time to read its {} and to check them", text::bytes(len));
+    let fix = "`pearlbed plugins inspect` on it alone says more";
+    refused(Signed::Unchecked, Reason::new("not-checked", words, fix))
+}
+
+/// A signature before the file was read.
+struct Parsed {
+    signature: Signature,
+    /// The key that made it, as it says, as text and to check with: one of those that are known here.
+    by: Option<(String, PublicKey)>,
+    /// The key's id as minisign prints it.
+    key_id: String,
+}
+
+/// Reads `text` and finds which of `keys` it says to be of. `Err` says why it is no signature.
+fn parse<'a>(text: &str, keys: impl Iterator<Item = &'a String>) -> Result<Parsed, String> {
+    let signature = Signature::decode(text).map_err(|_| "it is no minisign signature".to_owned())?;
+    let line = text.lines().nth(1).unwrap_or_default();
     let raw = base64::engine::general_purpose::STANDARD.decode(line.trim()).unwrap_or_default();
     // minisign prints the id as a number, most significant byte first.
     let key_id = raw.get(2..10).unwrap_or_default().iter().rev().map(|byte| format!("{byte:02X}")).collect();
-    Ok(Signed::Unknown { key_id })
+    let mut keys = keys.filter_map(|key| Some((key.clone(), PublicKey::from_base64(key).ok()?)));
+    // Nothing of the file is looked at until it is known whose key to check with.
+    let by =
+        keys.find(|(_, key)| !matches!(key.verify_stream(&signature), Err(SignatureError::UnexpectedKeyId)));
+    Ok(Parsed { signature, by, key_id })
+}
+
+/// What a file's contents say.
+struct Contents {
+    /// BLAKE3, in hexadecimal.
+    hash: String,
+    /// The signature is one of them, by the key that it names.
+    is_signed: bool,
+}
+
+/// Reads the file at `path` once, for its hash and to check `signature`. Answers which file it was, too.
+///
+/// # Errors
+///
+/// As [`open`], and [`io::ErrorKind::TimedOut`] at `until`.
+fn read_contents(
+    path: &Path,
+    signature: Option<&Parsed>,
+    until: Option<Instant>,
+) -> io::Result<(Contents, Identity)> {
+    let (mut file, identity) = open(path, FILE_BYTES_MAX)?;
+    let signed = signature.and_then(|parsed| Some((&parsed.signature, &parsed.by.as_ref()?.1)));
+    let mut stream = signed.and_then(|(signature, key)| key.verify_stream(signature).ok());
+    // The old kind of signature is one of the whole file at once.
+    let mut whole = (signed.is_some() && stream.is_none()).then(Vec::new);
+    if whole.is_some() && identity.len > WHOLE_BYTES_MAX {
+        let most = text::bytes(WHOLE_BYTES_MAX);
+        return Err(io::Error::other(format!(
+            "its signature is of minisign's old kind, which is checked for files of at most {most}"
+        )));
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut left = FILE_BYTES_MAX;
+    let mut block = vec![0; READ_BYTES];
+    while left > 0 {
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let most = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = match file.read(&mut block[..most]) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(err) => return Err(err),
+        };
+        left -= count as u64;
+        let bytes = &block[..count];
+        hasher.update(bytes);
+        stream.iter_mut().for_each(|stream| stream.update(bytes));
+        whole.iter_mut().for_each(|whole| whole.extend_from_slice(bytes));
+    }
+    let is_signed = match (signed, stream, whole) {
+        (Some(_), Some(mut stream), _) => stream.finalize().is_ok(),
+        (Some((signature, key)), None, Some(whole)) => key.verify(&whole, signature, true).is_ok(),
+        _ => false,
+    };
+    Ok((Contents { hash: hasher.finalize().to_hex().to_string(), is_signed }, identity))
 }
 
 /// The signature beside the file, as it was found or with its links followed; `Ok(None)` where there is none.
@@ -385,6 +466,14 @@ fn read_signature(path: &Path, real_path: &Path) -> Result<Option<String>, Strin
 
 /// A regular file of at most `most` bytes, and which it was.
 fn read_file(path: &Path, most: u64) -> io::Result<(Vec<u8>, Identity)> {
+    let (file, identity) = open(path, most)?;
+    let mut bytes = Vec::with_capacity(identity.len as usize);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok((bytes, identity))
+}
+
+/// Opens a regular file of at most `most` bytes; which it is.
+fn open(path: &Path, most: u64) -> io::Result<(File, Identity)> {
     use rustix::fs::{Mode, OFlags};
     // Neither a named pipe nor a terminal may hold us.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -397,9 +486,7 @@ fn read_file(path: &Path, most: u64) -> io::Result<(Vec<u8>, Identity)> {
         let (len, most) = (text::bytes(metadata.len()), text::bytes(most));
         return Err(io::Error::other(format!("it has {len}, more than the {most} that are read")));
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok((bytes, Identity::of(&metadata)))
+    Ok((file, Identity::of(&metadata)))
 }
 
 #[cfg(test)]
@@ -411,7 +498,7 @@ mod tests {
     #[test]
     fn a_key_is_told_from_what_is_none() {
         assert!(is_key(KEY) && !is_key("RWQ") && !is_key(""));
-        assert_eq!(check("rubbish", b"", std::iter::empty()), Err("it is no minisign signature".to_owned()));
+        assert!(parse("rubbish", std::iter::empty()).is_err_and(|why| why == "it is no minisign signature"));
     }
 
     #[test]
