@@ -229,7 +229,7 @@ mod tests {
             keeps_earlier: false,
         };
         let each = work_of(&target).unwrap();
-        Given { id: 1, work: Arc::new(Work { number: 1, job }), target, each }
+        Given { id: 1, work: Arc::new(Work { number: 1, job }), target, each, taken: None }
     }
 
     /// 2^40 hashes for a proof.

@@ -2,7 +2,9 @@
 //! job at all.
 //!
 //! A miner knows its jobs by numbers of its own. One job of the session may be given out more than once, at another
-//! target each time. Nothing here is sent: who offers sends.
+//! target each time. A proof that meets several of those targets would be worth the most as one for the hardest: so that
+//! nobody chooses after the find, a miner takes its jobs in their order, and a while after it took one the proofs for those
+//! before it, of the same job of the session, count as proofs for that one. Nothing here is sent: who offers sends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +17,10 @@ use super::vardiff::work_of;
 /// Jobs that are remembered: ten seconds of a network with a job every 50 ms.
 const GIVEN_MAX: usize = 200;
 
+/// How long after it took the next one a miner may hand in what it found for a job: longer than the contract lets it work on
+/// one that is stale.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
+
 /// A job as it was given to a miner.
 #[derive(Debug, Clone)]
 pub struct Given {
@@ -26,6 +32,8 @@ pub struct Given {
     pub target: [u8; 32],
     /// Hashes that a proof at this target takes on average.
     pub each: f64,
+    /// When the miner took it first, if it did.
+    pub taken: Option<Instant>,
 }
 
 /// The job that a miner may work on.
@@ -45,6 +53,8 @@ pub struct Offer {
 #[derive(Debug, Default)]
 pub struct Offers {
     last: u64,
+    /// The last one that was taken.
+    taken: u64,
     given: VecDeque<Given>,
     current: Option<Offer>,
 }
@@ -57,7 +67,7 @@ impl Offers {
             self.given.pop_front();
         }
         let each = work_of(&target).unwrap_or(f64::INFINITY);
-        let given = Given { id: self.last, work: Arc::clone(work), target, each };
+        let given = Given { id: self.last, work: Arc::clone(work), target, each, taken: None };
         let wire = wire(&given);
         self.given.push_back(given);
         self.current = Some(Offer { id: self.last, at: now, taken: false, took: None });
@@ -77,12 +87,34 @@ impl Offers {
         self.current.take().map(|offer| offer.id)
     }
 
-    /// The miner has taken the job `id`; answers whether that is the one on offer.
-    pub fn taken(&mut self, id: u64, now: Instant) -> bool {
-        let Some(offer) = self.current.as_mut().filter(|offer| offer.id == id) else { return false };
-        offer.taken = true;
-        offer.took.get_or_insert(now.saturating_duration_since(offer.at));
-        true
+    /// The miner says that it has taken the job `id`. Answers what it works on from now on, and whether that is the job on
+    /// offer; nothing where it took a later one before, or `id` is none of its jobs.
+    pub fn take(&mut self, id: u64, now: Instant) -> Option<(&Given, bool)> {
+        let at = self.place(id).filter(|_| id >= self.taken)?;
+        self.taken = id;
+        let given = &mut self.given[at];
+        given.taken.get_or_insert(now);
+        let offer = self.current.as_mut().filter(|offer| offer.id == id);
+        let is_on_offer = offer.is_some();
+        if let Some(offer) = offer {
+            offer.taken = true;
+            offer.took.get_or_insert(now.saturating_duration_since(offer.at));
+        }
+        Some((given, is_on_offer))
+    }
+
+    /// Whether the job `id` was given out after the last one that was taken.
+    pub fn is_ahead(&self, id: u64) -> bool {
+        id > self.taken && self.place(id).is_some()
+    }
+
+    /// The job that a proof for the job `id` counts for, if it comes now.
+    pub fn counts_for(&self, id: u64, now: Instant) -> Option<&Given> {
+        let given = self.find(id)?;
+        let has_left = |at: Instant| now.saturating_duration_since(at) > LEAVES_WITHIN;
+        let later = self.given.iter().rev().take_while(|later| later.id > id);
+        let mut same = later.filter(|later| later.work.number == given.work.number);
+        Some(same.find(|later| later.taken.is_some_and(has_left)).unwrap_or(given))
     }
 
     /// The job on offer.
@@ -109,8 +141,14 @@ impl Offers {
 
     /// A job by the miner's number, unless it is long over or was never given out.
     pub fn find(&self, id: u64) -> Option<&Given> {
+        self.given.get(self.place(id)?)
+    }
+
+    /// Where the job `id` stands among those that are remembered.
+    fn place(&self, id: u64) -> Option<usize> {
         let first = self.given.front()?.id;
-        self.given.get(usize::try_from(id.checked_sub(first)?).ok()?)
+        let at = usize::try_from(id.checked_sub(first)?).ok()?;
+        (at < self.given.len()).then_some(at)
     }
 }
 
@@ -165,14 +203,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_proof_counts_for_is_not_chosen_after_it_was_found() {
+        let mut offers = Offers::default();
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        offers.put(&work(1), [9; 32], start);
+        offers.put(&work(1), [8; 32], start);
+        let counts_for = |offers: &Offers, id, now| offers.counts_for(id, now).map(|given| given.id);
+        offers.take(1, start);
+        assert_eq!(counts_for(&offers, 1, at(60_000)), Some(1), "it has not left that yet");
+        assert!(offers.is_ahead(2) && !offers.is_ahead(1) && !offers.is_ahead(3));
+        offers.take(2, at(60_000));
+        assert_eq!(counts_for(&offers, 1, at(65_000)), Some(1), "what it was busy with");
+        assert_eq!(counts_for(&offers, 1, at(65_001)), Some(2));
+        assert_eq!(counts_for(&offers, 2, at(65_001)), Some(2));
+        // Of another job of the session there is nothing to choose from.
+        offers.put(&work(2), [7; 32], at(70_000));
+        offers.take(3, at(70_000));
+        assert_eq!(counts_for(&offers, 2, at(99_000)), Some(2));
+        assert_eq!(counts_for(&offers, 1, at(99_000)), Some(2));
+        assert_eq!(counts_for(&offers, 4, at(99_000)), None);
+    }
+
+    #[test]
     fn only_the_job_on_offer_can_be_taken_and_an_earlier_one_is_taken_in_vain() {
         let mut offers = Offers::default();
         let now = Instant::now();
         offers.put(&work(1), [9; 32], now);
         offers.put(&work(1), [8; 32], now);
-        assert!(!offers.taken(1, now));
-        assert!(offers.taken(2, now + Duration::from_millis(3)));
-        assert!(offers.taken(2, now + Duration::from_secs(3)), "told twice");
+        let take =
+            |offers: &mut Offers, id, at| offers.take(id, at).map(|(given, on_offer)| (given.id, on_offer));
+        assert_eq!(take(&mut offers, 1, now), Some((1, false)), "its offer crossed the next one");
+        assert_eq!(take(&mut offers, 2, now + Duration::from_millis(3)), Some((2, true)));
+        assert_eq!(take(&mut offers, 2, now + Duration::from_secs(3)), Some((2, true)), "told twice");
+        assert_eq!(take(&mut offers, 1, now), None, "nobody goes back");
+        assert_eq!(take(&mut offers, 3, now), None, "nobody was given that");
         assert_eq!(offers.current().unwrap().took, Some(Duration::from_millis(3)));
         assert_eq!(offers.again(now).unwrap().target, [8; 32]);
         assert!(!offers.current().unwrap().taken);

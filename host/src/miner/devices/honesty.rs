@@ -75,7 +75,7 @@ fn given(each: f64) -> Given {
         keeps_earlier: false,
     };
     let each = work_of(&target).expect("it can be met");
-    Given { id: 1, work: Arc::new(Work { number: 1, job }), target, each }
+    Given { id: 1, work: Arc::new(Work { number: 1, job }), target, each, taken: None }
 }
 
 impl Rig {

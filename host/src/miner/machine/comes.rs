@@ -68,17 +68,20 @@ impl Miner {
 
     fn took(&mut self, id: u64, now: Instant, out: &mut Vec<Effect>) {
         // What it does from here on is done at this job's target, also where a newer job is on its way already.
-        if let Some(given) = self.offers.find(id) {
-            self.account.took(given, now);
-        }
-        if self.offers.taken(id, now) && self.life.took(now) {
+        let Some((given, is_on_offer)) = self.offers.take(id, now) else { return };
+        self.account.took(given, now);
+        if is_on_offer && self.life.took(now) {
             out.push(Effect::FirstJob);
         }
     }
 
     fn submitted(&mut self, generation: u64, submission: Submission, now: Instant, out: &mut Vec<Effect>) {
         let Submission { sequence, job, proof, place } = submission;
-        let Some(given) = self.offers.find(job) else {
+        // Who has a proof for a job has taken it.
+        if self.offers.is_ahead(job) && generation == self.line.generation() {
+            self.took(job, now, out);
+        }
+        let Some(given) = self.offers.counts_for(job, now) else {
             let why = format!("it is for job {job}, which was never given out");
             self.account.invented("job");
             self.refused(generation, sequence, "job", &why, now, out);

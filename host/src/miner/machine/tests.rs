@@ -604,3 +604,45 @@ fn a_provider_that_gets_no_processor_is_not_stalled_before_it_had_its_time() {
         why.contains("has not taken the job that is on offer for") && why.contains("waited for a processor")
     );
 }
+
+/// Who works on an easy job and says that it works on a hard one, or hands in each proof for the hardest job that it meets,
+/// would claim, or prove, more than it does.
+#[test]
+fn a_miner_works_on_one_target_at_a_time_whatever_it_says() {
+    let mut bed = Bed::mining();
+    let first = bed.sent_job();
+    bed.passes(Duration::from_secs(600));
+    bed.miner.tick(Duration::from_secs(6000), bed.now);
+    let second = bed.sent_job();
+    let [hard, easy] = [&first, &second].map(|job| work_of(&job.target).unwrap());
+    assert!(second.header == first.header && easy < hard, "{easy} and {hard}");
+    bed.take();
+    bed.frame(FromProvider::Progress(1));
+    let due = |bed: &mut Bed| bed.miner.report(true, bed.now).hashrate.judgement.unwrap().due;
+    let before = due(&mut bed);
+    // It says that it went back to the hard one.
+    bed.frame(FromProvider::Took(first.id));
+    bed.passes(Duration::from_secs(10));
+    bed.frame(FromProvider::Progress(easy as u64 * 10));
+    assert!((due(&mut bed) - before - 10.0).abs() < 0.1, "{} was due before", before);
+    // A proof that meets both targets counts as one for the job that it works on.
+    let effects = bed.submit(bed.generation(), first.id);
+    let [Effect::Judge(candidate)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(candidate.target, second.target);
+}
+
+#[test]
+fn a_proof_for_a_job_says_that_it_was_taken() {
+    let mut bed = Bed::mining();
+    bed.passes(Duration::from_secs(600));
+    bed.miner.tick(Duration::from_secs(6000), bed.now);
+    let second = bed.sent_job();
+    let easy = work_of(&second.target).unwrap();
+    let due = |bed: &mut Bed| bed.miner.report(true, bed.now).hashrate.judgement.unwrap().due;
+    bed.frame(FromProvider::Progress(1));
+    let before = due(&mut bed);
+    bed.submit(bed.generation(), second.id);
+    bed.passes(Duration::from_secs(10));
+    bed.frame(FromProvider::Progress(easy as u64 * 10));
+    assert!((due(&mut bed) - before - 10.0).abs() < 0.1);
+}
