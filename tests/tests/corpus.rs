@@ -143,8 +143,11 @@ fn throw(run: &Run<'_>, expect: fn(&mut Fault)) {
     };
     let began = Instant::now();
     // The files, of which nearly none is run: nobody is in the way of the healthy ones.
-    let (short, probed) = ask(&[], PATIENCE);
-    assert!(short.is_empty() && probed == HEALTHY, "{short:?}, {probed} healthy ones");
+    // A machine that has much else to do gets some more tries.
+    let mut asked = (0..3).map(|_| ask(&[], PATIENCE));
+    let all = asked.find(|(short, probed)| short.is_empty() && *probed == HEALTHY);
+    assert!(all.is_some(), "some of them, or healthy ones, never had time");
+    drop(asked);
     let hangs = |fault: &Fault| fault.codes.contains("timed-out");
     let (mut hanging, mut rest): (Vec<Fault>, Vec<Fault>) = faults.iter().cloned().partition(hangs);
     // Some have no time beside the others that hang, or not enough to do what else they do.

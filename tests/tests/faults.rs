@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use pearlbed_tests::build;
 use pearlbed_tests::corpus::{
     Fault, HEALTHY, SCRAMBLED, assert_healthy, assert_none_wrong, by_name, code, look_at, put_files,
-    put_healthy, put_misbehaviour, skipped,
+    put_healthy, put_misbehaviour, said, skipped,
 };
 use pearlbed_tests::misbehave::{self, padded_id, put};
 use pearlbed_tests::pearlbed::{Playground, SECRET};
@@ -156,13 +156,22 @@ fn a_plugin_cannot_answer_in_the_place_of_another() {
     for number in 0..20 {
         put(&folder, &format!("a-hijacker-{number:02}"), "ctor:hijack");
     }
+    // What it leaves behind is seen, whatever it says itself.
+    for place in ["ctor", "detect"] {
+        put(&folder, &format!("b-forger-{place}"), &format!("{place}:forge-done"));
+    }
     put_healthy(&folder);
     let (answer, took) = ground.json(&["doctor", "--probe-timeout", PATIENCE]);
     let plugins = by_name(&answer);
     assert_healthy(&plugins, true);
+    for place in ["ctor", "detect"] {
+        let plugin = &plugins[&format!("b-forger-{place}.so")];
+        assert!(said(plugin).contains("left 3 threads running"), "{plugin:#}");
+    }
     for plugin in plugins.values() {
         let reason = plugin["probe"]["reason"].as_str().unwrap_or_default();
-        let of_hijacker = plugin["path"].as_str().unwrap().contains("a-hijacker");
+        let path = plugin["path"].as_str().unwrap();
+        let of_hijacker = path.contains("a-hijacker") || path.contains("b-forger");
         assert!(of_hijacker || reason != "hijacked", "{plugin:#}");
     }
     assert!(took < Duration::from_secs(60), "it took {took:?}");

@@ -212,6 +212,42 @@ fn in_a_session_of_root_what_only_root_may_read_is_not_read_in_the_systems_folde
     }
 }
 
+/// Who is connected to whom, and which programs run with which arguments, is nobody's business: a gateway's command line names
+/// a wallet, and a connection a pool.
+#[test]
+fn a_provider_sees_of_proc_what_is_its_own_and_the_machines() {
+    let other = std::process::id();
+    let done = texts(&[
+        "read:/proc/self/status",
+        "read:/proc/thread-self/stat",
+        "read:/proc/cpuinfo",
+        "read:/proc/mounts",
+        "read:/etc/mtab",
+        "list:/proc",
+    ]);
+    let denied = [
+        "read:/proc/net/tcp".to_owned(),
+        "read:/proc/self/net/unix".into(),
+        format!("read:/proc/{other}/cmdline"),
+        format!("read:/proc/{other}/environ"),
+        format!("read:/proc/self/root/proc/{other}/stat"),
+    ];
+    let done: Vec<String> = done
+        .into_iter()
+        .filter(|attempt| !attempt.contains("mtab") || Path::new("/etc/mtab").exists())
+        .collect();
+    let Some(outcome) = session(&[], &[], &[&done[..], &denied].concat(), denied.len()) else { return };
+    outcome.assert_done(&done);
+    outcome.assert_denied(&denied[0], "tried to read a file: /proc/net/tcp");
+    for attempt in &denied[2..4] {
+        let path = attempt.split_once(':').unwrap().1;
+        outcome.assert_denied(attempt, &format!("tried to read a file: {path}"));
+    }
+    for attempt in &denied {
+        assert!(!outcome.log.contains(&format!("tried {attempt}: done")), "{attempt}\n{}", outcome.log);
+    }
+}
+
 #[test]
 fn hosts_and_sockets_are_called_where_they_are_granted() {
     let ground = tempfile::tempdir().unwrap();

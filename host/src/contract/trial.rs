@@ -82,7 +82,7 @@ pub fn run(
     let (mut pending, mut room) = (Vec::new(), vec![0; 256 << 10]);
     let mut open = true;
     while open {
-        let memory = sandbox::memory_bytes(confined.pid());
+        let memory = sandbox::memory_bytes(confined.pid(), memory_bytes);
         record.memory_peak_bytes = record.memory_peak_bytes.max(memory);
         if memory > memory_bytes.saturating_add(memory_bytes / 4) {
             record.overdrawn = true;

@@ -427,17 +427,39 @@ pub fn lower_priority(id: i32) {
 /// More threads than this, each of the lowest priority, are together as good as one of a high one.
 const CROWD: usize = 4;
 
+/// The list of a process's mappings is read up to so many bytes, some ten thousand of them: it is as long as the process wants.
+const MAPPINGS_BYTES_MAX: u64 = 1 << 20;
+
 /// The memory that the process `id` has in use now, shared memory and mapped files included, in bytes; 0 where the system
 /// does not say.
 ///
-/// Shared memory that it has mapped counts whole: it may have been filled and then dropped from the process alone.
-pub fn memory_bytes(id: i32) -> u64 {
+/// Shared memory that it has mapped counts whole: it may have been filled and then dropped from the process alone. To find
+/// that takes reading all its mappings, which is only done for one that has more than `most` of addresses. Where the list has
+/// no end, all its addresses count.
+pub fn memory_bytes(id: i32, most: u64) -> u64 {
     let statm = text::read_lossy(format!("/proc/{id}/statm")).unwrap_or_default();
-    let mut pages = statm.split(' ').skip(1).map_while(|pages| pages.parse::<u64>().ok());
-    let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
-    let page = rustix::param::page_size() as u64;
-    let mapped = shared_mapping_bytes(&text::read_lossy(format!("/proc/{id}/maps")).unwrap_or_default());
-    (resident * page).max(resident.saturating_sub(shared) * page + mapped)
+    let mut pages = statm.split(' ').map_while(|pages| pages.parse::<u64>().ok());
+    let mut bytes = || pages.next().unwrap_or(0).saturating_mul(rustix::param::page_size() as u64);
+    let (addresses, resident, shared) = (bytes(), bytes(), bytes());
+    if addresses <= most {
+        return resident;
+    }
+    let mapped = match mappings(id) {
+        Some(maps) => shared_mapping_bytes(&maps),
+        None => return addresses,
+    };
+    resident.max(resident.saturating_sub(shared) + mapped)
+}
+
+/// The mappings of the process `id` as the kernel lists them; nothing where there are more than are read.
+fn mappings(id: i32) -> Option<String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(list) = std::fs::File::open(format!("/proc/{id}/maps")) {
+        // One that ends meanwhile has none.
+        let _ = list.take(MAPPINGS_BYTES_MAX).read_to_end(&mut bytes);
+    }
+    ((bytes.len() as u64) < MAPPINGS_BYTES_MAX).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// How much memory that only the kernel's own files hold is mapped as shared, by the text of `/proc/PID/maps`, in bytes.
@@ -447,8 +469,9 @@ fn shared_mapping_bytes(maps: &str) -> u64 {
         let (start, end) = parts.next()?.split_once('-')?;
         let is_shared = parts.next()?.ends_with('s');
         let file = parts.nth(3)?;
-        let is_memory =
-            ["/dev/zero", "/memfd:", "/SYSV", "/dev/shm/"].iter().any(|name| file.starts_with(name));
+        let is_memory = ["/dev/zero", "/memfd:", "/anon_hugepage", "/SYSV", "/dev/shm/"]
+            .iter()
+            .any(|name| file.starts_with(name));
         let at = |number: &str| u64::from_str_radix(number, 16).ok();
         (is_shared && is_memory).then_some(at(end)?.saturating_sub(at(start)?))
     };
@@ -507,6 +530,7 @@ mod tests {
                     7f0020000000-7f0020100000 r-xp 00000000 08:01 5 /usr/lib/libc.so.6\n\
                     7f0030000000-7f0030100000 rw-p 00000000 00:00 0\n";
         assert_eq!(shared_mapping_bytes(maps), (64 << 20) + (1 << 20));
-        assert!(memory_bytes(std::process::id().cast_signed()) > 1 << 20 || cfg!(not(target_os = "linux")));
+        let own = |most| memory_bytes(std::process::id().cast_signed(), most);
+        assert!((own(0) > 1 << 20 && own(u64::MAX) > 1 << 20) || cfg!(not(target_os = "linux")));
     }
 }

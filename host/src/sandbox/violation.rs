@@ -55,8 +55,10 @@ pub enum ViolationKind {
     Signal,
     /// A signal that would stop the process itself.
     StopItself,
-    /// Looking into or steering another process.
+    /// Looking into another process.
     Trace,
+    /// The priority or the processors of another process.
+    Steer,
     /// io_uring, which would do all of this unseen.
     IoUring,
     /// Leaving its session, its limits or its watch.
@@ -95,6 +97,7 @@ impl ViolationKind {
             Self::Signal => "tried to signal a process",
             Self::StopItself => "tried to stop its own process",
             Self::Trace => "tried to trace a process",
+            Self::Steer => "tried to change how another process runs",
             Self::IoUring => "tried to use io_uring",
             Self::Escape => "tried to change its confinement",
             Self::Administer => "tried to administer the system",

@@ -103,7 +103,25 @@ pub const MISBEHAVIOUR: &[(&str, &str, &str)] = &[
     ("aio", "usable", "tried to take from what all programs share: io_setup"),
     ("hoard-pipes=50", "usable", ""),
     ("hoard-watches=50", "usable", ""),
-    ("hoard-timers=50", "usable", "left an alarm running"),
+    (
+        "hoard-timers=50",
+        "usable",
+        "tried to take from what all programs share: more than 64 timers|left an alarm running",
+    ),
+    ("hoard-sundry", "usable", ""),
+    ("sync", "usable", "tried to take from what all programs share: sync"),
+    // Others of its user, which no limit of its own keeps from it.
+    ("steer-host", "usable", "tried to change how another process runs: the process that started it"),
+    ("steer-many", "usable", "tried to change how another process runs: all of a group or a user"),
+    ("signal-by-descriptor", "usable", "tried to signal a process: signal 15 by descriptor"),
+    // What it would hide from whoever looks at its process, keep a core to itself, or hold those after it with.
+    (
+        "rewire",
+        "usable",
+        "tried to change its confinement: seccomp; tried to change its confinement: prctl operation 59; \
+         tried to change its confinement: prctl operation 62",
+    ),
+    ("landlock", "usable", ""),
     ("hoard-tables", "usable", ""),
     ("output-stolen", "usable", ""),
     ("output-async", "usable|crashed", "changed how its output is written|signal 29"),

@@ -30,8 +30,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// the machine is busy has used little, and would starve.
 const HOG: Duration = Duration::from_millis(300);
 const HOG_USED: Duration = Duration::from_millis(100);
-/// How often the memory of a plugin that is slow is looked at.
+/// How often the memory of a plugin that is slow is looked at, and what part of the time that may take: the list of its
+/// mappings is as long as it wants.
 const MEMORY_LOOK: Duration = Duration::from_millis(20);
+const MEMORY_LOOK_PART: u32 = 50;
 /// The most lines on what one plugin tried.
 const IMPURITIES_MAX: usize = 16;
 /// The threads of a probe beside two for each processor: a driver has its own, a pool one for each processor.
@@ -294,7 +296,7 @@ impl Child {
 
     /// The memory that the plugin in flight has in use.
     fn memory_bytes(&self, progress: &Progress) -> u64 {
-        sandbox::memory_bytes(self.process(progress))
+        sandbox::memory_bytes(self.process(progress), MEMORY_BYTES)
     }
 
     /// Tells the child what to do with the plugin in flight.
@@ -324,8 +326,8 @@ impl Child {
                 return None;
             }
             if now >= look_at_memory {
-                look_at_memory = now + MEMORY_LOOK;
                 let memory = self.memory_bytes(progress);
+                look_at_memory = now + MEMORY_LOOK.max(now.elapsed() * MEMORY_LOOK_PART);
                 if memory > MEMORY_BYTES + MEMORY_BYTES / 4 {
                     progress.overdrawn = true;
                     return None;

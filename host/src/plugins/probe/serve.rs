@@ -29,13 +29,16 @@ use super::super::failure::Failure;
 use super::super::load;
 use super::super::units::units;
 use super::limits::CHANNEL_GONE;
-use super::trace::{Trace, descriptors, output_state};
+use super::trace::{DESCRIPTORS_LEFT_MAX, Trace, descriptors, from_outside, output_state};
 use super::wire::{Answer, Change, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use crate::exit::Exit;
 use crate::sandbox::{self, Capture, Captured, EnterError};
 
 /// How much of the output of one plugin is kept, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 16 * 1024;
+
+/// The most descriptors that a copy has of its own.
+const OWN_DESCRIPTORS_MAX: usize = 8;
 
 /// The whole life of a probing child: confines itself and serves until its parent has no more for it.
 ///
@@ -123,7 +126,7 @@ fn serve_in_copies(channel: OwnedFd, parent: Option<Pid>, hardware: &HardwareInf
             }
             copy => {
                 drop(theirs);
-                attend(&channel, parent, &ours, copy, output, &mut room);
+                attend((&channel, parent), &request.nonce, &ours, copy, output, &mut room);
             }
         }
     }
@@ -172,10 +175,10 @@ fn say(channel: &OwnedFd, word: &Word) {
     send_bytes(channel, &serde_json::to_vec(word).expect("numbers and texts are JSON"));
 }
 
-/// Passes on what the process `copy` says and prints, until it has ended. `room` is for a packet.
+/// Passes on what the process `copy` says and prints, until it has ended. It was asked with `nonce`; `room` is for a packet.
 fn attend(
-    channel: &OwnedFd,
-    parent: Option<Pid>,
+    (channel, parent): (&OwnedFd, Option<Pid>),
+    nonce: &str,
     copy_channel: &OwnedFd,
     copy: i32,
     output: Output,
@@ -203,9 +206,12 @@ fn attend(
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Ok((_, 0)) | Err(_) => listens = false,
                 Ok((_, count)) => match serde_json::from_slice::<Message>(&room[..count]) {
-                    Ok(message) => {
+                    // What it says without that is not the host's half of it.
+                    Ok(message) if message.nonce != nonce => say(&Word::Rubbish),
+                    Ok(mut message) => {
                         // Nothing that it does after this is asked for.
                         let is_last = matches!(message.event, Event::Done { .. });
+                        see_for_oneself(&mut message.event, copy);
                         say(&Word::Said(message));
                         if is_last {
                             kill(copy);
@@ -239,6 +245,21 @@ fn attend(
         signal: ending.signal,
         memory_peak_bytes: ending.memory_peak_bytes,
     });
+}
+
+/// Corrects what `copy` says that it leaves behind by what can be seen of it: it holds foreign code, which may say it.
+fn see_for_oneself(event: &mut Event, copy: i32) {
+    let Event::Done { changes, threads } = event else { return };
+    let (seen, open) = from_outside(copy);
+    *threads = seen.max(*threads);
+    // Beside standard input, output and error it has its channel and what it was loaded through.
+    let left = open.saturating_sub(OWN_DESCRIPTORS_MAX);
+    let is_told = |change: &Change| {
+        matches!(change, Change::LeftDescriptors(_) | Change::Exhausted | Change::ClosedDescriptors)
+    };
+    if left > DESCRIPTORS_LEFT_MAX && !changes.iter().any(is_told) {
+        changes.push(Change::LeftDescriptors(left));
+    }
 }
 
 /// Does what the parent says about `copy`, which has not been reaped.

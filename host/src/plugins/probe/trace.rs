@@ -1,6 +1,11 @@
 //! What a plugin could leave behind in its process, looked at before and after.
 //!
 //! Nothing is changed here, and nothing judged: a change is only named.
+//!
+//! # Limitations
+//!
+//! Most of it is looked at by the process itself, whose code can lie about it. What is seen from without ([`from_outside`])
+//! takes the place of what it says where that is less.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -8,7 +13,7 @@ use std::ffi::CStr;
 use super::wire::Change;
 
 /// The most descriptors that a plugin may leave open without a word: the next one needs some, too.
-const DESCRIPTORS_LEFT_MAX: usize = 16;
+pub const DESCRIPTORS_LEFT_MAX: usize = 16;
 
 /// What a plugin could leave behind in the process.
 #[derive(Debug, PartialEq, Eq)]
@@ -112,6 +117,15 @@ impl Trace {
         }
         changes
     }
+}
+
+/// What can be seen of the process `id` from without, where its code has no say: how many threads it has, and how many
+/// descriptors. Nothing of one that has gone.
+pub fn from_outside(id: i32) -> (u32, usize) {
+    let status = crate::text::read_lossy(format!("/proc/{id}/status")).unwrap_or_default();
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+    let descriptors = std::fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count);
+    (threads.unwrap_or(0), descriptors)
 }
 
 /// More of an environment is not looked at: a plugin can leave one without an end.

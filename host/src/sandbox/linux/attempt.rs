@@ -15,9 +15,10 @@ use super::connect::{self, Destination};
 use super::desk::{Answer, Desk, Notification};
 use super::memory::Waiting;
 use super::message::{self, Message};
+use super::others;
 use super::rules::{
-    ATTRIBUTES, About, ESCAPES, F_NOTIFY, F_SETOWN_EX, FILE_CHANGES, LOCKS, MEMFD_SECRET, NEVER,
-    SIGNAL_OWNER, SOCKET_TYPE, WRITING,
+    ATTRIBUTES, About, ESCAPES, F_NOTIFY, F_SETOWN_EX, FILE_CHANGES, IO_OF_PROCESS, LOCKS, MEMFD_SECRET,
+    NEVER, SIGNAL_OWNER, SOCKET_TYPE, WRITING,
 };
 use crate::text::printable_path;
 
@@ -27,6 +28,13 @@ const CONNECTING_MAX: usize = 32;
 const SEND_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 /// The longest socket address, in bytes.
 const ADDRESS_BYTES_MAX: u64 = 128;
+
+/// The most timers that a process may have, and the most signals of its user that may be queued when it queues one more.
+/// Together they are well below what `sandbox::child` lets a user have of them.
+const TIMERS_MAX: usize = 64;
+const QUEUED_MAX: u32 = 2048;
+/// The first real-time signal that is not the C library's own.
+const REAL_TIME_FIRST: i32 = 34;
 
 /// How a signal is sent without a call that sends one.
 const BY_FILE: &str = "by a file that is ready";
@@ -168,6 +176,7 @@ impl Judge {
                 self.refuse(Kind::Connect, &shown);
                 return Answer::Fail(libc::EACCES);
             }
+            libc::SYS_timer_create => return self.timer(waiting),
             libc::SYS_prctl => return self.refuse(Kind::Escape, &format!("prctl operation {}", int(0))),
             libc::SYS_prlimit64 => return self.refuse(Kind::Escape, &format!("resource limit {}", int(1))),
             libc::SYS_setrlimit => return self.refuse(Kind::Escape, &format!("resource limit {}", int(0))),
@@ -179,8 +188,11 @@ impl Judge {
             libc::SYS_setpriority if int(0) == libc::PRIO_PROCESS as i32 => {
                 return self.schedule(int(1), waiting);
             }
-            // IOPRIO_WHO_PROCESS is 1.
-            libc::SYS_ioprio_set if int(0) == 1 => return self.schedule(int(1), waiting),
+            libc::SYS_ioprio_set if int(0) == IO_OF_PROCESS => return self.schedule(int(1), waiting),
+            // Of many at once, which are never all its own: a user's, or a group's that others may be in.
+            libc::SYS_setpriority | libc::SYS_ioprio_set => {
+                return self.refuse(Kind::Steer, "all of a group or a user");
+            }
             _ => {}
         }
         if let Some(&(_, kind, about)) = FILE_CHANGES.iter().find(|&&(number, ..)| number == call.number) {
@@ -270,10 +282,11 @@ impl Judge {
         }
         let real = real(&path);
         let policy = &self.policy;
+        let may_read = |real: &Path| self.may_read(real) && !self.shows_others(&path, real, waiting);
         let granted = is_below(&real, &policy.write)
             || is_below(&real, &policy.devices)
             || (!policy.devices.is_empty() && names_own_thread(&path, waiting))
-            || (!writing && (self.may_read(&real) || policy.listings.contains(&real)));
+            || (!writing && (may_read(&real) || policy.listings.contains(&real)));
         if granted {
             return self.go(still_waits);
         }
@@ -300,6 +313,23 @@ impl Judge {
                         })
             }
         }
+    }
+
+    /// Whether `path`, which leads to `real`, shows in `/proc` what is not the child's own.
+    fn shows_others(&self, path: &Path, real: &Path, waiting: &Waiting) -> bool {
+        match &self.policy.reading {
+            Reading::System(granted) if !is_below(real, granted) => {}
+            _ => return false,
+        }
+        // What it was granted to run is its own, too.
+        let runs = !self.policy.programs.is_empty();
+        let is_own = |id: u32| {
+            let id = id.cast_signed();
+            id > 0 && (waiting.is_sibling(id) || (runs && waiting.is_of_its_session(id)))
+        };
+        // Followed here, the system's own links to `/proc/self` have led to this process.
+        let is_us = |id: u32| id == std::process::id() && !path.starts_with(format!("/proc/{id}"));
+        others::shows_others(path, is_own) || others::shows_others(real, |id| is_own(id) || is_us(id))
     }
 
     fn change_files(&self, kind: Kind, paths: &[PathBuf], still_waits: impl Fn() -> bool) -> Answer {
@@ -342,7 +372,9 @@ impl Judge {
             return self.refuse(Kind::StopItself, "");
         }
         if process_id > 0 && waiting.is_sibling(process_id) {
-            return Answer::Go;
+            // Those that are queued are few for a user, and others have timers.
+            let full = signal >= REAL_TIME_FIRST && waiting.queued_signals() > QUEUED_MAX;
+            return if full { Answer::Fail(libc::EAGAIN) } else { Answer::Go };
         }
         if self.rules_copies(waiting.thread) && waiting.is_of_its_session(process_id) {
             return Answer::Go;
@@ -369,12 +401,21 @@ impl Judge {
         Answer::Fail(libc::EAGAIN)
     }
 
+    /// Timers are counted for the user, each as a signal that may be under way.
+    fn timer(&self, waiting: &Waiting) -> Answer {
+        if waiting.timers() < TIMERS_MAX {
+            return Answer::Go;
+        }
+        self.violations.record(Kind::SharedLimit, &format!("more than {TIMERS_MAX} timers"));
+        Answer::Fail(libc::EAGAIN)
+    }
+
     fn schedule(&self, thread: i32, waiting: &Waiting) -> Answer {
         let is_copy = self.rules_copies(waiting.thread) && waiting.is_of_its_session(thread);
         if waiting.is_sibling(thread) || is_copy {
             return Answer::Go;
         }
-        self.refuse(Kind::Trace, &process(thread, waiting))
+        self.refuse(Kind::Steer, &process(thread, waiting))
     }
 
     /// Hands out a socket that leads nowhere, so that the address that it is to be connected to will be known.

@@ -109,6 +109,21 @@ impl Waiting {
         self.status("PPid:").is_some_and(|parent| i64::from(parent) == i64::from(id))
     }
 
+    /// How many timers the process has, where the kernel lists them.
+    pub fn timers(&self) -> usize {
+        let list = crate::text::read_lossy(format!("/proc/{}/timers", self.thread)).unwrap_or_default();
+        list.lines().filter(|line| line.starts_with("ID:")).count()
+    }
+
+    /// How many signals of its user are queued.
+    pub fn queued_signals(&self) -> u32 {
+        let status = crate::text::read_lossy(format!("/proc/{}/status", self.thread)).unwrap_or_default();
+        let queue = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigQ:")?.split('/').next()?.trim().parse().ok());
+        queue.unwrap_or(0)
+    }
+
     fn status(&self, name: &str) -> Option<u32> {
         let status = crate::text::read_lossy(format!("/proc/{}/status", self.thread)).ok()?;
         status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()

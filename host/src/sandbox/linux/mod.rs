@@ -9,6 +9,7 @@ mod filter;
 mod listener;
 mod memory;
 mod message;
+mod others;
 mod rules;
 
 use std::io;

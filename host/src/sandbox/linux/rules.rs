@@ -27,14 +27,20 @@ const FASTOPEN: u32 = 0x2000_0000;
 pub const F_NOTIFY: i32 = 1026;
 /// `F_SETLK`, `F_SETLKW`, `F_OFD_SETLK` and `F_OFD_SETLKW`: locks, also on files that are open for reading alone.
 pub const LOCKS: [i32; 4] = [libc::F_SETLK, libc::F_SETLKW, 37, 38];
+/// The bits of the numbers of real-time signals, which are queued.
+const REAL_TIME: u32 = 0x60;
+/// `IOPRIO_WHO_PROCESS`.
+pub const IO_OF_PROCESS: i32 = 1;
+/// Landlock's own calls, the same on every machine.
+const LANDLOCK: [i64; 3] = [444, 445, 446];
 /// `memfd_secret`, too new for every libc.
 pub const MEMFD_SECRET: i64 = 447;
 /// `F_SETOWN_EX`, whose argument lies in memory.
 pub const F_SETOWN_EX: i32 = 15;
 /// `FIOSETOWN` and `SIOCSPGRP`, which are `F_SETOWN` for sockets.
 pub const SIGNAL_OWNER: [i32; 2] = [0x8901, 0x8902];
-/// The kinds of `ioctl` that act on files and folders: `f` and `X` of every file system, `v` of ext, and btrfs.
-const FILE_CONTROLS: [u32; 4] = [b'f' as u32, b'X' as u32, b'v' as u32, 0x94];
+/// The kinds of `ioctl` that act on files and folders: `f` and `X` of every file system, `v` of ext, `r` of FAT, btrfs, f2fs.
+const FILE_CONTROLS: [u32; 6] = [b'f' as u32, b'X' as u32, b'v' as u32, b'r' as u32, 0x94, 0xf5];
 /// Those of them that only ask: `FS_IOC_GETFLAGS`, `FS_IOC_FIEMAP`, `FS_IOC_FSGETXATTR`, `FS_IOC_GETVERSION`.
 const FILE_QUESTIONS: [i32; 4] =
     [0x8008_6601_u32 as i32, 0xc020_660b_u32 as i32, 0x801c_581f_u32 as i32, 0x8008_7601_u32 as i32];
@@ -152,6 +158,9 @@ pub const NEVER: &[(&str, i64, Kind, About)] = &[
     ("io_uring_register", libc::SYS_io_uring_register, Kind::IoUring, About::Nothing),
     // What may be under way of it is counted for the whole machine.
     ("io_setup", libc::SYS_io_setup, Kind::SharedLimit, About::Nothing),
+    // Whoever writes waits for it, and there is nothing of its own to be written.
+    ("sync", libc::SYS_sync, Kind::SharedLimit, About::Nothing),
+    ("syncfs", libc::SYS_syncfs, Kind::SharedLimit, About::Nothing),
     ("setsid", libc::SYS_setsid, Kind::Escape, About::Nothing),
     ("setpgid", libc::SYS_setpgid, Kind::Escape, About::Nothing),
     ("setrlimit", libc::SYS_setrlimit, Kind::Escape, About::Nothing),
@@ -232,8 +241,12 @@ pub const NEVER: &[(&str, i64, Kind, About)] = &[
     ("uselib", libc::SYS_uselib, Kind::Administer, About::Path(0)),
 ];
 
-/// `prctl` operations that would undo the confinement or blind the parent.
-const PRCTL_NEVER: [i32; 7] = [
+/// `prctl` operations that would undo the confinement, blind the parent or keep a processor's core from others.
+const PRCTL_NEVER: [i32; 9] = [
+    // PR_SET_SYSCALL_USER_DISPATCH: its own handler would answer what is asked of the kernel after it.
+    59,
+    // PR_SCHED_CORE.
+    62,
     libc::PR_SET_PDEATHSIG,
     libc::PR_SET_DUMPABLE,
     libc::PR_SET_SECCOMP,
@@ -305,10 +318,20 @@ fn file_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
     rules.push(Rule { number: libc::SYS_flock, lines: vec![always(writing)] });
     if policy.limits.memory_files.is_some() {
         let counted = always(refusal(notify));
-        rules.extend(
-            [libc::SYS_memfd_create, MEMFD_SECRET]
-                .map(|number| Rule { number, lines: vec![counted.clone()] }),
-        );
+        // Huge pages come out of a pool that is the machine's, and `statm` does not show them. To look at a machine takes none.
+        let huge = when(&[Test::AnyBit(1, libc::MFD_HUGETLB)], Action::Errno(libc::ENOMEM));
+        let lines = policy.copies_itself.then_some(huge).into_iter().chain([counted.clone()]).collect();
+        rules.push(Rule { number: libc::SYS_memfd_create, lines });
+        rules.push(Rule { number: MEMFD_SECRET, lines: vec![counted] });
+    }
+    if policy.copies_itself {
+        let huge = when(&[Test::AnyBit(3, libc::MAP_HUGETLB as u32)], Action::Errno(libc::ENOMEM));
+        rules.push(Rule { number: libc::SYS_mmap, lines: vec![huge] });
+    }
+    if policy.copies_itself {
+        // What confines itself where others come after it confines them, and who looks at it. It is told that there is none.
+        rules
+            .extend(LANDLOCK.map(|number| Rule { number, lines: vec![always(Action::Errno(libc::ENOSYS))] }));
     }
     rules.push(control_rule(writing, refusal(notify)));
     rules
@@ -354,24 +377,33 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         (true, false) => Action::Allow,
         _ => refuse,
     };
-    // Where the parent cannot be asked whether a thread is the process's own, it is believed.
-    let ask = if notify { Action::Notify } else { Action::Allow };
+    // Only the parent can tell whether a thread is the process's own. Without it, each thread sees to itself alone.
+    let other = refuse;
+    // Miners choose the processors of their threads by number, and some end where they may not: without the parent it seems
+    // to work.
+    let moved = if notify { refuse } else { Action::Errno(0) };
     let me = std::process::id() as i32;
     // A copy is another process, and only the parent can tell who of them asks.
     let own = if policy.copies_itself && notify { refuse } else { Action::Allow };
     let signal = |number, signal: usize| {
-        let mut lines =
-            vec![when(&[int(0, me), int(signal, libc::SIGSTOP)], refuse), when(&[int(0, me)], own)];
+        // What waits of those from 32 on is counted for the user.
+        let queued = if notify { Action::Notify } else { own };
+        let mut lines = vec![
+            when(&[int(0, me), int(signal, libc::SIGSTOP)], refuse),
+            when(&[int(0, me), Test::AnyBit(signal, REAL_TIME)], queued),
+            when(&[int(0, me)], own),
+        ];
         // What it runs has numbers of its own, and Landlock keeps its signals inside.
         lines.push(always(if runs_programs && signals_are_scoped { Action::Allow } else { refuse }));
         Rule { number, lines }
     };
-    let of_thread = |number, who: usize, also: &[Test]| {
+    let of_thread = |number, who: usize, also: &[Test], other| {
         let mut own = vec![int(who, 0)];
         own.extend_from_slice(also);
-        Rule { number, lines: vec![when(&own, Action::Allow), always(ask)] }
+        Rule { number, lines: vec![when(&own, Action::Allow), always(other)] }
     };
-    let thread = if policy.limits.threads.is_some() { ask } else { Action::Allow };
+    // Where the parent cannot count them, nobody does.
+    let thread = if policy.limits.threads.is_some() && notify { Action::Notify } else { Action::Allow };
     let mut rules = vec![
         descriptor_rule(own, refuse, if writes_anything && notify { Action::Notify } else { refuse }),
         Rule { number: libc::SYS_execve, lines: vec![always(running)] },
@@ -410,14 +442,17 @@ fn process_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
             // Asking which one it has changes nothing.
             lines: vec![when(&[int(0, -1)], Action::Allow), always(refuse)],
         },
-        of_thread(libc::SYS_sched_setaffinity, 0, &[]),
-        of_thread(libc::SYS_sched_setscheduler, 0, &[]),
-        of_thread(libc::SYS_sched_setparam, 0, &[]),
-        of_thread(libc::SYS_sched_setattr, 0, &[]),
-        of_thread(libc::SYS_setpriority, 1, &[int(0, libc::PRIO_PROCESS as i32)]),
-        // IOPRIO_WHO_PROCESS is 1.
-        of_thread(libc::SYS_ioprio_set, 1, &[int(0, 1)]),
+        of_thread(libc::SYS_sched_setaffinity, 0, &[], moved),
+        of_thread(libc::SYS_sched_setscheduler, 0, &[], other),
+        of_thread(libc::SYS_sched_setparam, 0, &[], other),
+        of_thread(libc::SYS_sched_setattr, 0, &[], other),
+        of_thread(libc::SYS_setpriority, 1, &[int(0, libc::PRIO_PROCESS as i32)], other),
+        of_thread(libc::SYS_ioprio_set, 1, &[int(0, IO_OF_PROCESS)], other),
     ];
+    if policy.limits.threads.is_some() && notify {
+        // A signal is kept for each, of which the user has so many.
+        rules.push(Rule { number: libc::SYS_timer_create, lines: vec![always(Action::Notify)] });
+    }
     rules.retain(|rule| !rule.lines.is_empty());
     rules
 }

@@ -296,7 +296,7 @@ unsafe fn timer() -> i64 {
     unsafe {
         let mut timer: libc::timer_t = zeroed();
         let mut made = -1;
-        // Another plugin may keep all that the user may have, for as long as it is looked at.
+        // Where nobody counts them another plugin may keep all that the user may have, for as long as it is looked at.
         for _ in 0..4000 {
             made = libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut timer);
             if made == 0 {

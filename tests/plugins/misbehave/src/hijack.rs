@@ -51,6 +51,14 @@ pub fn hijack() -> i64 {
     }
 }
 
+/// Answers its own question, and says that nothing was left behind.
+pub fn say_done() -> i64 {
+    let Some(channel) = channel() else { return -1 };
+    let nonces = nonces();
+    nonces.iter().for_each(|nonce| answer(channel, nonce, true));
+    if nonces.is_empty() { -1 } else { 0 }
+}
+
 fn answer(channel: i32, nonce: &str, supported: bool) {
     let after = "{\"secs\":0,\"nanos\":1000}";
     let events = [

@@ -51,7 +51,7 @@ pub fn hoard(what: &str, argument: &str) -> bool {
             "hoard-timers" => {
                 let mut made = 0;
                 let mut timer: libc::timer_t = zeroed();
-                // Another one may keep all of them for a moment.
+                // Where nobody counts them another one may keep all of them for a moment.
                 for _ in 0..500 {
                     while made < 200_000
                         && libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut timer)

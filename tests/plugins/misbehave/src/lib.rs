@@ -18,6 +18,8 @@ mod crowd;
 mod hijack;
 #[cfg(target_os = "linux")]
 mod hoard;
+#[cfg(target_os = "linux")]
+mod sly;
 
 use std::cell::UnsafeCell;
 use std::ffi::{CString, c_void};
@@ -251,7 +253,11 @@ fn cards(machine: &str) -> Vec<String> {
 fn misbehave(what: &str) {
     let (what, argument) = what.split_once('=').unwrap_or((what, ""));
     #[cfg(target_os = "linux")]
-    if attack::attack(what, argument) || crowd::crowd(what, argument) || hoard::hoard(what, argument) {
+    if attack::attack(what, argument)
+        || crowd::crowd(what, argument)
+        || hoard::hoard(what, argument)
+        || sly::sly(what, argument)
+    {
         return;
     }
     let c_argument = CString::new(argument).unwrap_or_default();
