@@ -21,3 +21,13 @@ pub trait Explain: std::error::Error + Send + Sync + 'static {
 }
 
 impl Explain for std::io::Error {}
+
+/// An error and its causes, outermost first.
+pub fn causes(err: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(err), |err| err.source()).map(ToString::to_string).collect()
+}
+
+/// An error and its causes on one line.
+pub fn chain(err: &dyn std::error::Error) -> String {
+    causes(err).join(": ")
+}

@@ -170,9 +170,11 @@ impl Home {
             HomeOrigin::PearlbedHome => self.is_a_services(),
             _ => false,
         };
-        if !home {
-            return format!("pearlbed {words}");
-        }
+        if home { self.command_of_others(words) } else { format!("pearlbed {words}") }
+    }
+
+    /// The same for whoever has another environment, as behind `sudo`: the home is always named.
+    pub fn command_of_others(&self, words: &str) -> String {
         let root = crate::text::printable_path(&self.root);
         let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
         let root = if root.chars().all(plain) { root } else { format!("'{}'", root.replace('\'', "'\\''")) };

@@ -125,7 +125,8 @@ fn body_failed(err: hyper::Error) -> io::Error {
 
 fn cause(err: &hyper::Error) -> Option<io::Error> {
     let cause = std::error::Error::source(err)?.downcast_ref::<io::Error>()?;
-    Some(io::Error::new(cause.kind(), cause.to_string()))
+    let plain = || io::Error::new(cause.kind(), cause.to_string());
+    Some(crate::remedy::number(cause).map_or_else(plain, io::Error::from_raw_os_error))
 }
 
 #[cfg(test)]

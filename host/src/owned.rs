@@ -2,10 +2,10 @@
 //!
 //! A service runs as a user of its own, and root sets it up. A file of root's there is one that the service cannot read.
 
-use std::fs::{File, Metadata, Permissions};
-use std::io::{self, Write};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Uid};
@@ -23,6 +23,95 @@ fn give(file: impl AsFd, model: &Metadata) -> io::Result<()> {
         return Ok(());
     }
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(model.uid())), Some(Gid::from_raw(model.gid())))?)
+}
+
+/// Gives `file`, which was just made in `folder`, to the owner of the folder.
+///
+/// # Errors
+///
+/// Where the system refuses.
+pub fn give_to_owner_of(folder: &Path, file: impl AsFd) -> io::Result<()> {
+    model(folder).map_or(Ok(()), |model| give(file, &model))
+}
+
+/// Opens the file at `path` as `options` say, and makes it where it is missing: for its owner alone, who is the owner of its
+/// folder. Never waits for the other end of a pipe.
+///
+/// # Errors
+///
+/// Whatever opening, making or giving away meets.
+pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let mut made = options.clone();
+    made.create_new(true).mode(0o600).custom_flags(libc::O_NONBLOCK);
+    match made.open(path) {
+        Ok(file) => {
+            if let Some(folder) = path.parent() {
+                give_to_owner_of(folder, &file)?;
+            }
+            Ok(file)
+        }
+        // Also a symbolic link, which leads to a file that is made, or nowhere.
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            options.clone().create(true).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Opens the file at `path` for reading. Whatever somebody has put in its place, nobody is waited for.
+///
+/// # Errors
+///
+/// Whatever opening meets, and where it is a folder, a pipe or a device.
+pub fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() {
+        true => Ok(file),
+        false if kind.is_dir() => Err(io::Error::from_raw_os_error(libc::EISDIR)),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "what lies there is no file")),
+    }
+}
+
+/// What the file at `path` holds.
+///
+/// # Errors
+///
+/// As [`open`], and whatever reading meets.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same without the name of a file that nobody has heard of.
+pub fn plain(err: io::Error) -> io::Error {
+    crate::remedy::number(&err).map_or(err, io::Error::from_raw_os_error)
+}
+
+/// What tells the file at `path` from every other that has had its name; nothing where there is none.
+pub fn file_id(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// The same of an open file.
+pub fn id_of(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Makes the folder at `path`, which everybody may look into, in a folder that is there; it belongs to the owner of that one.
+///
+/// # Errors
+///
+/// Whatever making or giving it away meets. One that is there is left as it is.
+pub fn create_open(path: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o755).create(path) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => {
+            made?;
+            give_to_owner_of(path.parent().unwrap_or(path), File::open(path)?)
+        }
+    }
 }
 
 /// Makes the folder at `path` and those above it, each for its owner alone, who is the owner of the folder that it is in.
@@ -55,7 +144,7 @@ pub fn create_private(path: &Path) -> io::Result<()> {
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("the path has no folder"))?;
     // It is created with mode 0600 and removed again unless it is persisted.
-    let mut file = tempfile::Builder::new().prefix(".pearlbed-").tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".pearlbed-").tempfile_in(folder).map_err(plain)?;
     let replaced = std::fs::metadata(path).ok();
     if let Some(model) = replaced.clone().or_else(|| model(folder)) {
         give(file.as_file(), &model)?;
@@ -127,11 +216,34 @@ mod tests {
         assert_eq!(owner(&file), (61_234, 61_235, 0o600));
         // Whose it is by now, it stays.
         std::os::unix::fs::chown(&file, Some(61_236), Some(61_236)).unwrap();
+        let made = home.path().join("runtime/mining.log");
+        open_or_make(&made, File::options().append(true)).unwrap();
+        assert_eq!(owner(&made), (61_234, 61_235, 0o600));
         std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         let copy = back_up(&file).unwrap();
         replace(&file, b"two").unwrap();
         assert_eq!(owner(&file), (61_236, 61_236, 0o640));
         assert_eq!(owner(&copy), (61_236, 61_236, 0o640));
         assert_eq!(std::fs::read(copy).unwrap(), b"one");
+    }
+    #[test]
+    fn nobody_is_waited_for_where_something_else_lies_in_the_place_of_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let made = rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        );
+        made.unwrap();
+        assert!(read(&pipe).unwrap_err().to_string().contains("no file"));
+        assert!(open_or_make(&pipe, File::options().append(true)).is_err());
+        assert_eq!(read(dir.path()).unwrap_err().raw_os_error(), Some(libc::EISDIR));
+        let nowhere = dir.path().join("link");
+        std::os::unix::fs::symlink("gone/file", &nowhere).unwrap();
+        let err = open_or_make(&nowhere, File::options().append(true)).unwrap_err();
+        assert_eq!(err.raw_os_error(), Some(libc::ENOENT));
     }
 }

@@ -12,6 +12,17 @@ use crate::text::printable_path;
 /// How to choose another home, as the end of a sentence.
 const ANOTHER: &str = "or choose another home with --home or PEARLBED_HOME";
 
+/// The system's number of `err`, also where somebody has wrapped it to say more.
+pub fn number(err: &io::Error) -> Option<i32> {
+    // Who makes temporary files for us keeps the words alone: `No space left on device (os error 28) at path "…"`.
+    let words = || {
+        let text = err.to_string();
+        let (_, rest) = text.split_once("(os error ")?;
+        rest.split_once(')')?.0.parse().ok()
+    };
+    err.raw_os_error().or_else(words)
+}
+
 /// What to do about `err`, which was met while the file or folder at `path` was to be made, read or written. Nothing where
 /// the error itself is all that can be said.
 pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
@@ -19,7 +30,12 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
     let nearest = path.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(path);
     let folder = if nearest.is_dir() { nearest } else { nearest.parent().unwrap_or(nearest) };
     let here = printable_path(folder);
-    Some(match err.raw_os_error()? {
+    let Some(number) = number(err) else {
+        // A pipe or a device, which would never end.
+        let other = path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+        return other.then(|| format!("what lies at {shown} is no file: move it away, {ANOTHER}"));
+    };
+    Some(match number {
         libc::EROFS => format!("the file system of {here} is read-only: have it mounted writable, {ANOTHER}"),
         libc::ENOSPC if has_no_inodes(folder) => {
             format!("the file system of {here} has room but no free inodes: remove files there, {ANOTHER}")
@@ -28,6 +44,7 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
         libc::EDQUOT => {
             format!("your quota on the disk of {here} is used up: remove files of yours, {ANOTHER}")
         }
+        libc::EFBIG => "raise the limit of the size of files (`ulimit -f`)".into(),
         libc::EACCES => denied(path),
         libc::EPERM => format!(
             "something other than rights refuses it (a flag of `chattr`, a mount option, a security module): see `lsattr -d \
@@ -38,23 +55,20 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
                 "the file system of {here} cannot do what a session needs: choose a home on a local disk, with --home or PEARLBED_HOME"
             )
         }
-        libc::EMFILE => "raise the limit of open files (`ulimit -n`)".into(),
-        libc::ENFILE => {
-            "the whole system has too many files open: end a program that holds many (`lsof`)".into()
-        }
         libc::ENAMETOOLONG => {
             format!("the name {shown} is too long: choose a shorter home with --home or PEARLBED_HOME")
         }
         libc::ELOOP => format!("a symbolic link on the way to {shown} leads back to itself: remove it"),
-        libc::ENOTDIR | libc::EEXIST => {
-            format!("a file stands where {shown} needs a folder: move it away, {ANOTHER}")
-        }
+        libc::ENOENT | libc::ENOTDIR | libc::EEXIST => return in_the_way(path),
         libc::EISDIR => format!("a folder stands at {shown}: move it away, {ANOTHER}"),
+        libc::ENOTEMPTY => format!("{shown} is not empty: move away what is in it, {ANOTHER}"),
+        libc::ENXIO => format!("what lies at {shown} is a pipe or a device: move it away, {ANOTHER}"),
         libc::EBUSY => {
             format!("{shown} is in use by the system, perhaps a mount of its own: mount its folder instead")
         }
+        libc::ETXTBSY => format!("a program runs from {shown}: end it first"),
         libc::EIO => format!("the disk of {here} failed to answer: see `dmesg`"),
-        libc::ESTALE => {
+        libc::ESTALE | libc::ENOTCONN | libc::EHOSTDOWN => {
             format!("the network file system of {here} has lost the file: mount it anew, {ANOTHER}")
         }
         _ => return for_process(err),
@@ -63,7 +77,7 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
 
 /// What to do about `err`, which was met while a process, a thread or a descriptor was to be made.
 pub fn for_process(err: &io::Error) -> Option<String> {
-    Some(match err.raw_os_error()? {
+    Some(match number(err)? {
         libc::EAGAIN => {
             "this user or container may have no more processes: end some, or raise the limit (`ulimit -u`, the pids limit of \
              the container)"
@@ -79,6 +93,41 @@ pub fn for_process(err: &io::Error) -> Option<String> {
             "/proc is not mounted here, and pearlbed finds itself there: mount it".into()
         }
         _ => return None,
+    })
+}
+
+/// What to do about `err`, which was met while a socket was to listen at an address; `choose` says how another is chosen.
+pub fn for_address(err: &io::Error, choose: &str) -> String {
+    match number(err) {
+        Some(libc::EADDRINUSE) => format!("another program listens there: end it, or {choose}"),
+        Some(libc::EADDRNOTAVAIL) => {
+            format!("no interface of this machine or container has that address: {choose}")
+        }
+        Some(libc::EACCES) => format!("ports below 1024 are for root alone: {choose}"),
+        Some(libc::EPERM) => format!("a firewall, a container or a security module refuses it: {choose}"),
+        Some(libc::EAFNOSUPPORT) => {
+            format!("this machine or container has no such kind of address: {choose}")
+        }
+        _ => for_process(err).unwrap_or_else(|| choose.to_owned()),
+    }
+}
+
+/// What stands in the way to `path`, by what is there: a link that leads nowhere, or something else than a folder.
+fn in_the_way(path: &Path) -> Option<String> {
+    let mut steps: Vec<&Path> = path.ancestors().filter(|step| !step.as_os_str().is_empty()).collect();
+    steps.reverse();
+    steps.into_iter().find_map(|step| {
+        let found = step.symlink_metadata().ok()?;
+        let shown = printable_path(step);
+        match step.metadata() {
+            Err(_) if found.is_symlink() => {
+                Some(format!("{shown} is a symbolic link that leads nowhere: remove it, {ANOTHER}"))
+            }
+            Ok(there) if !there.is_dir() => {
+                Some(format!("{shown} is a file, and a folder is needed there: move it away, {ANOTHER}"))
+            }
+            _ => None,
+        }
     })
 }
 
@@ -119,6 +168,12 @@ pub fn user_name(id: u32) -> String {
     name.unwrap_or_else(|| format!("user {id}"))
 }
 
+/// The same as `sudo -u` takes it.
+pub fn sudo_name(id: u32) -> String {
+    let name = user_name(id);
+    if name.contains(' ') { format!("'#{id}'") } else { name }
+}
+
 fn has_no_inodes(folder: &Path) -> bool {
     // A file system that counts none says 0 of 0.
     rustix::fs::statvfs(folder).is_ok_and(|stat| stat.f_files > 0 && stat.f_favail == 0)
@@ -143,6 +198,16 @@ mod tests {
             (libc::EAGAIN, "ulimit -u"),
             (libc::EBUSY, "mount"),
             (libc::EIO, "dmesg"),
+            (libc::ENFILE, "whole system"),
+            (libc::ENOMEM, "memory"),
+            (libc::ELOOP, "symbolic link"),
+            (libc::ENAMETOOLONG, "shorter home"),
+            (libc::ETXTBSY, "end it first"),
+            (libc::ESTALE, "mount it anew"),
+            (libc::EISDIR, "move it away"),
+            (libc::ENXIO, "pipe"),
+            (libc::EFBIG, "ulimit -f"),
+            (libc::EPERM, "lsattr"),
         ] {
             assert!(said(number).contains(words), "{number}: {}", said(number));
         }
@@ -150,6 +215,47 @@ mod tests {
             assert!(!said(number).contains("chown") && !said(number).contains("chmod"), "{}", said(number));
         }
         assert!(said(libc::EACCES).contains("chmod u+rwx"), "{}", said(libc::EACCES));
+    }
+
+    #[test]
+    fn an_error_that_was_wrapped_to_say_more_has_the_remedy_of_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let err = tempfile::tempfile_in(folder.path().join("no")).unwrap_err();
+        assert_eq!(number(&err), Some(libc::ENOENT), "{err:?}");
+        let err = tempfile::Builder::new().tempdir_in(folder.path().join("no")).unwrap_err();
+        assert_eq!((err.raw_os_error(), number(&err)), (None, Some(libc::ENOENT)), "{err:?}");
+        assert_eq!(number(&io::Error::other("nothing of the system's")), None);
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_named_and_nothing_is_where_nothing_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(for_file(&missing, &folder.path().join("a/b")), None);
+        std::os::unix::fs::symlink("nowhere", folder.path().join("a")).unwrap();
+        let said = for_file(&missing, &folder.path().join("a/b")).unwrap();
+        assert!(
+            said.starts_with(&format!("{} is a symbolic link", folder.path().join("a").display())),
+            "{said}"
+        );
+        std::fs::write(folder.path().join("f"), "").unwrap();
+        let no_folder = io::Error::from_raw_os_error(libc::ENOTDIR);
+        let said = for_file(&no_folder, &folder.path().join("f/b/c")).unwrap();
+        assert!(said.starts_with(&format!("{} is a file", folder.path().join("f").display())), "{said}");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_listened_at_has_a_remedy_by_its_number() {
+        let said = |number: i32| for_address(&io::Error::from_raw_os_error(number), "choose another");
+        for (number, words) in [
+            (libc::EADDRINUSE, "another program"),
+            (libc::EADDRNOTAVAIL, "no interface"),
+            (libc::EACCES, "below 1024"),
+            (libc::EMFILE, "ulimit -n"),
+        ] {
+            assert!(said(number).contains(words), "{number}: {}", said(number));
+        }
+        assert_eq!(said(libc::EIO), "choose another");
     }
 
     #[test]

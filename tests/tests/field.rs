@@ -79,6 +79,100 @@ fn a_runtime_folder_that_was_tidied_away_is_made_again_and_no_second_session_sta
 }
 
 #[test]
+fn a_home_whose_files_are_removed_has_one_session_also_for_who_starts_another_at_once() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    let pids = bed.pids();
+    std::fs::remove_dir_all(bed.home().join("runtime")).unwrap();
+    let again = bed.start();
+    assert!(again.stdout.contains(&format!("process {}", pids[0])), "{again:?}");
+    assert!(again.stdout.starts_with("already running"), "{again:?}");
+    assert_eq!(bed.pids(), pids);
+    // At once is before the session has looked, too.
+    std::fs::remove_dir_all(bed.home().join("runtime")).unwrap();
+    let stopped = bed.run(&["stop"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert!(bed.alive(&pids).is_empty(), "{stopped:?}");
+}
+
+#[test]
+fn whatever_lies_in_the_place_of_a_sessions_files_is_replaced_and_its_end_is_told_as_it_was() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    let pid = bed.pids()[0];
+    let [lock, socket] = ["mining.lock", "mining.sock"].map(|name| bed.home().join("runtime").join(name));
+    let holds = || std::fs::read_to_string(&lock).is_ok_and(|text| text.contains(&format!("\"pid\":{pid}")));
+    let answers = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    for (what, spoil) in [
+        ("nothing", &(|| [&lock, &socket].map(|file| std::fs::remove_file(file).unwrap())) as &dyn Fn() -> _),
+        ("an empty lock, a letter", &|| {
+            std::fs::remove_file(&socket).unwrap();
+            [(&lock, ""), (&socket, "a letter")].map(|(file, text)| std::fs::write(file, text).unwrap())
+        }),
+        ("another lock, a folder", &|| {
+            std::fs::remove_file(&lock).unwrap();
+            std::fs::remove_file(&socket).unwrap();
+            [std::fs::write(&lock, "").unwrap(), std::fs::create_dir(&socket).unwrap()]
+        }),
+    ] {
+        spoil();
+        wait_until(PATIENCE, || holds() && answers(), || format!("{what}: {}", bed.log()));
+        assert_eq!(bed.pids()[0], pid, "{what}");
+    }
+    assert_eq!(bed.run(&["stop"]).code, 0);
+    let status = bed.status();
+    assert_eq!(status["state"], "STOPPED", "{status:#}");
+}
+
+#[test]
+fn a_session_that_nobody_could_find_any_more_ends_in_order_and_says_why() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    let pids = bed.pids();
+    let runtime = bed.home().join("runtime");
+    std::fs::remove_dir_all(&runtime).unwrap();
+    std::fs::write(&runtime, "a letter").unwrap();
+    wait_until(PATIENCE, || bed.alive(&pids).is_empty(), || bed.log());
+    let log = bed.log();
+    assert!(
+        log.contains("session ends: files of the session were removed and cannot be made again"),
+        "{log}"
+    );
+    let start = bed.start();
+    assert_eq!(start.code, 1, "{start:?}");
+    let said = start.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains(&format!("{} is a file, and a folder is needed there", runtime.display())),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_log_and_folders_that_were_removed_are_made_again_by_who_writes_in_them() {
+    let bed = Bed::new("");
+    assert_eq!(bed.start().code, 0);
+    bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
+    for folder in ["logs", "runtime/proofs", "runtime/devnet"] {
+        std::fs::remove_dir_all(bed.home().join(folder)).unwrap();
+    }
+    let before = bed.status()["proofs"]["accepted"].as_u64().unwrap();
+    wait_until(PATIENCE, || bed.log().contains("it goes on in a new file"), || bed.log());
+    let status = bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(before + 1));
+    assert_eq!(status["last_error"], Value::Null, "{status:#}");
+    for file in ["runtime/proofs", "runtime/devnet/chain", "runtime/devnet/lock"] {
+        assert!(bed.home().join(file).exists(), "{file}");
+    }
+    // In the place of a folder lies a file: told, and mining goes on.
+    std::fs::remove_dir_all(bed.home().join("logs")).unwrap();
+    std::fs::write(bed.home().join("logs"), "a letter").unwrap();
+    bed.wait_for(PATIENCE, |status| status["last_error"].to_string().contains("the log cannot be written"));
+    let logs = bed.run(&["logs"]);
+    let said = logs.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(logs.code == 1 && said.contains("logs is a file, and a folder is needed there"), "{logs:?}");
+    assert_eq!(bed.run(&["stop"]).code, 0);
+}
+
+#[test]
 fn a_foreground_session_ends_in_order_with_its_terminal() {
     use std::os::fd::{AsRawFd as _, FromRawFd as _};
     use std::os::unix::process::CommandExt as _;

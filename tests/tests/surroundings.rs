@@ -95,6 +95,116 @@ fn what_root_configures_in_a_home_of_another_user_is_readable_for_that_user() {
     }
 }
 
+/// Root tries something in a service's home, and the service goes on.
+#[test]
+fn what_root_runs_in_a_home_of_another_user_leaves_it_usable_for_that_user() {
+    if !is_root() {
+        return skipped("two users", "only root can be another user");
+    }
+    let ground = Ground::new();
+    std::fs::create_dir(ground.home()).unwrap();
+    std::os::unix::fs::chown(ground.home(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let plugin = ground.folder.path().join(format!("odd_miner{}", std::env::consts::DLL_SUFFIX));
+    std::fs::copy(build::plugin("odd-miner"), &plugin).unwrap();
+    let run = |user, arguments: &[&str]| {
+        let output = ground.run(user, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    };
+    run(None, &["plugins", "install", plugin.to_str().unwrap()]);
+    run(None, &["plugins", "block", "another"]);
+    run(None, &["attach", "--gateway-url", "http://127.0.0.1:1", "--unchecked"]);
+    run(None, &["stop"]);
+    run(None, &["start", "--devnet"]);
+    // Theirs while it runs is root's session: told as that, at once, and not ended.
+    for command in ["status", "stop"] {
+        let output = ground.run(Some(SOMEBODY), &[command]);
+        let said = format!("{} {}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("belongs to root"), "{said}");
+    }
+    run(None, &["pause", "--keep"]);
+    run(None, &["resume", "--keep"]);
+    run(None, &["stop"]);
+    let mut folders = vec![ground.home()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            // A plugin of root's is one that both may use.
+            let plugin = entry.path().extension().is_some_and(|end| end == std::env::consts::DLL_EXTENSION);
+            assert_eq!(owner(&entry.path()).0, if plugin { 0 } else { SOMEBODY }, "{:?}", entry.path());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    run(Some(SOMEBODY), &["start", "--devnet"]);
+    run(Some(SOMEBODY), &["stop"]);
+}
+
+/// A confined process of root's has not root's power to pass every folder.
+#[test]
+fn a_plugin_in_a_folder_that_is_shut_to_the_confined_process_is_told_as_that() {
+    if !is_root() {
+        return skipped("two users", "only root can be another user");
+    }
+    let ground = Ground::new();
+    let shut = ground.folder.path().join("shut");
+    std::fs::create_dir(&shut).unwrap();
+    let plugin = shut.join(format!("odd_miner{}", std::env::consts::DLL_SUFFIX));
+    std::fs::copy(build::plugin("odd-miner"), plugin).unwrap();
+    std::fs::set_permissions(&shut, PermissionsExt::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&shut, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let folders = ["--plugin-dir", shut.to_str().unwrap()];
+    for command in [&["start", "--devnet", "--provider", "odd-miner"][..], &["doctor", "--only", "plugins"]] {
+        let output = ground.run(None, &[command, &folders].concat());
+        let said = format!("{} {}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("may not read it: it or a folder above it is shut"), "{command:?}: {said}");
+    }
+}
+
+/// Each command that writes, on disks that are full in one way or another.
+#[test]
+fn whatever_could_not_be_written_has_the_remedy_of_its_own_error() {
+    let ground = Ground::new();
+    let plugin = build::plugin("odd-miner");
+    let plugin = plugin.to_str().unwrap();
+    std::fs::create_dir(ground.home()).unwrap();
+    let report = ground.home().join("report");
+    let commands: [&[&str]; 6] = [
+        &["init", "--set", "plugins.probe_timeout=3s", "--yes"],
+        &["plugins", "block", "another"],
+        &["plugins", "install", plugin],
+        &["doctor", "--report", report.to_str().unwrap()],
+        &["attach", "--gateway-url", "http://127.0.0.1:1", "--unchecked"],
+        &["devnet"],
+    ];
+    for (options, words) in [
+        ("size=64k", "make room on the disk"),
+        ("size=1m,nr_inodes=2", "no free inodes"),
+        ("size=1m", "is read-only: have it mounted writable"),
+    ] {
+        let mount = match Mount::new(&ground.home(), options) {
+            Ok(mount) => mount,
+            Err(why) => return skipped("a full disk", &why),
+        };
+        let filler = ground.home().join("filler");
+        let filled = std::fs::write(&filler, vec![0; 1 << 17]);
+        match words.contains("read-only") {
+            true => {
+                let args = ["-o", "remount,ro"];
+                assert!(Command::new("mount").args(args).arg(ground.home()).status().unwrap().success());
+            }
+            false => assert!(filled.is_err() || options.contains("inodes")),
+        }
+        for arguments in commands {
+            let output = ground.run(None, arguments);
+            assert_eq!(output.status.code(), Some(1), "{options} {arguments:?}: {output:?}");
+            assert!(stderr(&output).contains(words), "{options} {arguments:?}: {}", stderr(&output));
+        }
+        drop(mount);
+    }
+}
+
 #[test]
 fn a_session_of_another_user_is_neither_denied_nor_ended() {
     if !is_root() {
@@ -113,7 +223,9 @@ fn a_session_of_another_user_is_neither_denied_nor_ended() {
     let stop = ground.run(Some(SOMEBODY), &["stop"]);
     assert_eq!(stop.status.code(), Some(1), "{stop:?}");
     assert!(
-        stderr(&stop).contains("belongs to root") && stderr(&stop).contains("sudo -u root pearlbed stop")
+        stderr(&stop).contains("belongs to root")
+            && stderr(&stop)
+                .contains(&format!("sudo -u root pearlbed --home {} stop", ground.home().display()))
     );
 }
 

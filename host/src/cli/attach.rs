@@ -73,7 +73,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let now = unix_seconds(SystemTime::now());
     let me = ProcessIdentity::own();
     let holder = Holder { supervisor: me.clone(), socket: home.control_socket(), since: now };
-    let lock = SessionLock::take(&home.lock_file(), &holder).map_err(|err| match err {
+    let lock = SessionLock::take(&home, &holder).map_err(|err| match err {
         LockError::Held { .. } => Error::from(err).with_hint("`pearlbed stop` ends it"),
         err => err.into(),
     })?;

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Error};
 use crate::exit::Exit;
+use crate::remedy;
 use crate::text;
 use crate::work::DevnetConfig;
 use crate::work::devnet::pool::core::{Fate, PoolEvent, Settings};
@@ -98,8 +99,9 @@ async fn run_pool(
     address: SocketAddr,
 ) -> Result<Exit, Error> {
     let listener = pool::listen(address).await.map_err(|err| {
-        Error::caused_by(format!("failed to listen on {address}"), err)
-            .with_hint("choose another address with --stratum, for instance 127.0.0.1:0")
+        let hint =
+            remedy::for_address(&err, "choose another address with --stratum, for instance 127.0.0.1:0");
+        Error::caused_by(format!("failed to listen on {address}"), err).with_hint(hint)
     })?;
     let bound = listener.local_addr().unwrap_or(address);
     let height = network.height();
@@ -177,12 +179,15 @@ fn pool_sentence(event: &PoolEvent) -> String {
 async fn run_server(args: &Args, context: &Context, network: Devnet) -> Result<Exit, Error> {
     let listener = match &args.socket {
         Some(path) => Listener::unix(path).map_err(|err| {
+            let choose = "choose another path with --socket, or stop what uses this one";
+            let hint = remedy::for_file(&err, path).unwrap_or_else(|| choose.into());
             Error::caused_by(format!("failed to listen on `{}`", text::printable_path(path)), err)
-                .with_hint("choose another path with --socket, or stop what uses this one")
+                .with_hint(hint)
         })?,
         None => Listener::tcp(args.listen).await.map_err(|err| {
-            Error::caused_by(format!("failed to listen on {}", args.listen), err)
-                .with_hint("choose another address with --listen, for instance 127.0.0.1:0")
+            let hint =
+                remedy::for_address(&err, "choose another address with --listen, for instance 127.0.0.1:0");
+            Error::caused_by(format!("failed to listen on {}", args.listen), err).with_hint(hint)
         })?,
     };
     let address = listener.address();

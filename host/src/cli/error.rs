@@ -28,6 +28,12 @@ impl Error {
         Self::new(Context { what: what.into(), cause: cause.into() })
     }
 
+    /// `what` failed because of `err`, which was met at `path`: what helps follows from its number.
+    pub fn of_file(what: impl Into<String>, err: std::io::Error, path: &std::path::Path) -> Self {
+        let hint = crate::remedy::for_file(&err, path);
+        Self { hint, ..Self::caused_by(what, err) }
+    }
+
     /// A wrong command line that clap cannot see, with status 2.
     pub fn usage(what: impl Into<String>) -> Self {
         Self::new(what.into()).with_exit(Exit::Usage)

@@ -30,8 +30,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let path = context.home()?.log_file();
-    let unreadable =
-        |err| Error::caused_by(format!("failed to read the log {}", crate::text::printable_path(&path)), err);
+    let unreadable = |err| {
+        Error::of_file(format!("failed to read the log {}", crate::text::printable_path(&path)), err, &path)
+    };
     let keep = |line: &str| !args.provider || log::is_from_provider(line);
     // Opened before the tail is read, so that nothing falls between the two.
     let mut follower = if args.follow { Some(Follower::from_end(&path).map_err(unreadable)?) } else { None };

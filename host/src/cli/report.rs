@@ -67,7 +67,7 @@ pub fn write(context: &Context, path: &Path, text: &str) -> Result<(), Error> {
     let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|err| {
         let there = err.kind() == io::ErrorKind::AlreadyExists;
-        let err = Error::caused_by(format!("failed to write {}", printable_path(path)), err);
+        let err = Error::of_file(format!("failed to write {}", printable_path(path)), err, path);
         match there {
             true => err.with_hint("remove it, or name another file: `pearlbed doctor --report FILE`"),
             false => err,

@@ -296,18 +296,30 @@ fn interrupted(context: &Context, options: &Options) -> Result<Exit, Error> {
     Ok(Exit::Failed)
 }
 
+/// How long a session takes at most to make its files again that somebody has removed.
+const AGAIN_TIME: Duration = Duration::from_secs(6);
+
 fn already_running(context: &Context, options: &Options, holder: Option<Holder>) -> Result<Exit, Error> {
-    let report: Option<Report> =
-        control::ask(&options.home.control_socket(), &Request::Status, look::ANSWER_TIME)
-            .ok()
-            .and_then(|value| serde_json::from_value(value).ok());
+    let ask = || -> Option<Report> {
+        let answer = control::ask(&options.home.control_socket(), &Request::Status, look::ANSWER_TIME);
+        serde_json::from_value(answer.ok()?).ok()
+    };
+    // Whoever removed the session's files finds them made again after a moment.
+    let deadline = std::time::Instant::now() + AGAIN_TIME;
+    let mut report = ask();
+    while report.is_none() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(100));
+        report = ask();
+    }
     let who = match (&report, &holder) {
         (Some(Report { provider: Some(provider), supervisor_pid: Some(pid), since_seconds, .. }), _) => {
             let since = since_seconds.unwrap_or_default().max(0.0);
             let since = crate::text::duration(Duration::from_secs(since as u64));
             format!("already running: {provider}, for {since} (process {pid})")
         }
-        (_, Some(holder)) => format!("already running: process {} is starting", holder.supervisor.pid),
+        (_, Some(holder)) => {
+            format!("already running: process {}, which does not answer yet", holder.supervisor.pid)
+        }
         (_, None) => "already running: another start was a moment earlier".into(),
     };
     context.print(&format!(

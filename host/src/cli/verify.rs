@@ -153,7 +153,13 @@ fn parse_nbits(text: &str) -> Result<CompactTarget, String> {
 fn read(path: Option<&std::path::Path>) -> Result<Vec<u8>, Error> {
     let path = path.filter(|path| path.as_os_str() != "-");
     let name = path.map_or_else(|| "stdin".to_owned(), |path| format!("`{}`", printable_path(path)));
-    let failed = |err| Error::caused_by(format!("failed to read the proof from {name}"), err);
+    let failed = |err| {
+        let what = format!("failed to read the proof from {name}");
+        match path {
+            Some(path) => Error::of_file(what, err, path),
+            None => Error::caused_by(what, err),
+        }
+    };
     let mut bytes = Vec::new();
     let reader: Box<dyn Read> = match path {
         Some(path) => Box::new(std::fs::File::open(path).map_err(failed)?),

@@ -136,6 +136,7 @@ pub fn examine(selection: &Selection, facts: &Arc<Facts>) -> Report {
 fn run_table(checks: &'static [Check], selection: &Selection, facts: &Arc<Facts>) -> Report {
     let begin = Instant::now();
     let (answers, inbox) = mpsc::channel();
+    let mut verdicts = BTreeMap::new();
     for &index in selection.0.keys() {
         let (answers, facts) = (answers.clone(), Arc::clone(facts));
         let ask = move || {
@@ -143,12 +144,14 @@ fn run_table(checks: &'static [Check], selection: &Selection, facts: &Arc<Facts>
             // Past the deadline nobody listens any more.
             let _ = answers.send((index, verdicts, begin.elapsed()));
         };
-        // Without a thread the check is silent, and that is a row.
-        let _ = thread::Builder::new().name(checks[index].id.into()).spawn(ask);
+        if let Err(err) = thread::Builder::new().name(checks[index].id.into()).spawn(ask) {
+            let fix = crate::remedy::for_process(&err).unwrap_or_else(|| "run the command again".into());
+            let verdict = Verdict::fail(format!("there is no thread for the check: {err}"), fix);
+            verdicts.insert(index, (vec![verdict], begin.elapsed()));
+        }
     }
     drop(answers);
 
-    let mut verdicts = BTreeMap::new();
     let deadline = facts.deadline();
     while verdicts.len() < selection.0.len() {
         match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -172,8 +175,7 @@ fn run_table(checks: &'static [Check], selection: &Selection, facts: &Arc<Facts>
 /// The verdict on a check that did not answer.
 fn silence(check: &Check, begin: Instant, deadline: Instant) -> Verdict {
     if Instant::now() < deadline {
-        let fix =
-            "if a report was named above, this is a bug in pearlbed: please send it; else see `ulimit -u`";
+        let fix = "if a report was named above, this is a bug in pearlbed: please send it";
         return Verdict::fail("the check ended without an answer", fix);
     }
     // Rounded down to tenths: the deadline, not the scheduler's share.

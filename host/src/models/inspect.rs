@@ -80,7 +80,7 @@ pub enum InspectError {
 impl Explain for InspectError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Folder { .. } => None,
+            Self::Folder { path, err } => crate::remedy::for_file(err, path),
             Self::NotAFolder { .. } => {
                 Some("give the folder of the checkpoint: the one with config.json in it".to_owned())
             }

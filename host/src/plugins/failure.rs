@@ -21,6 +21,8 @@ const NAME_MAX: usize = 256;
 pub enum Failure {
     /// It is not the file that was looked at.
     Changed,
+    /// The confined process may not read it.
+    OutOfReach,
     /// A library that it needs is not installed; its name.
     MissingLibrary(String),
     /// A version of a library that it needs is not installed; its name.
@@ -66,6 +68,11 @@ impl Failure {
                 "changed",
                 "it was changed or replaced after it was looked at",
                 "run the command again",
+            ),
+            Self::OutOfReach => Reason::new(
+                "out-of-reach",
+                "the process that is to run it may not read it: it or a folder above it is shut to all but its owner",
+                "run pearlbed as its owner, or put it where everybody may read it",
             ),
             Self::MissingLibrary(library) => match name(library) {
                 Some(library) => Reason::new(

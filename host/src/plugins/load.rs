@@ -23,7 +23,7 @@ use pearlbed_plugin_api::{Manifest, ProviderError};
 use self::memory::Image;
 use super::failure::{self, Failure};
 use super::file_identity::Identity;
-use super::pinned::Pinned;
+use super::pinned::{Pinned, Unpinned};
 use super::reason::Reason;
 use crate::text;
 
@@ -38,6 +38,8 @@ pub enum LoadError {
     Loader(String),
     #[error("no code may be loaded from `{}`, which is mounted noexec", text::printable_path(mount))]
     NoExec { mount: PathBuf },
+    #[error("it is out of reach of the confined process")]
+    OutOfReach,
     #[error("it was built with an incompatible abi_stable: {0}")]
     Header(String),
     #[error("its layout of the entry is another: {0}")]
@@ -65,6 +67,7 @@ impl LoadError {
     pub(super) fn failure(&self) -> Failure {
         match self {
             Self::Changed { .. } => Failure::Changed,
+            Self::OutOfReach => Failure::OutOfReach,
             Self::Loader(why) => loader_failure(why),
             Self::NoExec { mount } => Failure::NoExec(text::printable_path(mount)),
             Self::Header(_)
@@ -127,7 +130,10 @@ pub struct Loaded {
 pub unsafe fn open(path: &Path, identity: Option<&Identity>, id: Option<&str>) -> Result<Loaded, LoadError> {
     let changed = || LoadError::Changed { path: path.to_owned() };
     // Never dropped: the loader may look at it again as long as the library lives.
-    let pinned: &Pinned = Box::leak(Box::new(Pinned::new(path, identity).ok_or_else(changed)?));
+    let pinned: &Pinned = Box::leak(Box::new(Pinned::new(path, identity).map_err(|why| match why {
+        Unpinned::Changed => changed(),
+        Unpinned::OutOfReach => LoadError::OutOfReach,
+    })?));
     let name = pinned.name();
     // Everything is bound now, so that what is missing is told here and not by an abort in the middle of a call.
     // SAFETY: the caller vouches for the library's initialisers.

@@ -290,6 +290,10 @@ fn no_file(metadata: &Metadata) -> Reason {
     )
 }
 
+fn remedy(err: &io::Error, path: &Path) -> String {
+    crate::remedy::for_file(err, path).unwrap_or_else(|| "give the plugin anew".into())
+}
+
 fn cannot_open(path: &Path, err: &io::Error) -> Reason {
     let target = std::fs::read_link(path).ok();
     match (err.raw_os_error(), target) {
@@ -302,12 +306,10 @@ fn cannot_open(path: &Path, err: &io::Error) -> Reason {
         (Some(libc::ELOOP), _) => {
             Reason::new("link-loop", "it is a symbolic link that leads back to itself", "remove the link")
         }
-        (Some(libc::EACCES | libc::EPERM), _) => Reason::new(
-            "unreadable",
-            "you may not read it",
-            format!("`chmod u+r {}`, or run as its owner", printable_path(path)),
-        ),
-        _ => Reason::new("unreadable", format!("it cannot be opened: {err}"), "check the file and its disk"),
+        (Some(libc::EACCES | libc::EPERM), _) => {
+            Reason::new("unreadable", "you may not read it", remedy(err, path))
+        }
+        _ => Reason::new("unreadable", format!("it cannot be opened: {err}"), remedy(err, path)),
     }
 }
 

@@ -23,6 +23,16 @@ use super::file_identity::Identity;
 /// How much of a file is searched for `$ORIGIN`: its tables of names lie at the beginning.
 const SEARCHED_BYTES: usize = 1 << 20;
 
+/// Why a file was not taken hold of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpinned {
+    /// It is not there, or another one.
+    Changed,
+    /// This process may not read it, although whoever looked at it might: root's own power to pass every folder is not the
+    /// confined process's.
+    OutOfReach,
+}
+
 /// A file that stays the same file.
 #[derive(Debug)]
 pub struct Pinned {
@@ -34,27 +44,31 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Opens `path`. Nothing where it is not there, or not the file with `identity`.
-    pub fn new(path: &Path, identity: Option<&Identity>) -> Option<Self> {
+    /// Opens `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unpinned`]: it is not there, not the file with `identity`, or out of this process's reach.
+    pub fn new(path: &Path, identity: Option<&Identity>) -> Result<Self, Unpinned> {
         let file = open(path, OFlags::NONBLOCK)?;
-        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file).ok_or(Unpinned::Changed)?;
         if identity.is_some_and(|expected| Identity::of(&metadata) != *expected) {
-            return None;
+            return Err(Unpinned::Changed);
         }
         let mut pinned = Self { file, identity: identity.copied(), _folder: None, name: path.to_owned() };
         if !cfg!(target_os = "linux") {
-            return Some(pinned);
+            return Ok(pinned);
         }
         if !pinned.names_origin() {
             pinned.name = through(&pinned.file);
-            return Some(pinned);
+            return Ok(pinned);
         }
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
             let folder = open(folder, OFlags::DIRECTORY)?;
             pinned.name = through(&folder).join(name);
             pinned._folder = Some(folder);
         }
-        Some(pinned)
+        Ok(pinned)
     }
 
     /// What the loader is given.
@@ -104,9 +118,12 @@ pub fn noexec_mount(_: &File, _: &Path) -> Option<PathBuf> {
     None
 }
 
-fn open(path: &Path, flags: OFlags) -> Option<File> {
+fn open(path: &Path, flags: OFlags) -> Result<File, Unpinned> {
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
+    rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|err| match err {
+        rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => Unpinned::OutOfReach,
+        _ => Unpinned::Changed,
+    })
 }
 
 /// A path that leads to an open file whatever becomes of its name.
@@ -154,7 +171,8 @@ mod tests {
         std::fs::rename(&other, &looked_at).unwrap();
         assert_eq!(std::fs::read_to_string(pinned.name()).unwrap(), "looked at");
         assert!(pinned.is_unchanged());
-        assert!(Pinned::new(&path, Some(&identity)).is_none(), "the name now leads to another file");
+        // The name now leads to another file.
+        assert_eq!(Pinned::new(&path, Some(&identity)).unwrap_err(), Unpinned::Changed);
         std::fs::write(folder.path().join("c/x.so"), "changed").unwrap();
         assert!(!pinned.is_unchanged());
     }

@@ -44,6 +44,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("missing-library", "it needs a library, or a version of one, that is not installed"),
     ("undefined-symbol", "it refers to a function that nothing defines"),
     ("no-exec", "its folder is on a file system that is mounted `noexec`"),
+    ("out-of-reach", "the process that is to run it may not read it, although you may"),
     ("load-failed", "the system's loader refused it for another reason"),
     ("other-layout", "its tables are laid out differently from this host's"),
     ("declined", "its code declines every version that this host speaks"),

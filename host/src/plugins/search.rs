@@ -247,14 +247,18 @@ fn explain(folder: &Path, origin: Origin, err: &io::Error) -> Reason {
         io::ErrorKind::PermissionDenied => Reason::new(
             "folder-unreadable",
             format!("you may not list this folder ({from})"),
-            format!("`chmod u+rx {}`, or run as its owner", printable_path(folder)),
+            remedy(err, folder),
         ),
         _ => Reason::new(
             "folder-unreadable",
             format!("it cannot be listed ({from}): {err}"),
-            "check the folder and its disk",
+            remedy(err, folder),
         ),
     }
+}
+
+fn remedy(err: &io::Error, folder: &Path) -> String {
+    crate::remedy::for_file(err, folder).unwrap_or_else(|| "name another folder".into())
 }
 
 #[cfg(test)]

@@ -129,13 +129,14 @@ pub fn hash(path: &Path) -> Option<String> {
 }
 
 impl Memory {
-    fn file(home: &Home) -> PathBuf {
+    /// The file that it is kept in.
+    pub fn file(home: &Home) -> PathBuf {
         home.root().join("plugins.json")
     }
 
     /// What is known; nothing where nothing was kept or it cannot be read.
     pub fn read(home: &Home) -> Self {
-        let bytes = std::fs::read(Self::file(home)).unwrap_or_default();
+        let bytes = crate::owned::read(&Self::file(home)).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
@@ -145,7 +146,7 @@ impl Memory {
         let answer = change(&mut memory);
         memory.schema = 1;
         if memory != before {
-            std::fs::create_dir_all(home.root())?;
+            crate::owned::create_private(home.root())?;
             let mut text = serde_json::to_vec_pretty(&memory).expect("texts are JSON");
             text.push(b'\n');
             crate::owned::replace(&Self::file(home), &text)?;

@@ -77,6 +77,11 @@ impl ControlSocket {
         OwnSocket::bind(path, 0o600).map(Self)
     }
 
+    /// The socket's file, to be compared with [`super::socket::file_id`].
+    pub fn id(&self) -> Option<(u64, u64)> {
+        self.0.id()
+    }
+
     /// Answers peers for ever; `calls` is where their requests go.
     pub async fn serve(self, calls: mpsc::Sender<Call>) {
         let peers = std::sync::Arc::new(tokio::sync::Semaphore::new(PEERS_MAX));

@@ -77,12 +77,16 @@ pub enum EndError {
     Nameless,
     #[error("the session that runs was started by another program ({provider})")]
     Foreign { provider: String },
-    #[error("whether a session runs cannot be told: its record belongs to {owner}")]
-    NotYours { owner: String },
+    #[error("{reason}")]
+    NotYours { reason: String, hint: Option<String> },
     #[error("another program recorded a session ({provider}), and whether it runs cannot be told from here")]
     ForeignUnknown { provider: String },
     #[error("the record of the session could not be removed")]
-    Record(#[source] std::io::Error),
+    Record {
+        path: std::path::PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
 }
 
 impl Explain for EndError {
@@ -94,10 +98,8 @@ impl Explain for EndError {
             Self::ForeignUnknown { .. } => Some(
                 "the program that started it stops it (`jarvis mine stop`); `pearlbed stop --forget` removes the record alone".into(),
             ),
-            Self::NotYours { owner } => {
-                Some(format!("stop it as {owner}, for instance `sudo -u {owner} pearlbed stop`"))
-            }
-            Self::Record(_) => Some("is the home folder writable?".into()),
+            Self::NotYours { hint, .. } => hint.clone(),
+            Self::Record { path, err } => crate::remedy::for_file(err, path),
         }
     }
 }
@@ -110,8 +112,8 @@ impl Explain for EndError {
 ///
 /// [`EndError`]; then nothing of somebody else's was touched.
 pub fn end(home: &Home, env: &Env, forget: bool, tell: &mut dyn FnMut(&str)) -> Result<End, EndError> {
-    if let Some(owner) = super::look::kept_from(home) {
-        return Err(EndError::NotYours { owner });
+    if let Some(kept) = super::look::kept_from(home) {
+        return Err(EndError::NotYours { hint: kept.hint(home, "stop"), reason: kept.reason });
     }
     let mut notes = Vec::new();
     if let Some(holder) = live_holder(home) {
@@ -214,7 +216,7 @@ fn clear(home: &Home, mut notes: Vec<String>, forget: bool) -> Result<End, EndEr
         socket: home.control_socket(),
         since: unix_seconds(SystemTime::now()),
     };
-    let lock = match SessionLock::take(&home.lock_file(), &me) {
+    let lock = match SessionLock::take(home, &me) {
         Ok(lock) => lock,
         Err(LockError::Held { .. }) => return Err(EndError::Nameless),
         // A home that cannot be written holds nothing that could be cleared.
@@ -235,7 +237,7 @@ fn clear_locked(
     forget: bool,
 ) -> Result<Ended, EndError> {
     let path = home.sidecar_file();
-    let remove = || std::fs::remove_file(&path).map_err(EndError::Record);
+    let remove = || remove(&path).map_err(|err| EndError::Record { path: path.clone(), err });
     let record = match Sidecar::read(&path) {
         Ok(record) => record,
         Err(err @ SidecarError::Corrupt { .. }) => {
@@ -286,6 +288,14 @@ fn clear_locked(
     // Without the record, `status` only says less about the past.
     let _ = past::write(home, &ended);
     Ok(Ended::Forgotten { what: format!("what a dead session (process {}) had left", dead.pid) })
+}
+
+/// Removes the file at `path`, also a folder without anything in it that lies in its place.
+fn remove(path: &std::path::Path) -> std::io::Result<()> {
+    match path.symlink_metadata()?.is_dir() {
+        true => std::fs::remove_dir(path),
+        false => std::fs::remove_file(path),
+    }
 }
 
 #[cfg(test)]

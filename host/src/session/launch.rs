@@ -34,11 +34,9 @@ pub struct Launched {
 pub fn launch(options: &Options) -> Result<Launched, SuperviseError> {
     make_folders(&options.home)?;
     let runtime = SuperviseError::Runtime;
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(options.home.log_file())
-        .map_err(SuperviseError::Log)?;
+    let path = options.home.log_file();
+    let log = crate::owned::open_or_make(&path, File::options().append(true))
+        .map_err(|err| SuperviseError::Log { path, err })?;
     let program = if cfg!(target_os = "linux") {
         "/proc/self/exe".into()
     } else {

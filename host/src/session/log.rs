@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::journal::{self, Priority};
+use crate::owned;
 use crate::text::printable;
 
 /// Rotated parts beside the one that is written.
@@ -51,6 +52,8 @@ pub struct SessionLog {
     secrets: Vec<String>,
     echo: Echo,
     lost: u64,
+    /// Why a line was lost last, until one goes through.
+    refused: Option<String>,
     recent: std::collections::VecDeque<String>,
 }
 
@@ -61,9 +64,6 @@ impl SessionLog {
     ///
     /// Where the folder or the file cannot be made.
     pub fn open(path: &Path, size_max: u64, echo: Echo) -> io::Result<Self> {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
         let file = open_for_append(path)?;
         let size = file.metadata()?.len();
         Ok(Self {
@@ -74,6 +74,7 @@ impl SessionLog {
             secrets: Vec::new(),
             echo,
             lost: 0,
+            refused: None,
             recent: std::collections::VecDeque::new(),
         })
     }
@@ -94,6 +95,17 @@ impl SessionLog {
     pub fn reopen(&mut self) {
         self.file = None;
         self.size = 0;
+    }
+
+    /// Whether the lines go to the file of its name still, and nobody has removed or replaced it.
+    pub fn is_there(&self) -> bool {
+        // Just moved away by us, it is opened with the next line.
+        self.file.as_ref().is_none_or(|file| owned::file_id(&self.path) == owned::id_of(file))
+    }
+
+    /// Why lines are lost, if they are.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// The last few lines, for `status`.
@@ -128,8 +140,12 @@ impl SessionLog {
                 self.lost = 0;
             }
         }
-        if self.write(&line).is_err() {
-            self.lost += 1;
+        match self.write(&line) {
+            Ok(()) => self.refused = None,
+            Err(err) => {
+                self.lost += 1;
+                self.refused = Some(err.to_string());
+            }
         }
         let echo = match self.echo {
             Echo::No => None,
@@ -190,10 +206,10 @@ const fn priority(level: Level) -> Priority {
 }
 
 fn open_for_append(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.append(true).create(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    if let Some(folder) = path.parent() {
+        owned::create_private(folder)?;
+    }
+    owned::open_or_make(path, File::options().append(true))
 }
 
 fn part_path(path: &Path, part: u64) -> PathBuf {
@@ -225,7 +241,7 @@ pub fn tail(path: &Path, count: usize, keep: impl Fn(&str) -> bool) -> io::Resul
             break;
         }
         let part = if part == 0 { path.to_owned() } else { part_path(path, part) };
-        let bytes = match std::fs::read(&part) {
+        let bytes = match owned::read(&part) {
             Ok(bytes) => bytes,
             Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
             Err(err) => return Err(err),
@@ -254,7 +270,7 @@ impl Follower {
     ///
     /// Where it is there and cannot be read.
     pub fn from_end(path: &Path) -> io::Result<Self> {
-        let file = match File::open(path) {
+        let file = match owned::open(path) {
             Ok(mut file) => {
                 file.seek(SeekFrom::End(0))?;
                 Some(file)
@@ -282,26 +298,18 @@ impl Follower {
                     lines.push(String::from_utf8_lossy(&line[..end]).into_owned());
                 }
             }
-            let now = match File::open(&self.path) {
+            let now = match owned::open(&self.path) {
                 Ok(file) => file,
                 Err(err) if err.kind() == io::ErrorKind::NotFound => break,
                 Err(err) => return Err(err),
             };
-            if self.file.as_ref().is_some_and(|held| same_file(held, &now)) {
+            if self.file.as_ref().is_some_and(|held| owned::id_of(held) == owned::id_of(&now)) {
                 break;
             }
             self.file = Some(now);
             self.rest.clear();
         }
         Ok(lines)
-    }
-}
-
-fn same_file(a: &File, b: &File) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
     }
 }
 
@@ -345,6 +353,29 @@ mod tests {
         );
         assert_eq!(tail(&path, 9, is_from_provider).unwrap().len(), 1);
         assert_eq!(tail(&path, 1, |_| true).unwrap(), ["1970-01-01T00:00:01Z info  supervisor  done"]);
+    }
+
+    #[test]
+    fn a_log_that_was_removed_goes_on_in_a_new_file_and_one_that_cannot_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs/mining.log");
+        let mut log = SessionLog::open(&path, 1 << 20, Echo::No).unwrap();
+        assert!(log.is_there());
+        std::fs::remove_dir_all(dir.path().join("logs")).unwrap();
+        assert!(!log.is_there());
+        log.reopen();
+        log.line(Level::Info, Speaker::Supervisor, "one");
+        assert!(log.is_there() && log.refused().is_none());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        log.reopen();
+        log.line(Level::Info, Speaker::Supervisor, "two");
+        assert!(log.refused().unwrap().contains("Is a directory"), "{:?}", log.refused());
+        std::fs::remove_dir(&path).unwrap();
+        log.line(Level::Info, Speaker::Supervisor, "three");
+        assert!(log.refused().is_none());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("1 lines were lost") && text.contains("three"), "{text}");
     }
 
     #[test]

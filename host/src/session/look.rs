@@ -12,10 +12,11 @@ use super::past;
 use super::report::{OtherWallet, ProofReport, Report};
 use super::state::{self, RemainingFacts, State};
 use crate::config::{Config, Sources, SubmitTarget};
+use crate::explain::{Explain, chain};
 use crate::home::{Env, Home};
 use crate::http;
 use crate::identity::ProcessIdentity;
-use crate::sidecar::{Life, Sidecar};
+use crate::sidecar::{Life, Sidecar, SidecarError};
 use crate::url::Url;
 
 /// How long a supervisor may take to answer.
@@ -29,12 +30,9 @@ const METRICS_BYTES_MAX: usize = 1 << 20;
 /// The session of `home` as it is now.
 pub fn look(home: &Home, env: &Env) -> Report {
     let asked = Instant::now();
-    if let Some(owner) = kept_from(home) {
-        return unknown(
-            &format!("whether a session runs cannot be told: its record belongs to {owner}"),
-            &format!("ask as {owner}, for instance `sudo -u {owner} pearlbed status`"),
-            None,
-        );
+    if let Some(kept) = kept_from(home) {
+        let hint = kept.hint(home, "status");
+        return Report { hint, ..unknown(&kept.reason, "", None) };
     }
     loop {
         let problem = match control::ask(&home.control_socket(), &Request::Status, ANSWER_TIME) {
@@ -62,15 +60,55 @@ pub fn look(home: &Home, env: &Env) -> Report {
     }
 }
 
-/// Who owns what keeps this user from knowing whether a session runs: its folder, or its lock.
-pub fn kept_from(home: &Home) -> Option<String> {
-    let lock = home.lock_file();
-    match std::fs::File::open(&lock) {
-        Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => {}
-        _ => return None,
+/// What keeps this user from knowing whether a session runs.
+#[derive(Debug)]
+pub struct Kept {
+    /// What it is, as a phrase.
+    pub reason: String,
+    /// Who else it belongs to: the words for `sudo -u`. Nobody where it is this user's own.
+    pub owner: Option<String>,
+    /// What to do where it is this user's own.
+    fix: Option<String>,
+}
+
+impl Kept {
+    /// What to do, for whoever wants to run `pearlbed <words>`.
+    pub fn hint(&self, home: &Home, words: &str) -> Option<String> {
+        match &self.owner {
+            Some(owner) => Some(format!("as its owner: `sudo -u {owner} {}`", home.command_of_others(words))),
+            None => self.fix.clone(),
+        }
     }
-    let owner = lock.ancestors().find_map(|path| std::fs::metadata(path).ok());
-    Some(owner.map_or_else(|| "another user".into(), |owner| crate::remedy::user_name(owner.uid())))
+}
+
+/// What keeps this user from knowing whether a session runs: the rights of its folder, of its lock or of its control socket.
+pub fn kept_from(home: &Home) -> Option<Kept> {
+    let denied = |err: &std::io::Error| err.kind() == std::io::ErrorKind::PermissionDenied;
+    let (lock, socket) = (home.lock_file(), home.control_socket());
+    let (path, err) = match std::fs::File::open(&lock) {
+        Err(err) if denied(&err) => (lock, err),
+        _ => {
+            let connected = super::socket::reachable(&socket)
+                .and_then(|way| std::os::unix::net::UnixStream::connect(&way.path));
+            (socket, connected.err().filter(denied)?)
+        }
+    };
+    let owner =
+        path.ancestors().find_map(|path| std::fs::symlink_metadata(path).ok()).map(|found| found.uid());
+    let cannot = "whether a session runs cannot be told";
+    let me = rustix::process::geteuid().as_raw();
+    Some(match owner {
+        Some(owner) if owner != me => Kept {
+            reason: format!("{cannot}: its record belongs to {}", crate::remedy::user_name(owner)),
+            owner: Some(crate::remedy::sudo_name(owner)),
+            fix: None,
+        },
+        _ => Kept {
+            reason: format!("{cannot}: {} may not be read", crate::text::printable_path(&path)),
+            owner: None,
+            fix: crate::remedy::for_file(&err, &path),
+        },
+    })
 }
 
 /// The other wallet that the configuration of `home` names since its session began, where one runs that pays any.
@@ -87,7 +125,7 @@ pub fn other_wallet(home: &Home, env: &Env) -> Option<OtherWallet> {
 
 /// Who holds the lock, if that process still runs.
 pub fn live_holder(home: &Home) -> Option<Holder> {
-    lock::holder(&home.lock_file()).filter(|holder| holder.supervisor.is_alive())
+    lock::live_holder(home)
 }
 
 fn unknown(reason: &str, hint: &str, pid: Option<u32>) -> Report {
@@ -105,11 +143,13 @@ fn without_supervisor(home: &Home, env: &Env) -> Report {
         Ok(record) => record,
         Err(err) => {
             let report = remains(home, env, None);
-            return Report {
-                reason: Some(format!("nothing runs; {err}")),
-                hint: Some("`pearlbed start` sets it aside, `pearlbed stop` removes it".into()),
-                ..report
+            let hint = match &err {
+                SidecarError::Corrupt { .. } => {
+                    Some("`pearlbed start` sets it aside, `pearlbed stop` removes it".into())
+                }
+                err => err.hint(),
             };
+            return Report { reason: Some(format!("nothing runs; {}", chain(&err))), hint, ..report };
         }
     };
     match record {
@@ -148,7 +188,7 @@ fn remains(home: &Home, env: &Env, left_behind: Option<&ProcessIdentity>) -> Rep
         left_behind: left_behind.is_some(),
         last_failed: last.as_ref().map(|last| last.failed),
     });
-    let wrong = config.as_ref().err().map(|err| format!("put the configuration right first: {err}"));
+    let wrong = config.as_ref().err().map(|err| format!("put the configuration right first: {}", chain(err)));
     let provider = config.ok().and_then(|config| config.mining.provider);
     let (reason, hint) = match state {
         State::NotConfigured => (

@@ -18,7 +18,7 @@ fn file(home: &Home) -> PathBuf {
 
 /// The record, where there is one that can be read.
 pub fn read(home: &Home) -> Option<LastSession> {
-    serde_json::from_slice(&std::fs::read(file(home)).ok()?).ok()
+    serde_json::from_slice(&crate::owned::read(&file(home)).ok()?).ok()
 }
 
 /// The record of the session whose supervisor was `dead`, where there is one.
@@ -34,7 +34,8 @@ pub fn of(home: &Home, dead: &ProcessIdentity) -> Option<LastSession> {
 pub fn write_alive(home: &Home, report: &Report, supervisor: &ProcessIdentity) -> io::Result<()> {
     let last = of_report(report, supervisor, how_it_ended(supervisor), true);
     let dir = home.runtime_dir();
-    let mut new = tempfile::Builder::new().prefix(".last-session-").tempfile_in(dir)?;
+    let mut new = tempfile::Builder::new().prefix(".last-session-").tempfile_in(&dir)?;
+    crate::owned::give_to_owner_of(&dir, new.as_file())?;
     // At once: the writer writes each word by itself, which is thousands of calls for a rig.
     new.write_all(&serde_json::to_vec(&last)?)?;
     new.persist(file(home)).map(drop).map_err(|err| err.error)

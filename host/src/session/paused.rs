@@ -19,7 +19,7 @@ impl Paused {
     /// Those of `home`.
     pub fn read(home: &Home) -> Self {
         let file = home.runtime_dir().join("paused.json");
-        let names = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let names = crate::owned::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Self { file, names: names.unwrap_or_default() }
     }
 

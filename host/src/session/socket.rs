@@ -22,8 +22,10 @@ impl OwnSocket {
     /// Where the folder refuses.
     pub fn bind(path: &Path, mode: u32) -> io::Result<Self> {
         match std::fs::remove_file(path) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-            _ => {}
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            // An empty folder is in the way of nobody else.
+            Err(err) if path.is_dir() => std::fs::remove_dir(path).map_err(|_| err)?,
+            removed => removed?,
         }
         // Private from the first moment: nobody else can connect before the mode is set.
         let before = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -63,6 +65,11 @@ impl OwnSocket {
         Ok(self.listener.accept().await?.0)
     }
 
+    /// The file as it was made, to be compared with [`file_id`].
+    pub fn id(&self) -> Option<(u64, u64)> {
+        self.file
+    }
+
     /// Whether the file is still the one that was made.
     pub fn is_there(&self) -> bool {
         file_id(&self.path) == self.file
@@ -77,7 +84,8 @@ impl Drop for OwnSocket {
     }
 }
 
-fn file_id(path: &Path) -> Option<(u64, u64)> {
+/// What tells the file at `path` from another of its name; nothing where there is none.
+pub fn file_id(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

@@ -125,7 +125,7 @@ impl Explain for NodeError {
 
 /// What to do about a node that could not be connected to, by why.
 fn unreachable_hint(err: &io::Error) -> String {
-    match err.raw_os_error() {
+    match crate::remedy::number(err) {
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
             "no way leads there from here: see the network of this machine or container".to_owned()
         }

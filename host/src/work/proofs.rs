@@ -20,7 +20,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +29,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::{FoundProof, Origin, ProofId, WorkJob};
 use crate::explain::Explain;
+use crate::owned;
 use crate::text::printable_os;
 
 /// Unsettled proofs that the store takes.
@@ -149,11 +149,7 @@ impl ProofStore {
     /// - [`StoreError::MakeDir`], [`StoreError::ReadDir`]: the folder cannot be used.
     /// - [`StoreError::Write`]: nothing can be written in it. Better known before mining than after a find.
     pub fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|err| StoreError::MakeDir { path: dir.to_owned(), err })?;
+        owned::create_private(dir).map_err(|err| StoreError::MakeDir { path: dir.to_owned(), err })?;
         let mut state = State::default();
         read_earlier(dir, &mut state)?;
         // A read-only or full disk says so now.
@@ -468,7 +464,7 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
         return Err("it is not a regular file".to_owned());
     }
     let mut text = Vec::new();
-    let file = File::open(path).map_err(failed)?;
+    let file = owned::open(path).map_err(failed)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("it is larger than {FILE_BYTES_MAX} bytes"));
@@ -479,10 +475,7 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
 /// Moves a file out of the way and says so.
 fn quarantine(dir: &Path, path: &Path, shown: &str, why: &str) -> String {
     let room = dir.join("quarantine");
-    let moved = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&room)
+    let moved = owned::create_private(&room)
         .and_then(|()| fs::rename(path, room.join(path.file_name().expect("it was listed by name"))));
     trim(&room);
     match moved {
@@ -504,11 +497,20 @@ fn trim(room: &Path) {
     }
 }
 
-/// Writes `bytes` to `path` so that it holds either all of them, through a power cut too, or does not exist.
+/// Writes `bytes` to `path` so that it holds either all of them, through a power cut too, or does not exist. The folder `dir`
+/// is made again where somebody has removed it.
 pub(super) fn write_whole(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = path.with_extension("tmp");
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&tmp)?;
+        let options = &mut OpenOptions::new();
+        options.write(true).truncate(true);
+        let mut file = match owned::open_or_make(&tmp, options) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                owned::create_private(dir)?;
+                owned::open_or_make(&tmp, options)?
+            }
+            opened => opened?,
+        };
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&tmp, path)?;

@@ -11,15 +11,15 @@
 //! A file is written without fsync: after a power cut it may be missing or broken, and costs nobody anything.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::proofs::{PROOF_BYTES_MAX, encode, read_bounded, read_file};
 pub use super::proofs::{ReadFile, Refusal};
 use super::{FoundProof, ProofId};
+use crate::owned;
 
 /// Refused proofs that are kept; the oldest go first.
 pub const REFUSED_MAX: usize = 32;
@@ -53,11 +53,11 @@ impl Refused {
         if !kept.insert(id.clone()) {
             return Ok(None);
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        owned::create_private(&self.dir)?;
         let at = found.found.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         // Names begin with the time, so their order is the order of time.
         let path = self.dir.join(format!("{at:014}-{id}.json"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = owned::open_or_make(&path, File::options().write(true).truncate(true))?;
         let text = encode(&refusal.provider, found, Some(refusal));
         if let Err(err) = file.write_all(text.as_bytes()) {
             let _ = fs::remove_file(&path);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Chosen, chosen};
 use crate::cli::{Context, Error, PluginDirs};
 use crate::exit::Exit;
+use crate::owned;
 use crate::plugins::trust::{self, Memory, SIGNATURE_SUFFIX, Signed, Trust};
 use crate::plugins::{Entry, Options, SearchPath, survey, survey_file};
 use crate::text::printable_path;
@@ -81,7 +82,7 @@ fn key(text: &str) -> Result<String, String> {
 }
 
 fn io_error(what: &str, path: &Path, err: std::io::Error) -> Error {
-    Error::caused_by(format!("failed to {what} {}", printable_path(path)), err)
+    Error::of_file(format!("failed to {what} {}", printable_path(path)), err, path)
 }
 
 pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> {
@@ -106,7 +107,10 @@ pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> 
         return Err(Error::new("a plugin has a name and a manifest"));
     };
     let folder = home.plugins_dir();
-    std::fs::create_dir_all(&folder).map_err(|err| io_error("create", &folder, err))?;
+    owned::create_private(home.root())
+        // Whoever runs it need not be who installs it.
+        .and_then(|()| owned::create_open(&folder))
+        .map_err(|err| io_error("create", &folder, err))?;
     let target = folder.join(name);
     let copy = place(entry.real_path(), &target)?;
     let signature = with_suffix(&args.file);
@@ -154,7 +158,7 @@ fn place(from: &Path, to: &Path) -> Result<tempfile::NamedTempFile, Error> {
         .prefix(".installing-")
         .suffix(&suffix)
         .tempfile_in(folder)
-        .map_err(failed)?;
+        .map_err(|err| failed(owned::plain(err)))?;
     let mut source = File::open(from).map_err(|err| io_error("read", from, err))?;
     std::io::copy(&mut source, &mut file).map_err(failed)?;
     file.flush().map_err(failed)?;
@@ -197,7 +201,8 @@ pub(super) fn remove(args: &Remove, context: &Context) -> Result<Exit, Error> {
         remove_file(&with_suffix(file))?;
         context.print(&format!("removed {}\n", printable_path(file)))?;
     }
-    let forgotten = Memory::forget(&home, &args.id).map_err(|err| io_error("write", home.root(), err))?;
+    let forgotten =
+        Memory::forget(&home, &args.id).map_err(|err| io_error("write", &Memory::file(&home), err))?;
     if files.is_empty() && !forgotten {
         let what = format!("no plugin in {} carries `{}`", printable_path(&home.plugins_dir()), args.id);
         return Err(Error::new(what).with_hint("`pearlbed plugins list` shows where each one lies"));
@@ -250,7 +255,7 @@ pub(super) fn block(args: &Block, context: &Context) -> Result<Exit, Error> {
             .with_hint("a hash has 64 digits, as `pearlbed plugins inspect` shows it"));
     }
     let changed =
-        Memory::block(&home, what, !args.undo).map_err(|err| io_error("write", home.root(), err))?;
+        Memory::block(&home, what, !args.undo).map_err(|err| io_error("write", &Memory::file(&home), err))?;
     let text = match (args.undo, changed) {
         (false, true) => format!("{what} is not used any more\n"),
         (false, false) => format!("{what} was blocked already\n"),

@@ -4,11 +4,12 @@
 //! whether a file system takes locks, sockets, modes and calls for safety.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::super::{Facts, Verdict};
+use crate::home::Home;
 use crate::remedy;
 use crate::text::{bytes, printable_path};
 
@@ -45,7 +46,8 @@ pub fn home_folder(facts: &Facts) -> Vec<Verdict> {
                 }
                 Some(Err(err)) => Verdict::fail(
                     format!("{named} does not exist and cannot be made: {err}"),
-                    "set PEARLBED_HOME to a folder where you may write",
+                    remedy::for_file(&err, root)
+                        .unwrap_or_else(|| "set PEARLBED_HOME to a folder where you may write".into()),
                 ),
                 None => {
                     Verdict::fail(format!("{named} cannot be made"), "set PEARLBED_HOME to a folder that can")
@@ -65,7 +67,7 @@ fn able(root: &Path) -> Result<(), (&'static str, io::Error)> {
     use std::os::unix::fs::PermissionsExt;
     let trial = |what: &'static str| move |err: io::Error| (what, err);
     let folder = tempfile::Builder::new().prefix(".pearlbed-tries-").tempdir_in(root);
-    let folder = folder.map_err(trial("take a folder"))?;
+    let folder = folder.map_err(crate::owned::plain).map_err(trial("take a folder"))?;
     let path = folder.path().join("file");
     let file = File::create(&path).map_err(trial("take a file"))?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(trial("keep files private"))?;
@@ -102,7 +104,37 @@ fn below(facts: &Facts, good: Verdict) -> Verdict {
             _ => {}
         }
     }
-    good
+    match in_the_way(facts.home()) {
+        Some((path, err)) => Verdict::fail(
+            format!("a session cannot use {}: {err}", printable_path(&path)),
+            remedy::for_file(&err, &path).unwrap_or_else(|| ANOTHER.into()),
+        ),
+        None => good,
+    }
+}
+
+/// The first of a session's own files and folders in the place of which something else lies, so that none would start.
+fn in_the_way(home: &Home) -> Option<(PathBuf, io::Error)> {
+    for path in [home.lock_file(), home.log_file()] {
+        match crate::owned::open(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {}
+            Err(err) => return Some((path, err)),
+            Ok(_) => {}
+        }
+    }
+    for path in [home.proofs_dir(), home.devnet_dir()] {
+        match std::fs::metadata(&path) {
+            Ok(found) if !found.is_dir() => return Some((path, io::Error::from_raw_os_error(libc::ENOTDIR))),
+            Err(err) if err.kind() != io::ErrorKind::NotFound || path.is_symlink() => {
+                return Some((path, err));
+            }
+            _ => {}
+        }
+    }
+    let socket = home.control_socket();
+    // An empty one is removed.
+    let full = std::fs::read_dir(&socket).is_ok_and(|mut entries| entries.next().is_some());
+    full.then(|| (socket, io::Error::from_raw_os_error(libc::EISDIR)))
 }
 
 /// Whether this user may make files in `folder`, as far as rights and mounts say.

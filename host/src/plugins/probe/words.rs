@@ -130,21 +130,16 @@ pub fn left_behind(change: Change) -> String {
 /// Nothing to make a process with: the machine's lack, and not the plugin's fault.
 pub fn lack(errno: i32) -> Reason {
     let err = std::io::Error::from_raw_os_error(errno);
-    let (what, fix) = match errno {
-        libc::EAGAIN => (
-            "this user or container may have no more processes or threads",
-            "end some, or raise the limit (`ulimit -u`, the pids limit of the container)",
-        ),
-        libc::EMFILE | libc::ENFILE => {
-            ("no more files may be opened", "raise the limit of open files (`ulimit -n`)")
+    let what = match errno {
+        libc::EAGAIN => "this user or container may have no more processes or threads",
+        libc::EMFILE | libc::ENFILE => "no more files may be opened",
+        libc::ETOOMANYREFS => {
+            "another program of this user has too many open files under way between processes"
         }
-        libc::ETOOMANYREFS => (
-            "another program of this user has too many open files under way between processes",
-            "end that program, or run pearlbed as a user of its own",
-        ),
-        libc::ENOMEM => ("there is not enough memory", "free some memory and run the command again"),
-        _ => ("no confined process could be made", "run the command again"),
+        libc::ENOMEM => "there is not enough memory",
+        _ => "no confined process could be made",
     };
+    let fix = crate::remedy::for_process(&err).unwrap_or_else(|| "run the command again".into());
     Reason::new("no-probe", format!("it was not probed: {what} ({err})"), fix)
 }
 

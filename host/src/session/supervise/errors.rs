@@ -30,8 +30,16 @@ pub enum SuperviseError {
         #[source]
         err: io::Error,
     },
-    #[error("cannot write the session log")]
-    Log(#[source] io::Error),
+    #[error("cannot write the session log {}", crate::text::printable_path(path))]
+    Log {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("files of the session were removed and cannot be made again")]
+    Removed(#[source] Box<SuperviseError>),
+    #[error("the files of the session were removed, and another one has taken the home folder since{}", by(*pid))]
+    Taken { pid: Option<u32> },
     #[error("found proofs could not be kept")]
     Proofs(#[source] StoreError),
     #[error("cannot open the control socket {}", crate::text::printable_path(path))]
@@ -56,6 +64,10 @@ pub enum SuperviseError {
     NoMinerLeft { whys: Vec<String> },
     #[error("the work source ended")]
     WorkEnded,
+}
+
+fn by(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }
 
 /// Whether it runs, as far as that can be told.
@@ -94,10 +106,11 @@ impl Explain for SuperviseError {
             Self::Port(err) => err.hint(),
             Self::Container(err) => err.hint(),
             Self::Work(err) => err.hint(),
-            Self::Folder { path, err } | Self::Control { path, err } => crate::remedy::for_file(err, path),
-            Self::Log(err) => crate::remedy::for_process(err).or_else(|| {
-                Some("is the home folder writable, and not full? `pearlbed doctor` tries it".into())
-            }),
+            Self::Folder { path, err } | Self::Control { path, err } | Self::Log { path, err } => {
+                crate::remedy::for_file(err, path)
+            }
+            Self::Removed(err) => err.hint(),
+            Self::Taken { .. } => Some("`pearlbed status` shows that one".into()),
             Self::Foreign { attached: true, .. } => {
                 Some("`pearlbed stop` forgets it; the miner itself is left alone".into())
             }
@@ -111,7 +124,8 @@ impl Explain for SuperviseError {
             Self::Provider { .. } | Self::NoMinerLeft { .. } => Some(
                 "`pearlbed logs --provider` shows what it said; `pearlbed doctor` looks at the plugin".into(),
             ),
-            Self::Runtime(_) | Self::WorkEnded => None,
+            Self::Runtime(err) => crate::remedy::for_process(err),
+            Self::WorkEnded => None,
         }
     }
 

@@ -54,6 +54,7 @@ use crate::home::Home;
 use crate::identity::ProcessIdentity;
 use crate::journal;
 use crate::miner::{MinerPlan, Options, plan};
+use crate::owned;
 use crate::plugins::trust;
 use crate::sidecar::{Life, Sidecar, SidecarError, unix_seconds};
 use crate::work::{self, ProofStore};
@@ -75,14 +76,15 @@ pub enum Outcome {
 ///
 /// [`SuperviseError::Folder`] where one cannot be made, or nothing can be written in it.
 pub fn make_folders(home: &Home) -> Result<(), SuperviseError> {
-    use std::os::unix::fs::DirBuilderExt;
-    for path in [home.runtime_dir(), home.logs_dir()] {
-        let failed = |err| SuperviseError::Folder { path: path.clone(), err };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
-        // A read-only file system lets the call above pass where the folder is there already.
-        tempfile::tempfile_in(&path).map_err(failed)?;
-    }
-    Ok(())
+    make_folder(&home.runtime_dir())?;
+    make_folder(&home.logs_dir())
+}
+
+fn make_folder(path: &Path) -> Result<(), SuperviseError> {
+    let failed = |err| SuperviseError::Folder { path: path.to_owned(), err };
+    owned::create_private(path).map_err(failed)?;
+    // A read-only file system lets the call above pass where the folder is there already.
+    tempfile::tempfile_in(path).map(drop).map_err(|err| failed(owned::plain(err)))
 }
 
 /// Runs one session to its end in this process, which should have one thread.
@@ -100,7 +102,7 @@ pub fn run(options: &Options, announcer: Announcer, foreground: bool) -> Result<
         socket: home.control_socket(),
         since: unix_seconds(SystemTime::now()),
     };
-    let lock = match SessionLock::take(&home.lock_file(), &holder) {
+    let lock = match SessionLock::take(home, &holder) {
         Ok(lock) => lock,
         Err(LockError::Held { holder }) => return Ok(Outcome::AlreadyRunning(holder)),
         Err(err) => return Err(SuperviseError::Lock(err)),
@@ -111,7 +113,7 @@ pub fn run(options: &Options, announcer: Announcer, foreground: bool) -> Result<
         .thread_keep_alive(std::time::Duration::from_secs(2))
         .build()
         .map_err(SuperviseError::Runtime)?;
-    let result = runtime.block_on(supervise(options, announcer, foreground, holder));
+    let result = runtime.block_on(supervise(options, announcer, foreground, holder, lock.clone()));
     // Whoever waits for the lock may look at the folder at once: only now is it tidy.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     Sidecar::remove_own(&home.sidecar_file(), &ProcessIdentity::own());
@@ -124,6 +126,7 @@ async fn supervise(
     announcer: Announcer,
     foreground: bool,
     holder: Holder,
+    lock: SessionLock,
 ) -> Result<(), SuperviseError> {
     let home = &options.home;
     let config = options.config().map_err(SuperviseError::config)?;
@@ -133,7 +136,7 @@ async fn supervise(
         (true, true) => Echo::Journal,
     };
     let mut log = SessionLog::open(&home.log_file(), Tunables::of(&config).log_bytes_max, echo)
-        .map_err(SuperviseError::Log)?;
+        .map_err(|err| SuperviseError::Log { path: home.log_file(), err })?;
     for name in settings::secret_names(&config) {
         if let Some(secret) = options.env.var(name) {
             log.hide(secret);
@@ -219,7 +222,7 @@ async fn supervise(
     }
     let handle = work::spawn(source, Arc::clone(&store)).map_err(SuperviseError::Work)?;
     let graphics = plans.iter().any(|plan| plan.grants.has_devices());
-    let record = Record::new(holder, store, home.sidecar_file(), graphics);
+    let record = Record::new(holder, lock, store, home.sidecar_file(), graphics);
     let paused = Paused::read(home);
     let options = options.clone();
     let setup = Setup { options, config, plans, herald, record, paused, doors, containers, gateway };

@@ -11,7 +11,7 @@ use crate::container::report::ContainerReport;
 use crate::hardware;
 use crate::miner::Miner;
 use crate::miner::plan::PROGRAM;
-use crate::session::lock::Holder;
+use crate::session::lock::{Holder, SessionLock};
 use crate::sidecar::{Life, Own, OwnPool, Sidecar, SidecarError, unix_seconds};
 use crate::work::{PoolStatus, ProofStore, Trouble, WorkStatus};
 
@@ -23,6 +23,8 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Record {
     /// Who holds the lock: this process.
     pub holder: Holder,
+    /// The lock itself.
+    pub lock: SessionLock,
     /// The store of found proofs.
     pub store: Arc<ProofStore>,
     /// Where metrics are served, and whether they can be.
@@ -43,10 +45,17 @@ pub(super) struct Record {
 impl Record {
     /// A session that begins now; its record goes to `file`. `graphics` says whether any of its miners may use graphics
     /// processors. Must be called in a tokio runtime.
-    pub fn new(holder: Holder, store: Arc<ProofStore>, file: PathBuf, graphics: bool) -> Self {
+    pub fn new(
+        holder: Holder,
+        lock: SessionLock,
+        store: Arc<ProofStore>,
+        file: PathBuf,
+        graphics: bool,
+    ) -> Self {
         let device = look_for_device(graphics);
         Self {
             holder,
+            lock,
             store,
             metrics: None,
             metrics_socket: None,

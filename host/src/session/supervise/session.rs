@@ -117,9 +117,7 @@ impl Session {
         let Setup { options, config, plans, mut herald, mut record, paused, doors, containers, gateway } =
             setup;
         let (calls_in, calls) = mpsc::channel(16);
-        let control = tokio::spawn(socket.serve(calls_in.clone()));
-        let terminal = terminal_is_there();
-        let outlets = Outlets { calls: calls_in, control, looked_at: now, terminal };
+        let outlets = Outlets::open(socket, calls_in, now);
         outlets.serve_metrics(&config, &mut record, &mut herald).await;
         outlets.serve_metrics_socket(&config, &mut record, &mut herald);
         let secrets = secret_names(&config);
@@ -278,7 +276,7 @@ impl Session {
                     let cards = self.crew.present().any(|miner| miner.plan().grants.has_devices());
                     let limited = Heat::is_watched(&self.crew);
                     self.readings.look(cards || limited, limited, now);
-                    self.look_after_outlets(now).await;
+                    self.look_after_outlets(now).await?;
                     self.containers.look(&self.crew, now);
                     self.say_what_a_share_takes(now);
                     let lines = self.programs.look();

@@ -304,15 +304,7 @@ pub fn verify(job: &WorkJob, target: &[u8; 32], proof: &[u8]) -> Result<Met, (&'
     }
 }
 
-/// An error and its causes, outermost first.
-pub fn causes(err: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(Some(err), |err| err.source()).map(ToString::to_string).collect()
-}
-
-/// An error and its causes on one line.
-pub fn chain(err: &dyn std::error::Error) -> String {
-    causes(err).join(": ")
-}
+pub use crate::explain::{causes, chain};
 
 #[cfg(test)]
 mod tests {

@@ -14,10 +14,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::explain::Explain;
+use crate::owned;
 use crate::work::proofs::write_whole;
 
 /// Blocks in the file before it is shortened to half.
@@ -89,7 +90,7 @@ pub struct Chain {
     /// How many of them are on disk.
     saved: usize,
     /// Its lock says that the folder is in use.
-    _lock: File,
+    lock: File,
 }
 
 /// Why the chain cannot be used.
@@ -97,7 +98,7 @@ pub struct Chain {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each message is its variant's documentation")]
 pub enum ChainError {
-    #[error("failed to use the devnet's folder `{}`", path.display())]
+    #[error("failed to use the devnet's {}", crate::text::printable_path(path))]
     Io {
         path: PathBuf,
         #[source]
@@ -110,7 +111,7 @@ pub enum ChainError {
 impl Explain for ChainError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Io { path, .. } => format!("make `{}` a folder that you own and may write", path.display()),
+            Self::Io { path, err } => return crate::remedy::for_file(err, path),
             Self::InUse { .. } => {
                 "stop the other one first (`pearlbed stop`, or the running `pearlbed devnet`)".to_owned()
             }
@@ -126,50 +127,54 @@ impl Chain {
     /// - [`ChainError::InUse`]: another process has it open.
     /// - [`ChainError::Io`]: the folder or its files cannot be read or written.
     pub fn open(dir: &Path) -> Result<(Self, Vec<String>), ChainError> {
-        let failed = |err| ChainError::Io { path: dir.to_owned(), err };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(dir.join("lock")).map_err(failed)?;
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |err| ChainError::Io { path: path.clone(), err }
+        };
+        owned::create_private(dir).map_err(failed(dir))?;
+        let lock_file = dir.join("lock");
+        let lock = owned::open_or_make(&lock_file, File::options().read(true).write(true));
+        let lock = lock.map_err(failed(&lock_file))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(ChainError::InUse { path: dir.to_owned() }),
-            Err(TryLockError::Error(err)) => return Err(failed(err)),
+            Err(TryLockError::Error(err)) => return Err(failed(&lock_file)(err)),
         }
 
         let path = dir.join("chain");
+        let failed = failed(&path);
         let mut notes = Vec::new();
         let mut bytes = Vec::new();
-        match File::open(&path) {
+        match owned::open(&path) {
             Ok(file) => {
                 let limit = HEADER_BYTES + RECORD_BYTES * (RECORDS_MAX + 1);
-                file.take(limit as u64).read_to_end(&mut bytes).map_err(failed)?;
+                file.take(limit as u64).read_to_end(&mut bytes).map_err(&failed)?;
             }
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             Err(err) => return Err(failed(err)),
         }
         if bytes.len() < HEADER_BYTES || bytes[..16] != *MAGIC {
             if !bytes.is_empty() {
-                fs::rename(&path, dir.join("chain.unreadable")).map_err(failed)?;
+                fs::rename(&path, dir.join("chain.unreadable")).map_err(&failed)?;
                 notes.push(
                     "the devnet's chain was unreadable; it is now `chain.unreadable`, and a new one begins"
                         .into(),
                 );
             }
-            bytes = new_header().map_err(failed)?;
-            write_whole(dir, &path, &bytes).map_err(failed)?;
+            bytes = new_header().map_err(&failed)?;
+            write_whole(dir, &path, &bytes).map_err(&failed)?;
         }
         let key = bytes[16..48].try_into().expect("32 bytes");
         let (blocks, good) = read_blocks(&bytes[HEADER_BYTES..]);
         let torn = bytes.len() - HEADER_BYTES - good;
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(&failed)?;
         if torn > 0 {
             file.set_len((HEADER_BYTES + good) as u64).map_err(failed)?;
             let height = blocks.last().map_or(0, |block| block.height);
             notes.push(format!("cut {torn} unreadable bytes off the devnet's chain, after block {height}"));
         }
         let saved = blocks.len();
-        Ok((Self { dir: dir.to_owned(), file, key, blocks, saved, _lock: lock }, notes))
+        Ok((Self { dir: dir.to_owned(), file, key, blocks, saved, lock }, notes))
     }
 
     /// The newest block, if any was mined yet.
@@ -243,15 +248,19 @@ impl Chain {
     }
 
     fn save(&mut self) -> io::Result<()> {
-        if self.blocks.len() > RECORDS_MAX {
-            let keep = self.blocks.split_off(self.blocks.len() - RECORDS_MAX / 2);
-            self.blocks = keep;
+        let path = self.dir.join("chain");
+        // Somebody may have removed it.
+        let gone = owned::file_id(&path) != owned::id_of(&self.file);
+        if self.blocks.len() > RECORDS_MAX || gone {
+            if self.blocks.len() > RECORDS_MAX {
+                self.blocks = self.blocks.split_off(self.blocks.len() - RECORDS_MAX / 2);
+            }
             // Until it is written, nothing of the new arrangement is on disk.
             self.saved = 0;
             let mut bytes = header_of(&self.key);
             bytes.extend(self.blocks.iter().flat_map(Block::encode));
-            let path = self.dir.join("chain");
             write_whole(&self.dir, &path, &bytes)?;
+            self.lock_again();
             self.file = OpenOptions::new().read(true).write(true).open(&path)?;
             self.saved = self.blocks.len();
             return Ok(());
@@ -261,6 +270,19 @@ impl Chain {
         self.file.sync_data()?;
         self.saved = self.blocks.len();
         Ok(())
+    }
+}
+
+impl Chain {
+    /// Locks the lock's file anew where it was removed. Whoever has it by now is told nothing: both chains are true.
+    fn lock_again(&mut self) {
+        let path = self.dir.join("lock");
+        if owned::file_id(&path) != owned::id_of(&self.lock)
+            && let Ok(lock) = owned::open_or_make(&path, File::options().read(true).write(true))
+            && lock.try_lock().is_ok()
+        {
+            self.lock = lock;
+        }
     }
 }
 

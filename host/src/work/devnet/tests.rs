@@ -149,8 +149,9 @@ fn a_proof_that_the_disk_refuses_is_handed_over_all_the_same() {
     block_on(async {
         let mut handle = start(home.path());
         let job = next_job(&mut handle).await;
-        // The folder is gone, which stops root, too.
+        // A file lies in the folder's place, which stops root, too.
         std::fs::remove_dir_all(home.path().join("proofs")).unwrap();
+        std::fs::write(home.path().join("proofs"), "").unwrap();
         let handed_over = handle.proofs.hand_over(found(&job, 1)).unwrap();
         assert!(handed_over.not_kept.is_some());
         while !matches!(next_state(&mut handle).await, ProofState::InBlock { .. }) {}

@@ -45,7 +45,7 @@ impl Book {
             if metadata.len() > FILE_BYTES_MAX {
                 Err(io::ErrorKind::FileTooLarge.into())
             } else {
-                std::fs::read(path)
+                crate::owned::read(path)
             }
         });
         let bytes = match read {
@@ -79,7 +79,10 @@ impl Book {
             settled: self.settled.clone(),
         };
         let tmp = path.with_extension("tmp");
-        std::fs::write(&tmp, serde_json::to_vec(&file).expect("counts always become JSON"))?;
+        let bytes = serde_json::to_vec(&file).expect("counts always become JSON");
+        let mut written =
+            crate::owned::open_or_make(&tmp, std::fs::File::options().write(true).truncate(true))?;
+        io::Write::write_all(&mut written, &bytes)?;
         std::fs::rename(&tmp, path)
     }
 

@@ -7,7 +7,6 @@
 //! [`REJECTED_MAX`]: super::desk::REJECTED_MAX
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -132,7 +131,7 @@ impl Record {
     ///
     /// What writing met.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        crate::owned::create_private(folder)?;
         let mut names: Vec<_> = std::fs::read_dir(folder)?
             .filter_map(Result::ok)
             .map(|entry| entry.path())
@@ -145,7 +144,9 @@ impl Record {
         }
         let path = folder.join(format!("{:012}-{}.json", self.at, self.share));
         let text = serde_json::to_vec_pretty(self).expect("texts and numbers always become JSON");
-        std::fs::write(path, text)
+        let mut file =
+            crate::owned::open_or_make(&path, std::fs::File::options().write(true).truncate(true))?;
+        io::Write::write_all(&mut file, &text)
     }
 }
 

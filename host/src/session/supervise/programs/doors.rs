@@ -1,6 +1,7 @@
 //! The addresses of the miner port: opened once, before anybody is served at them.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Config, PortSocket};
@@ -22,6 +23,8 @@ pub enum PortError {
     #[error("the miner port cannot listen on {address}")]
     Listen {
         address: String,
+        /// Where it is a socket's.
+        path: Option<PathBuf>,
         #[source]
         err: io::Error,
     },
@@ -29,20 +32,29 @@ pub enum PortError {
     NoPassword { variable: String },
 }
 
+impl PortError {
+    fn socket(path: &Path, err: io::Error) -> Self {
+        Self::Listen { address: crate::text::printable_path(path), path: Some(path.to_owned()), err }
+    }
+}
+
 impl Explain for PortError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Listen { err, .. } if err.kind() == io::ErrorKind::AddrInUse => {
-                "another program, or another session, listens there: choose another in [mining.port]".into()
-            }
             Self::Listen { err, .. } if err.kind() == io::ErrorKind::InvalidInput => {
                 "a socket's path has at most 107 bytes: set `unix` in [mining.port] to a shorter one".into()
             }
-            Self::Listen { .. } => "set another address in [mining.port]".into(),
+            Self::Listen { err, path: Some(path), .. } if err.kind() != io::ErrorKind::AddrInUse => {
+                crate::remedy::for_file(err, path).unwrap_or_else(|| CHOOSE.into())
+            }
+            Self::Listen { err, .. } => crate::remedy::for_address(err, CHOOSE),
             Self::NoPassword { variable } => format!("set {variable}, or listen on 127.0.0.1 only"),
         })
     }
 }
+
+/// How another address is chosen.
+const CHOOSE: &str = "set another address in [mining.port]";
 
 /// The open addresses of the port; none where it is not asked for.
 #[derive(Debug, Default)]
@@ -71,7 +83,7 @@ impl Doors {
                 PortSocket::OfHome => home.miner_socket(),
                 PortSocket::At(path) => path.clone(),
             };
-            let failed = |err| PortError::Listen { address: crate::text::printable_path(&path), err };
+            let failed = |err| PortError::socket(&path, err);
             listeners.push(Listener::unix(&path).map_err(failed)?);
         }
         let mut password = None;
@@ -81,13 +93,13 @@ impl Doors {
                 let Some(secret) = env.var(&variable) else { return Err(PortError::NoPassword { variable }) };
                 password = Some(blake3::hash(secret.as_bytes()).to_hex().to_string());
             }
-            let failed = |err| PortError::Listen { address: address.to_string(), err };
+            let failed = |err| PortError::Listen { address: address.to_string(), path: None, err };
             listeners.push(Listener::tcp(address).map_err(failed)?);
         }
         let strangers = !listeners.is_empty();
         for name in containers {
             let path = recipe::socket(home, name);
-            let failed = |err| PortError::Listen { address: crate::text::printable_path(&path), err };
+            let failed = |err| PortError::socket(&path, err);
             listeners.push(Listener::container(&path, name).map_err(failed)?);
         }
         Ok(Self { listeners, strangers, password, share_every: port.share_every })
