@@ -322,6 +322,190 @@ fn stand_in_gateway(dir: &Path) {
     std::fs::set_permissions(bin.join("pearl-gateway"), mode).expect("the same");
 }
 
+const COLLECTOR: &str = "
+import asyncio, json
+from openjarvis.mining._collector import MiningTelemetryCollector
+from openjarvis.mining._constants import SIDECAR_PATH
+stats = asyncio.run(MiningTelemetryCollector(SIDECAR_PATH, None).collect_once())
+print(json.dumps({
+    'provider': stats.provider_id,
+    'submitted': stats.shares_submitted,
+    'accepted': stats.shares_accepted,
+    'blocks': stats.blocks_found,
+    'uptime': stats.uptime_seconds,
+    'error': stats.last_error,
+}))";
+
+#[test]
+fn its_collector_reads_our_numbers_and_our_status_those_of_what_it_attached() {
+    let bed = mining();
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let seen = jarvis.python(COLLECTOR);
+    assert_eq!((&seen["provider"], &seen["error"]), (&json!("odd-miner"), &Value::Null), "{seen:#}");
+    let [submitted, accepted, blocks] = ["submitted", "accepted", "blocks"].map(|key| seen[key].as_u64());
+    assert!(accepted >= Some(1) && submitted >= accepted && blocks >= accepted, "{seen:#}");
+    assert!(seen["uptime"].as_f64() > Some(0.0), "{seen:#}");
+
+    // In another home, what it attaches by the same page of numbers.
+    let metrics = bed.sidecar().unwrap()["gateway_metrics_url"].as_str().unwrap().to_owned();
+    let other = Bed::new("");
+    let jarvis = Jarvis::beside(&other).expect("it was there a moment ago");
+    let attached = jarvis.mine(&[
+        "attach",
+        "--vllm-endpoint",
+        "http://127.0.0.1:9/v1",
+        "--gateway-url",
+        "http://127.0.0.1:8337",
+        "--gateway-metrics-url",
+        &metrics,
+    ]);
+    assert!(attached.status.success(), "{}", said(&attached));
+    let status = other.status();
+    assert!(status["proofs"]["accepted"].as_u64() >= accepted, "{status:#}");
+    assert!(status["reason"].to_string().contains("its metrics answer"), "{status:#}");
+
+    // Its record is left to it; ours it shows, collects from and forgets as its own.
+    assert_ne!(other.run(&["stop"]).code, 0);
+    assert_eq!(other.run(&["stop", "--forget"]).code, 0);
+    let address = metrics.strip_prefix("http://").unwrap();
+    let gateway = format!("http://{address}");
+    let answer = other.run(&["attach", "--gateway-url", &gateway, "--gateway-metrics-url", &metrics]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let seen = jarvis.python(COLLECTOR);
+    assert!(seen["provider"] == "external" && seen["accepted"].as_u64() >= accepted, "{seen:#}");
+    let shown = said(&jarvis.mine(&["status"]));
+    assert!(shown.contains("provider:           external") && shown.contains("Shares accepted:"), "{shown}");
+    let again = other.run(&["attach", "--gateway-url", &gateway]);
+    assert!(again.code == 0 && again.stderr.contains("was replaced"), "{again:?}");
+    let start = other.start();
+    let words = start.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(start.code != 0 && words.contains("whether it runs cannot be told from here"), "{start:?}");
+}
+
+#[test]
+fn a_file_that_it_wrote_for_its_container_mines_with_another_provider_and_what_is_passed_over_is_named_once()
+{
+    let bed = Bed::new("");
+    let file = build::workspace().join("host/tests/fixtures/openjarvis/vllm-pearl.toml");
+    let text = std::fs::read_to_string(file).expect("it is in the repository");
+    let library = format!("cpu_pearl{}", std::env::consts::DLL_SUFFIX);
+    std::fs::copy(build::plugin("cpu-pearl"), Path::new(bed.plugins()).join(library))
+        .expect("it was just built");
+    std::fs::create_dir_all(bed.home()).expect("the folder is the test's own");
+    std::fs::write(bed.home().join("config.toml"), text.replace("vllm-pearl\"", "cpu-pearl\""))
+        .expect("the same");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let doctor = words(&bed.run(&["doctor", "--plugin-dir", bed.plugins()]).stdout);
+    assert!(
+        doctor.contains("passed over, as other programs' own: cuda_visible_devices, docker_image_tag,"),
+        "{doctor}"
+    );
+    let started = bed.start();
+    assert_eq!(started.code, 0, "{started:?}");
+    let (said, log) = (words(&started.stderr), bed.log());
+    let named = "settings of other programs' are passed over: cuda_visible_devices, docker_image_tag, gpu_memory_utilization, \
+                 hf_token_env, local_model_path, max_model_len, vllm_args, vllm_port";
+    assert_eq!((said.matches(named).count(), log.matches(named).count()), (1, 1), "{said}\n{log}");
+    // A word that nobody writes is a mistake all the same.
+    assert_eq!(bed.run(&["stop"]).code, 0);
+    let answer = bed.run(&["init", "--yes", "--set", "mining.extra.cuda_visible_device=0"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let refused = bed.start();
+    assert!(refused.code == 6 && refused.stderr.contains("cuda_visible_device"), "{refused:?}");
+}
+
+/// A configuration that its `mine start` starts something for.
+fn let_it_start(bed: &Bed) {
+    stand_in_gateway(bed.dir());
+    let file = bed.home().join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("the bed wrote it");
+    std::fs::write(file, text.replace("odd-miner", "cpu-pearl")).expect("the folder is the test's own");
+}
+
+fn pid(record: &Value, key: &str) -> u32 {
+    record[key].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(|| panic!("{record:#}"))
+}
+
+#[test]
+fn its_start_beside_our_session_is_told_while_it_lasts_and_ours_is_recorded_again_after_its_stop_or_its_end()
+{
+    let bed = mining();
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let_it_start(&bed);
+    let ours = bed.pids();
+    let recorded = |supervisor: u32| move |record: &Value| record["gateway_pid"] == supervisor;
+    let is_ours = recorded(ours[0]);
+    let in_the_place = |status: &Value| {
+        let mut endpoints = status["endpoints"].as_array().unwrap().iter();
+        endpoints
+            .any(|one| one["purpose"] == "record" && one["trouble"]["text"].to_string().contains("cpu-pearl"))
+    };
+    for in_order in [true, false] {
+        let started = jarvis.mine(&["start"]);
+        assert!(started.status.success(), "{}", said(&started));
+        let theirs = bed.sidecar().expect("it leaves a record");
+        bed.wait_for(PATIENCE, in_the_place);
+        assert_eq!(bed.sidecar(), Some(theirs.clone()), "theirs is left");
+        let doctor = bed.run(&["doctor", "--plugin-dir", bed.plugins()]).stdout;
+        assert!(doctor.contains("session-state/record"), "{doctor}");
+        if in_order {
+            let stopped = jarvis.mine(&["stop"]);
+            assert!(stopped.status.success(), "{}", said(&stopped));
+        } else {
+            bed.signal(pid(&theirs, "gateway_pid"), rustix::process::Signal::KILL);
+        }
+        wait_until(PATIENCE, || bed.sidecar().as_ref().is_some_and(is_ours), || bed.sidecar());
+        bed.wait_for(PATIENCE, |status| !in_the_place(status));
+        assert_eq!(bed.alive(&ours), ours, "its stop meant its own");
+    }
+    // It shows ours again, and after ours was killed its start is its own; then it is our turn.
+    let shown = said(&jarvis.mine(&["status"]));
+    assert_eq!(shown.matches("(alive)").count(), 2, "{shown}");
+    bed.signal(ours[0], rustix::process::Signal::KILL);
+    wait_until(PATIENCE, || bed.alive(&ours).is_empty(), || bed.log());
+    let shown = said(&jarvis.mine(&["status"]));
+    assert_eq!(shown.matches("(dead)").count(), 2, "{shown}");
+    assert!(jarvis.mine(&["start"]).status.success());
+    let theirs = pid(&bed.sidecar().unwrap(), "gateway_pid");
+    let refused = bed.start();
+    assert!(refused.code != 0 && refused.stderr.contains(&theirs.to_string()), "{refused:?}");
+    assert!(jarvis.mine(&["stop"]).status.success());
+    wait_until(PATIENCE, || bed.alive(&[theirs]).is_empty(), || theirs);
+    let ours = bed.run(&["start", "--devnet", "--provider", "odd-miner", "--plugin-dir", bed.plugins()]);
+    assert_eq!(ours.code, 0, "{ours:?}");
+}
+
+#[test]
+fn its_attach_beside_our_session_is_told_and_its_stop_after_it_leaves_our_session_alone() {
+    let bed = mining();
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let ours = bed.pids();
+    let record = bed.sidecar().unwrap();
+    // Without any process numbers: only who attached it can tell whether it runs.
+    let attached = jarvis.mine(&[
+        "attach",
+        "--vllm-endpoint",
+        "http://127.0.0.1:9/v1",
+        "--gateway-url",
+        "http://127.0.0.1:8337",
+        "--gateway-metrics-url",
+        "http://127.0.0.1:9",
+    ]);
+    assert!(attached.status.success(), "{}", said(&attached));
+    let theirs = bed.sidecar().unwrap();
+    let told = |status: &Value| status["endpoints"].to_string().contains("(vllm-pearl)");
+    bed.wait_for(PATIENCE, told);
+    assert_eq!(bed.sidecar(), Some(theirs));
+    // Ours is stopped by us all the same, and theirs stays.
+    let stopped = bed.run(&["stop"]);
+    assert!(stopped.code == 0 && bed.alive(&ours).is_empty(), "{stopped:?}");
+    assert_eq!(bed.sidecar().unwrap()["provider"], "vllm-pearl");
+    assert_ne!(bed.start().code, 0, "whether it mines cannot be told");
+    assert_eq!(bed.run(&["stop", "--forget"]).code, 0);
+    assert_eq!(bed.start().code, 0);
+    assert_eq!(bed.sidecar().unwrap()["provider"], record["provider"]);
+}
+
 #[test]
 fn its_session_is_told_and_neither_replaced_nor_ended_by_us() {
     let bed = Bed::new("");

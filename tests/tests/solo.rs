@@ -35,7 +35,10 @@ struct Solo {
 
 impl Solo {
     fn new() -> Self {
-        let network = Network::new(NBITS, 3);
+        Self::on(Network::new(NBITS, 3))
+    }
+
+    fn on(network: Network) -> Self {
         let gateway = Gateway::tcp(&network);
         let node = Node::http(&network, USER, PASSWORD);
         let extra = format!(
@@ -446,4 +449,29 @@ fn a_stop_waits_for_the_block_that_the_sessions_own_gateway_is_proving() {
     assert!(open.len() > 4, "it was started more than once: {given}");
     let known = |file: &str| ["/dev/null", "pipe:", "/tmp"].iter().any(|known| file.starts_with(known));
     assert!(open.iter().all(|file| known(file) || file.ends_with("idle-gateway")), "{given}");
+}
+
+#[test]
+fn of_a_very_easy_target_every_find_is_accounted_for_nothing_is_restarted_and_the_log_stays_short() {
+    // As on regtest: nearly every tile is a block.
+    let solo = Solo::on(Network::new(0x207f_ffff, 3));
+    let config = solo.bed.home().join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}[mining.gateway]\nrest_while_proving = false\n")).unwrap();
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(1));
+    solo.start();
+    let status = solo.accepted(3);
+    assert_eq!((&status["restarts"], &status["earning"]), (&0.into(), &true.into()), "{status:#}");
+    assert_eq!(solo.bed.run(&["stop"]).code, 0);
+    let ended = solo.bed.status()["last_session"]["proofs"].clone();
+    let count = |key: &str| ended[key].as_u64().unwrap();
+    assert!(count("found") > 50 && count("spare") > 20, "it was easy: {ended:#}");
+    // Each find stands in one place: what became of it, or that it is more than blocks can be made of.
+    let places = ["late", "spare", "accepted", "rejected", "stale", "untraced", "not_sent", "pending"];
+    assert_eq!(count("verified"), places.map(count).iter().sum::<u64>(), "{ended:#}");
+    // What was found last may still have waited for the verifier.
+    assert!(count("found") >= count("verified") && count("refused") == 0, "{ended:#}");
+    let log = solo.bed.log();
+    assert!(log.lines().count() < 150, "{log}");
+    assert!(!log.contains("has found nothing"), "{log}");
 }

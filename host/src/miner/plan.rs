@@ -51,6 +51,8 @@ pub struct MinerPlan {
     pub program: Option<Program>,
     /// Others that could mine in its place, where the host chose it by what it expects of itself.
     pub rivals: Vec<Self>,
+    /// Settings that were written for other programs' machinery, which it does not hear of.
+    pub passed_over: Vec<String>,
 }
 
 /// A program that mines by itself and came to the miner port.
@@ -129,7 +131,7 @@ impl MinerPlan {
         let estimate = chosen.estimate;
         let (nice, share_every) = (crate::config::keys::NICE, super::vardiff::SPACING);
         let restart_wait = RestartPolicy::FIRST_WAIT;
-        let (debug, program, rivals) = (false, None, Vec::new());
+        let (debug, program, rivals, passed_over) = (false, None, Vec::new(), Vec::new());
         let (cards, temperature_limit) = (Vec::new(), None);
         Self {
             name,
@@ -145,6 +147,7 @@ impl MinerPlan {
             restart_wait,
             program,
             rivals,
+            passed_over,
         }
     }
 
@@ -160,7 +163,9 @@ impl MinerPlan {
         config: &Config,
     ) -> Result<Self, LeftOut> {
         let mut section = section;
-        section.extra.retain(|key, _| !settings::passes_over(&chosen.manifest, key));
+        let passes_over = |key: &str| settings::passes_over(&chosen.manifest, key);
+        let passed_over = section.extra.keys().filter(|key| passes_over(key)).cloned().collect();
+        section.extra.retain(|key, _| !passes_over(key));
         check_settings(&section, &chosen)?;
         let mut user = config.mining.grants.get(&chosen.manifest.id).cloned().unwrap_or_default();
         user.extend(section.grants);
@@ -179,6 +184,7 @@ impl MinerPlan {
             temperature_limit: section.temperature_limit,
             debug: config.plugins.debug,
             restart_wait,
+            passed_over,
             ..plan
         })
     }
@@ -193,7 +199,7 @@ impl MinerPlan {
         let without = |plan: &Self| {
             // Who is trusted says who may take its place, and not who it is.
             let chosen = Chosen { estimate: None, trust: Trust::default(), ..plan.chosen.clone() };
-            Self { estimate: None, chosen, rivals: Vec::new(), ..plan.clone() }
+            Self { estimate: None, chosen, rivals: Vec::new(), passed_over: Vec::new(), ..plan.clone() }
         };
         without(self) == without(other)
     }

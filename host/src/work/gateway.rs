@@ -185,9 +185,9 @@ impl Client {
         let condition = self.desk.condition(now);
         self.follow_gateway(&condition, now);
         let endpoints = self.endpoints();
-        let proving = self.desk.proving().map(|(since, deaf)| Proving {
+        let proving = self.desk.proving().map(|(since, computes)| Proving {
             since,
-            deaf,
+            computes,
             here: is_here(&self.config.endpoint),
             ours: self.config.command.is_some(),
         });

@@ -106,8 +106,8 @@ pub struct WorkStatus {
 pub struct Proving {
     /// Since when it has the proof.
     pub since: Instant,
-    /// Whether it has answered nothing since, so that it certainly computes.
-    pub deaf: bool,
+    /// Whether it surely computes: it has answered nothing since, or made a block of an earlier one while it answered.
+    pub computes: bool,
     /// Whether it runs on this machine, as far as its address tells.
     pub here: bool,
     /// Whether this session started it, and would take the proof with it.

@@ -108,7 +108,7 @@ impl Explain for NodeError {
             }
             Self::NoPassword { name } => format!("set it where pearlbed is started: `export {name}=…`"),
             Self::Connect { err, .. } => unreachable_hint(err),
-            Self::TimedOut { .. } => "is pearld running, with its RPC on this address?".to_owned(),
+            Self::TimedOut { .. } => "something is there, or on the way: it may be busy, or no pearld; see the node's log, and any firewall".to_owned(),
             Self::OtherCertificate { .. } => {
                 "if the node made a new one, copy its `rpc.cert` again".to_owned()
             }
@@ -118,6 +118,8 @@ impl Explain for NodeError {
                 "it is busy or just starting: try again in a moment, and see its log".to_owned()
             }
             Self::Status { .. } | Self::Unreadable { .. } => "is this really a pearld's RPC?".to_owned(),
+            // As Bitcoin's family of nodes numbers it: it loads its chain.
+            Self::Refused { code: -28, .. } => "it is just starting: try again in a moment".to_owned(),
             Self::Refused { .. } => return None,
         })
     }

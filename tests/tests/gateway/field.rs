@@ -163,11 +163,28 @@ fn a_gateway_that_proves_in_workers_answers_meanwhile_and_gets_the_time_it_needs
         session.state(&id, "handed-over").await;
         session
             .wait("that it proves", |session| {
-                session.handle.status.borrow().proving.is_some_and(|proving| !proving.deaf && proving.here)
+                session
+                    .handle
+                    .status
+                    .borrow()
+                    .proving
+                    .is_some_and(|proving| !proving.computes && proving.here)
             })
             .await;
         session.state(&id, "in-block").await;
         assert_eq!(gateway.seen().submissions.len(), 1);
+        // From then on it is known to compute while it answers, and who shares its processor can rest.
+        gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(2));
+        let next = session.job().await;
+        let id = session.find(&next, 2);
+        session.state(&id, "handed-over").await;
+        session
+            .wait("that it computes", |session| {
+                let answers = session.handle.status.borrow().condition == Condition::Healthy;
+                answers && session.handle.status.borrow().proving.is_some_and(|proving| proving.computes)
+            })
+            .await;
+        session.state(&id, "in-block").await;
     });
 }
 

@@ -114,6 +114,7 @@ fn settings_of(miner: &MinerSection, manifest: &Manifest) -> Vec<Verdict> {
     let others: Vec<_> = miner.extra.keys().filter(|key| is_passed_over(key)).cloned().collect();
     if !others.is_empty() {
         finding.push_str(&format!("; passed over, as other programs' own: {}", others.join(", ")));
+        return vec![Verdict::ok(finding).of(name)];
     }
     vec![Verdict::ok(finding).of(name).quiet()]
 }

@@ -31,6 +31,7 @@ pub mod settings;
 pub mod verifier;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -210,6 +211,15 @@ async fn supervise(
             source_name(&source),
             plan.chosen.path.display()
         ));
+    }
+    // Once for all: they stand in one section, which other programs share.
+    let passed_over: BTreeSet<&str> =
+        plans.iter().flat_map(|plan| &plan.passed_over).map(String::as_str).collect();
+    if !passed_over.is_empty() {
+        let keys: Vec<&str> = passed_over.into_iter().collect();
+        let text = format!("settings of other programs' are passed over: {}", keys.join(", "));
+        herald.info(&text);
+        herald.announce(&Announcement::Note { text });
     }
     if let Some(one) = &gateway {
         let text = format!(

@@ -37,7 +37,7 @@ impl Rest {
         job: Option<&Arc<Work>>,
         now: Instant,
     ) -> Vec<Told> {
-        if wanted && proving.is_some_and(|proving| proving.deaf && proving.here) {
+        if wanted && proving.is_some_and(|proving| proving.computes && proving.here) {
             for miner in crew.iter_mut().filter(|miner| uses_the_processor(miner)) {
                 // Again and again: one that was started meanwhile was given the job.
                 if self.resting.insert(miner.id()) || miner.has_job() {
@@ -90,7 +90,7 @@ mod tests {
     fn a_stop_waits_for_a_proof_that_its_own_gateway_works_on_but_not_for_ever_and_not_against_the_users_will()
      {
         let now = Instant::now();
-        let proving = Proving { since: now, deaf: true, here: true, ours: true };
+        let proving = Proving { since: now, computes: true, here: true, ours: true };
         let later = now + Duration::from_secs(30);
         let waits = |proving, insisted, at| waits_for(proving, now, insisted, at);
         let said = waits(Some(proving), false, later).unwrap();

@@ -116,6 +116,8 @@ pub struct Desk {
     proofs: Vec<Tracked>,
     /// Hand-overs in a row that came to nothing.
     fruitless: u32,
+    /// A block came of a proof while the gateway answered: it proves in processes beside its event loop.
+    proves_beside: bool,
     node: Option<NodeView>,
     /// The certificate version that the network wants, as the node said last, and since when it says so. A node that is away
     /// takes nothing of it back.
@@ -171,6 +173,7 @@ impl Desk {
             asked: None,
             proofs: Vec::new(),
             fruitless: 0,
+            proves_beside: false,
             node: None,
             wanted: None,
             wanted_at: None,

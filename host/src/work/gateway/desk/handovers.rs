@@ -123,12 +123,12 @@ impl Desk {
     }
 
     /// The proof that the gateway took for the header on offer and has said nothing of, since when it has it, and whether
-    /// it has answered nothing since.
+    /// it surely makes a block of it: it has answered nothing since, or is known to do so while it answers.
     pub fn proving(&self) -> Option<(Instant, bool)> {
         let job = self.job.as_ref().filter(|_| self.dead.is_none())?;
         self.proofs.iter().find_map(|tracked| match tracked.phase {
             Phase::Taken(at) if tracked.kept.found.job.header == job.header && !tracked.lost => {
-                Some((at, tracked.heard.is_none()))
+                Some((at, tracked.heard.is_none() || (self.proves_beside && self.fruitless == 0)))
             }
             _ => None,
         })

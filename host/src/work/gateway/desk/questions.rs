@@ -172,6 +172,10 @@ impl Desk {
                 self.tell(index, stale(&format!("{whose} for the same job became the block")));
             }
             Fate::InBlock { hash, height, confirmations, .. } => {
+                if let (Phase::Taken(at), Some(heard)) = (&tracked.phase, tracked.heard) {
+                    let [answered, block] = [heard, now].map(|then| then.saturating_duration_since(*at));
+                    self.proves_beside |= answered < self.timing.quiet && block >= self.timing.quiet;
+                }
                 tracked.phase = Phase::Mined;
                 self.fruitless = 0;
                 self.tell(index, ProofState::InBlock { hash: hash.clone(), height: *height });

@@ -443,7 +443,7 @@ fn a_job_in_whose_place_the_node_has_a_block_earns_nothing_at_once_also_while_th
     scene.ask();
     scene.after(seconds(10));
     assert_eq!(scene.condition().word(), "proving");
-    assert_eq!(scene.desk.proving().map(|(_, deaf)| deaf), Some(true));
+    assert_eq!(scene.desk.proving().map(|(_, computes)| computes), Some(true));
     scene.desk.node_tip(tip(2), scene.now);
     scene.desk.fate(&header(1, 0), &replaced_by("bb"), scene.now);
     let events = scene.events();
