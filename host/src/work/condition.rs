@@ -106,8 +106,12 @@ impl Condition {
                     Some(error) => format!("not connected (try {attempt}): {error}"),
                     None => "connecting".to_owned(),
                 };
-                if let Some(at) = next_try {
-                    text.push_str(&format!("; next try in {}", seconds(at.saturating_duration_since(now))));
+                match next_try.map(|at| at.saturating_duration_since(now)) {
+                    Some(wait) if wait.as_secs() > 0 => {
+                        text.push_str(&format!("; next try in {}", seconds(wait)))
+                    }
+                    Some(_) => text.push_str("; next try at once"),
+                    None => {}
                 }
                 text
             }

@@ -101,9 +101,11 @@ impl Session {
             let trouble = work.endpoints.iter().find(|one| one.purpose == work.source && !needs_update);
             let trouble = trouble.and_then(|one| one.trouble.clone());
             drop(work);
-            let (reason, hint) = match trouble.filter(|trouble| trouble.text.contains("command")) {
-                Some(trouble) => (trouble.text, trouble.hint),
-                None => (sentence, condition.hint().map(str::to_owned)),
+            let known = |hint: &Option<String>| hint.clone().or_else(|| condition.hint().map(str::to_owned));
+            let (reason, hint) = match trouble {
+                Some(trouble) if trouble.text.contains("command") => (trouble.text, trouble.hint),
+                Some(trouble) => (sentence, known(&trouble.hint)),
+                None => (sentence, known(&None)),
             };
             self.herald.announce(&Announcement::Waiting { reason, hint, exit: exit.code() });
         }
