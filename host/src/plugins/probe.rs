@@ -26,6 +26,7 @@ mod trace;
 mod wire;
 mod words;
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -233,15 +234,20 @@ impl<'a> Pool<'a> {
         loop {
             let next = lock(&self.queue).pop();
             let Some((first, Waiting { index, job, lacks })) = next else { break };
-            let turn = self.serve(&job, first, &mut child, |turn| {
-                let others = !lock(&self.queue).is_empty();
-                // One more worker for each that is slow: where there is room for others, whoever waits is served by those.
-                let helped = match turn == first {
-                    true => others && self.start_worker(scope),
-                    false => self.children.load(Ordering::Relaxed) < self.children_max,
-                };
-                lock(&self.queue).after_turn(turn, helped)
-            });
+            let serve = || {
+                self.serve(&job, first, &mut child, |turn| {
+                    let others = !lock(&self.queue).is_empty();
+                    // One more worker for each that is slow: where there is room for others, whoever waits is served by those.
+                    let helped = match turn == first {
+                        true => others && self.start_worker(scope),
+                        false => self.children.load(Ordering::Relaxed) < self.children_max,
+                    };
+                    lock(&self.queue).after_turn(turn, helped)
+                })
+            };
+            // Everything it says is made to be harmless; a mistake in that costs this one, and none after it.
+            let turn =
+                std::panic::catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|_| Turn::Done(at_fault()));
             match turn {
                 Turn::Done(probe) => self.finish(index, probe),
                 Turn::Aside(turn, used) => lock(&self.queue).push(turn, used, Waiting { index, job, lacks }),
@@ -309,6 +315,16 @@ impl<'a> Pool<'a> {
             return Turn::Done(probe);
         }
     }
+}
+
+/// What is said where the host met a fault of its own.
+fn at_fault() -> Probe {
+    let words = "pearlbed met a fault of its own while it was probed";
+    Probe::failed(Reason::new(
+        "no-answer",
+        words,
+        "send the report that was named; remove the plugin if you doubt it",
+    ))
 }
 
 /// Why there is no answer of a plugin that had no time, or not its share of it.

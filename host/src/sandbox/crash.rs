@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Captured;
 use super::ending::{Ending, signal_name};
-use crate::text::printable;
+use crate::text::foreign;
 
 /// How the line of a crash begins.
 pub(super) const MARK: &str = "pearlbed-crash";
@@ -41,9 +41,9 @@ impl Crash {
     fn read(line: &str) -> Option<Self> {
         let mut crash = Self { signal: 0, address: None, at: None, near: None, thread: None };
         let (head, thread) = line.split_once(" thread=").unwrap_or((line, ""));
-        crash.thread = Some(printable(thread).into_owned()).filter(|name| !name.is_empty());
+        crash.thread = Some(foreign(thread)).filter(|name| !name.is_empty());
         for (name, value) in head.split(' ').filter_map(|word| word.split_once('=')) {
-            let text = || Some(printable(&value[..value.len().min(100)]).into_owned());
+            let text = || Some(foreign(value));
             match name {
                 "signal" => crash.signal = value.parse().ok()?,
                 "address" => crash.address = text(),
@@ -111,6 +111,19 @@ mod tests {
             "SIGABRT (abort) after SIGSEGV (invalid memory access) in libx.so+0x1a, at address 0x10, thread `a b`"
         );
         assert_eq!(Crash::take(&mut output), None);
+    }
+
+    /// Whoever crashes writes it, and so may whoever does not.
+    #[test]
+    fn a_place_of_any_length_and_letters_is_cut_and_harmless() {
+        for letters in 0..300 {
+            let place = format!("{}{}\u{1b}[2J", "x".repeat(letters), "é€😀".repeat(90));
+            let line =
+                format!("pearlbed-crash signal=11 address={place} at={place} near={place} thread={place}\n");
+            let crash = Crash::take(&mut Captured { text: line, bytes_left_out: 0 }).unwrap();
+            let words = Crash::words(Some(&crash), ending(11));
+            assert!(words.len() < 4000 && !words.contains('\u{1b}'), "{words}");
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub const MISBEHAVIOUR: &[(&str, &str, &str)] = &[
     ("pass-files", "usable", "tried to pass open files on"),
     ("pass-many-files", "usable", "tried to pass open files on"),
     ("pass-files-to-host", "usable", "tried to pass open files on"),
+    // H6: what it prints in the place of the host's own handler of crashes.
+    ("forge-crash", "usable", ""),
     // H2: what it shares with those after it.
     ("output-impatient", "usable", "changed how its output is written"),
     ("output-narrow", "usable", "changed how its output is written"),

@@ -80,6 +80,15 @@ pub fn sly(what: &str, argument: &str) -> bool {
                 many_mappings(70_000);
                 std::thread::sleep(Duration::from_millis(argument.parse().unwrap_or(0)));
             }
+            // Says in the words of the host's handler that it crashed, at a place that is cut in the middle of a letter.
+            "forge-crash" => {
+                for letters in 91..94 {
+                    let place = format!("{}{}", "x".repeat(letters), "é".repeat(40));
+                    eprintln!(
+                        "\npearlbed-crash signal=11 address={place} at={place} near={place} thread={place}"
+                    );
+                }
+            }
             // Leaves threads, and says itself that it left none.
             "forge-done" => {
                 for _ in 0..3 {

@@ -265,6 +265,12 @@ fn misbehave(order: &Order, host: &Host, stopping: &AtomicBool) -> bool {
     }
     if order.is("flood-print") {
         let line = "a line of a flood\n".repeat(1000);
+        // Among them one that says, in the words of the host's own handler, that it crashed, at a place of any length.
+        for letters in [81, 82] {
+            let place = format!("{}{}", "x".repeat(letters), "é".repeat(20));
+            let line = format!("\npearlbed-crash signal=11 address={place} at={place}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
         // A full pipe makes this wait, and that is the host's right.
         let _ = std::io::stdout().write_all(line.as_bytes());
     }
