@@ -452,6 +452,16 @@ fn settings_are_taken_as_openjarvis_spells_them_and_lists_from_variables() {
     );
     // There is no plugin here; everything before that was understood.
     assert!(stderr(&output).contains("there is no provider to choose from"), "{}", stderr(&output));
+    for (arguments, words) in [
+        (&["init", "--yes", "--dry-run", "--gateway-metrics-port", "18339"][..], "--provider"),
+        (&["logs", "--tail", "5"], "there is no log yet"),
+        (&["inspect-model", "--model", "no/model"], "neither a folder nor a model"),
+        (&["validate-model", "--model", "no/model"], "no plugin to mine with"),
+        (&["init", "--yes", "--unset", "mining"], "is a section"),
+    ] {
+        let said = stderr(&ground.run(None, arguments));
+        assert!(said.contains(words) && !said.contains("unexpected argument"), "{arguments:?}: {said}");
+    }
     std::fs::create_dir_all(ground.home()).unwrap();
     std::fs::write(
         ground.home().join("config.toml"),

@@ -21,8 +21,12 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The folder of a checkpoint, or the id of a model
-    #[arg(value_name = "PATH|ID")]
-    model: String,
+    #[arg(value_name = "PATH|ID", required_unless_present = "named")]
+    model: Option<String>,
+
+    /// The same, as OpenJarvis' command has it
+    #[arg(long = "model", id = "named", value_name = "PATH|ID", conflicts_with = "model")]
+    named: Option<String>,
 
     /// Also write the answer as JSON to FILE
     #[arg(long, value_name = "FILE")]
@@ -35,13 +39,14 @@ pub struct Args {
 
 /// Looks at the folder, or at the registry's row.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
-    let path = Path::new(&args.model);
+    let wanted = args.model.as_ref().or(args.named.as_ref()).map_or("", String::as_str);
+    let path = Path::new(wanted);
     let (document, text, ok) = if path.exists() {
         let inspection = models::inspect(path)?;
         let document = json!({
             "schema": 1,
             "schema_version": 1,
-            "model": args.model,
+            "model": wanted,
             "status": if inspection.ok { "passed" } else { "failed" },
             "ok": inspection.ok,
             "path": inspection.path,
@@ -52,7 +57,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         });
         (document, folder_text(&inspection, context.width()), inspection.ok)
     } else {
-        let model = models::find(&args.model).ok_or_else(|| unknown(&args.model))?;
+        let model = models::find(wanted).ok_or_else(|| unknown(wanted))?;
         let ok = matches!(model.status, Status::Validated | Status::Published);
         let mut text = format!("{}: {}\n", render::styled(render::BOLD, &model.id), model.status.word());
         let facts = format!(
@@ -66,7 +71,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         let document = json!({
             "schema": 1,
             "schema_version": 1,
-            "model": args.model,
+            "model": wanted,
             "status": "registry",
             "ok": ok,
             "registry": model,

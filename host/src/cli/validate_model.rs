@@ -44,6 +44,10 @@ pub struct Args {
     #[arg(value_name = "MODEL")]
     model: Option<String>,
 
+    /// The same, as OpenJarvis' command has it
+    #[arg(long = "model", id = "named", value_name = "MODEL", conflicts_with = "model")]
+    named: Option<String>,
+
     /// The provider that is a container, where no session runs [default: the configured one]
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
@@ -150,7 +154,8 @@ async fn validate(args: &Args, context: &Context, theirs: bool) -> Result<Found,
     let look = || look::look(&home, context.env());
     let mut found = Found::default();
     let container = wait_until_served(args, launched.as_mut(), &progress, &look).await?;
-    if let Some(model) = args.model.clone().or_else(|| container.model.clone()) {
+    if let Some(model) = args.model.clone().or_else(|| args.named.clone()).or_else(|| container.model.clone())
+    {
         found.model = model;
     }
     registry(&mut found, args.allow_planned);

@@ -98,6 +98,15 @@ impl Change {
             return Ok(Self::Unset { key: key.to_owned() });
         }
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let inside = super::read::names_in(key);
+        if !inside.is_empty() {
+            return Err(ConfigError::Invalid {
+                key: key.to_owned(),
+                problem: "is a section, and keys are removed one by one".to_owned(),
+                fix: format!("it may hold {}", inside.join(", ")),
+                place: place.clone(),
+            });
+        }
         Err(ConfigError::UnknownKey {
             key: name.to_owned(),
             table: table.to_owned(),
