@@ -429,6 +429,25 @@ fn every_setting_of_the_bundled_cpu_provider_is_explained_in_its_documents_and_b
 }
 
 #[test]
+fn tries_are_counted_up_and_the_skipped_are_those_that_are_shown() {
+    let mining = format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{OTHER_WALLET}\"");
+    let bed = Bed::with("gateway_port = 1", &mining);
+    let doctor = bed.run(&["doctor", "--plugin-dir", bed.plugins()]).stdout;
+    let shown = doctor.lines().filter(|line| line.starts_with("  skip ")).count();
+    let counted = doctor
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .windows(2)
+        .find_map(|pair| pair[1].starts_with("skipped").then(|| pair[0].parse::<usize>().unwrap()));
+    assert_eq!(counted.unwrap_or(0), shown, "{doctor}");
+    let started = bed.run(&["start", "--plugin-dir", bed.plugins(), "--wait", "1"]);
+    assert_eq!(started.code, 4, "{started:?}");
+    let counted_up = |text: &str| (3..10).any(|number| text.contains(&format!("(try {number})")));
+    bed.wait_for(PATIENCE, |status| counted_up(&status["work"].to_string()));
+    assert_eq!(bed.run(&["stop"]).code, 0);
+}
+
+#[test]
 fn no_proof_of_the_first_session_ever_is_called_one_of_an_earlier_session() {
     let bed = Bed::new("");
     assert_eq!(bed.start().code, 0);

@@ -264,6 +264,7 @@ fn a_home_whose_name_is_no_text_is_refused_in_one_sentence_by_every_command() {
         &["stop"],
         &["status"],
         &["logs"],
+        &["plugins", "list"],
         &["doctor"],
         &["config", "show"],
         &["init", "--set", "plugins.probe_timeout=3s", "--yes"],
@@ -479,4 +480,44 @@ fn settings_are_taken_as_openjarvis_spells_them_and_lists_from_variables() {
     let text = String::from_utf8_lossy(&shown.stdout);
     assert!(text.contains("dirs = [\"/opt/miners\", \"/srv/miners\"]"), "{text}{}", stderr(&shown));
     assert!(text.contains("command = [\"pearl-gateway\", \"start\"]"), "{text}");
+}
+
+#[test]
+fn an_https_node_is_known_by_the_certificate_at_its_usual_place_or_it_is_said_that_there_is_none() {
+    let ground = Ground::new();
+    std::fs::create_dir(ground.home()).unwrap();
+    let user = ground.folder.path().join("user");
+    std::fs::create_dir_all(user.join(".pearld")).unwrap();
+    let init = |url: &str| {
+        let mut command = Command::new(ground.folder.path().join("pearlbed"));
+        command.args(["init", "--set", &format!("mining.extra.pearld_rpc_url={url}"), "--yes"]);
+        let output =
+            command.env_clear().env("PEARLBED_HOME", ground.home()).env("HOME", &user).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        (std::fs::read_to_string(ground.home().join("config.toml")).unwrap(), stderr(&output))
+    };
+    let (file, said) = init("http://127.0.0.1:44107");
+    assert!(!file.contains("certificate") && !said.contains("certificate"), "{file}{said}");
+    let (file, said) = init("https://127.0.0.1:44107");
+    assert!(!file.contains("certificate =") && said.contains("--node-certificate FILE"), "{file}{said}");
+    let certificate = user.join(".pearld/rpc.cert");
+    std::fs::write(&certificate, "a certificate").unwrap();
+    let (file, said) = init("https://127.0.0.1:44108");
+    assert!(file.contains(&format!("certificate = \"{}\"", certificate.display())), "{file}{said}");
+}
+
+#[test]
+fn a_variable_that_is_a_slip_of_a_settings_is_named_whatever_it_begins_with() {
+    let ground = Ground::new();
+    for (slip, meant) in [
+        ("PEARLBED_PLUGIN_DIRS", "PEARLBED_PLUGINS_DIRS"),
+        ("PEARLBED_MINNING_PROVIDER", "PEARLBED_MINING_PROVIDER"),
+    ] {
+        let mut command = Command::new(ground.folder.path().join("pearlbed"));
+        command.args(["config", "show"]).env_clear().env("PEARLBED_HOME", ground.home()).env(slip, "x");
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        let wanted = format!("unknown environment variable {slip} hint: did you mean {meant}?");
+        assert!(stderr(&output).contains(&wanted), "{}", stderr(&output));
+    }
 }

@@ -1,6 +1,6 @@
 //! `pearlbed init`: from nothing to a configured miner. It never starts mining.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dialoguer::console::Term;
 use pearlbed_plugin_api::HardwareInfo;
@@ -129,12 +129,21 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
                 .with_hint("give them as flags, or run it on a terminal, where it asks"));
         }
     }
+    let certificate = usual_certificate(&changes, &Plan::new(&file, &changes)?.config, context)?;
+    let unknown = certificate.as_ref().is_some_and(Option::is_none);
+    changes.extend(certificate.flatten());
     let plan = Plan::new(&file, &changes)?;
     if !plan.changes_anything() {
         context.print(&format!("{} already says so: nothing to change.\n", printable_path(&file)))?;
         return Ok(Exit::Ok);
     }
     context.print(&change_text(&plan))?;
+    if unknown {
+        context.note(
+            "a node at an https address is known by its certificate, and none is named nor lies at ~/.pearld/rpc.cert: name it \
+             with `pearlbed init --node-certificate FILE`",
+        );
+    }
     if args.dry_run {
         context.note("nothing was written (--dry-run)");
         return Ok(Exit::Ok);
@@ -167,6 +176,37 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
     context.print(&text)?;
     Ok(Exit::Ok)
+}
+
+/// The certificate of a node that `changes` give an https address, where nobody has named one: nothing where none is needed,
+/// else the change to the one at its usual place, if it is there.
+fn usual_certificate(
+    changes: &[Change],
+    config: &Config,
+    context: &Context,
+) -> Result<Option<Option<Change>>, Error> {
+    let is_new = changes.iter().any(|change| change.key() == "mining.extra.pearld_rpc_url");
+    let Some(node) = config.mining.node.as_ref().filter(|node| is_new && node.certificate.is_none()) else {
+        return Ok(None);
+    };
+    if !node.url.starts_with("https://") {
+        return Ok(None);
+    }
+    let usual = node_certificate(context);
+    let change = usual.map(|path| {
+        Change::set(
+            "mining.node.certificate",
+            &path.display().to_string(),
+            &Place::Flag("--node-certificate".into()),
+        )
+    });
+    Ok(Some(change.transpose()?))
+}
+
+/// The certificate of a node on this machine, if it is where pearld puts it.
+fn node_certificate(context: &Context) -> Option<PathBuf> {
+    let certificate = context.env().var_os("HOME").map(|home| Path::new(home).join(".pearld/rpc.cert"));
+    certificate.filter(|path| path.exists())
 }
 
 /// What the providers that are named in `config` would not take of their settings: `start` refuses it, and so it is said at
@@ -375,8 +415,7 @@ fn ask(
 ) -> Result<Vec<Change>, Error> {
     let given: Vec<String> = given.iter().map(|change| change.key().to_owned()).collect();
     let socket = Path::new("/tmp/pearlgw.sock");
-    let certificate = context.env().var_os("HOME").map(|home| Path::new(home).join(".pearld/rpc.cert"));
-    let certificate = certificate.filter(|path| path.exists());
+    let certificate = node_certificate(context);
     let known = Known {
         config,
         given: &given,

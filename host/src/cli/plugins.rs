@@ -14,6 +14,7 @@ pub use self::verify::trial;
 use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error, PluginDirs};
 use crate::exit::Exit;
+use crate::home::NoHome;
 use crate::plugins::{Entry, FolderState, Options, Probe, Survey, survey};
 use crate::text::{self, columns, printable, printable_path};
 
@@ -69,6 +70,10 @@ struct List {
 
 /// Lists or inspects.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
+    // Where nothing names a home the other folders are there still; one that cannot be used is no such case.
+    if let Err(err @ NoHome::NotText { .. }) = context.home() {
+        return Err(err.into());
+    }
     match &args.command {
         Command::List(args) => list(args, context),
         Command::Inspect(args) => inspect::run(args, context),

@@ -178,6 +178,13 @@ fn read(path: Option<&std::path::Path>) -> Result<Vec<u8>, Error> {
 /// The proof in a file of ours, and its job.
 fn kept(text: &[u8]) -> Result<(Input, Job), Error> {
     let wrong = |why: String| {
+        if why == crate::work::proofs::CHECKSUM {
+            return Error::new(format!("this file of a proof was changed since it was written: {why}"))
+                .with_hint("copy it anew, byte for byte; one character is enough");
+        }
+        if why.contains("EOF while") {
+            return Error::new("this file of a proof is cut off").with_hint("copy it anew, to its end");
+        }
         Error::new(format!(
             "this is text in braces, and no file of `runtime/proofs` or `runtime/refused`: {why}"
         ))

@@ -17,6 +17,7 @@ use super::build::build;
 use super::keys::{self, BACKUP, KEYS, Key, Kind, MINERS, OPEN_TABLES};
 use super::miner::Written;
 use super::raw::{Raw, raw, raw_value};
+use super::suggest::distance;
 use super::types::Config;
 use super::value::{self, Refusal};
 use super::{ConfigError, Origin, Place, Setting, Value, nearest};
@@ -202,7 +203,7 @@ impl Reader<'_> {
         let known = names_in(table);
         let meant = nearest(name, known.iter().copied());
         // Short names are a provider's business: `k` and `m` are near to everything.
-        let close = meant.is_some_and(|meant| super::suggest::distance(name, meant) <= 2);
+        let close = meant.is_some_and(|meant| distance(name, meant) <= 2);
         let close = close && !OWN_NAMES.contains(&name);
         if OPEN_TABLES.contains(&table) && !close {
             return Ok(());
@@ -318,7 +319,9 @@ impl Reader<'_> {
     fn environment(&mut self, env: &Env) -> Result<bool, ConfigError> {
         let mut configured = false;
         let ours = SECTIONS.iter().map(|section| format!("PEARLBED_{}_", section.to_ascii_uppercase()));
-        for (variable, text) in ours.flat_map(|prefix| env.with_prefix(&prefix).collect::<Vec<_>>()) {
+        let ours: Vec<String> = ours.collect();
+        let is_ours = |variable: &str| ours.iter().any(|prefix| variable.starts_with(prefix.as_str()));
+        for (variable, text) in ours.iter().flat_map(|prefix| env.with_prefix(prefix).collect::<Vec<_>>()) {
             let key = KEYS.iter().find(|key| key.env() == variable);
             let Some(key) = key else {
                 let known: Vec<String> = KEYS.iter().map(Key::env).collect();
@@ -329,6 +332,15 @@ impl Reader<'_> {
             };
             self.known(key, &Raw::Word(text.to_owned()), Origin::Environment(variable.to_owned()))?;
             configured |= key.path.starts_with("mining.");
+        }
+        // Of other names of ours nothing is known here, but that one of them is a slip of a setting's.
+        let others = env.with_prefix("PEARLBED_").map(|(variable, _)| variable);
+        let slip = others.filter(|variable| !is_ours(variable)).find_map(|variable| {
+            let near = KEYS.iter().map(Key::env).find(|known| distance(variable, known) <= 2)?;
+            Some((variable.to_owned(), near))
+        });
+        if let Some((variable, near)) = slip {
+            return Err(ConfigError::UnknownVariable { variable, nearest: Some(near) });
         }
         Ok(configured)
     }

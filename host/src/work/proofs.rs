@@ -32,6 +32,9 @@ use crate::explain::Explain;
 use crate::owned;
 use crate::text::printable_os;
 
+/// What is wrong with a file that was changed since it was written.
+pub const CHECKSUM: &str = "its checksum does not fit";
+
 /// Unsettled proofs that the store takes.
 pub const PROOFS_MAX: usize = 256;
 
@@ -404,7 +407,7 @@ fn decode_all(text: &[u8], now: Instant) -> Result<(String, FoundProof, Option<R
         block: false,
     };
     if digest(&file.source, &found).to_hex().as_str() != file.blake3 {
-        return Err("its checksum does not fit".to_owned());
+        return Err(CHECKSUM.to_owned());
     }
     Ok((file.source, found, file.refused))
 }
