@@ -13,6 +13,17 @@ use crate::work::{ProofId, ProofState};
 /// Refused proofs in a row that are logged in full.
 const REFUSALS_LOGGED: u64 = 10;
 
+/// How our half of a provider process begins to say why it failed; each is followed by a colon and words of the plugin's.
+const BEGINNINGS: [&str; 3] = ["could not be loaded", "refused to start", "stopped mining by itself"];
+
+/// Why a provider failed, as what follows its name: the process holds its code, which may say anything in our half's place,
+/// and nothing of it is shown as what we found.
+fn attributed(why: String) -> String {
+    let begins =
+        |begin: &str| why.strip_prefix(begin).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "));
+    if BEGINNINGS.into_iter().any(begins) { why } else { format!("says that it failed: {why}") }
+}
+
 impl Miner {
     /// Something came over one of its links.
     pub fn event(&mut self, generation: u64, what: What, now: Instant) -> Vec<Effect> {
@@ -41,7 +52,7 @@ impl Miner {
                 let process = self.pid().map(|pid| format!(" (process {pid})")).unwrap_or_default();
                 out.push(info(format!("the provider has started{process}")));
             }
-            FromProvider::Failed(why) => self.life.pulse.failed = Some(why),
+            FromProvider::Failed(why) => self.life.pulse.failed = Some(attributed(why)),
             FromProvider::Took(id) => self.took(id, now, out),
             FromProvider::Progress(hashes) => {
                 self.account.claimed(hashes, now);

