@@ -173,6 +173,27 @@ impl Home {
         if home { self.command_of_others(words) } else { format!("pearlbed {words}") }
     }
 
+    /// `text` with the commands in it as a person types them for this home.
+    pub fn addressed(&self, text: &str) -> String {
+        let Some(flag) = self.command("").strip_prefix("pearlbed ").map(str::to_owned) else {
+            return text.into();
+        };
+        if flag.is_empty() {
+            return text.to_owned();
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("`pearlbed ") {
+            let (before, behind) = rest.split_at(at + "`pearlbed ".len());
+            out.push_str(before);
+            if !behind.starts_with("--home ") {
+                out.push_str(&flag);
+            }
+            rest = behind;
+        }
+        out + rest
+    }
+
     /// The same for whoever has another environment, as behind `sudo`: the home is always named.
     pub fn command_of_others(&self, words: &str) -> String {
         let root = crate::text::printable_path(&self.root);
@@ -350,6 +371,12 @@ mod tests {
         let service = [("PEARLBED_HOME", "/var/lib/pearlbed")];
         assert_eq!(command(None, &service), "pearlbed --home /var/lib/pearlbed init");
         assert_eq!(command(Some("/a b's"), &[]), "pearlbed --home '/a b'\\''s' init");
+        let text = "`pearlbed start` or `pearlbed --home /x init`, pearlbed and `jarvis mine stop`";
+        let home = Home::find(Some(Path::new("/f")), &Env::default()).unwrap();
+        let told = "`pearlbed --home /f start` or `pearlbed --home /x init`, pearlbed and `jarvis mine stop`";
+        assert_eq!(home.addressed(text), told);
+        let home = Home::find(None, &Env::of([("HOME", "/h")])).unwrap();
+        assert_eq!(home.addressed(text), text);
     }
 
     fn found(flag: Option<&str>, variables: &[(&str, &str)]) -> (PathBuf, HomeOrigin) {

@@ -35,16 +35,27 @@ impl ProcessIdentity {
         Some(Self { pid, start_time, boot_id: platform::boot_id() })
     }
 
+    /// When the system started, in seconds since 1970; nothing where it does not say.
+    pub fn booted_unix() -> Option<u64> {
+        platform::booted_unix()
+    }
+
     /// When the process `pid` started, in seconds since 1970; nothing where the system does not say.
     pub fn started_unix(pid: u32) -> Option<u64> {
         platform::started_unix(pid)
     }
 
     /// Whether the process still runs.
+    ///
+    /// A container's manager may show one boot to some of its processes and another to a service with a `/proc` of its own, so
+    /// where the two differ the process's own view decides.
     pub fn is_alive(&self) -> bool {
         Self::of(self.pid).is_some_and(|now| {
             now.start_time == self.start_time
-                && (self.boot_id.is_none() || now.boot_id.is_none() || now.boot_id == self.boot_id)
+                && (self.boot_id.is_none()
+                    || now.boot_id.is_none()
+                    || now.boot_id == self.boot_id
+                    || platform::boot_id_seen_by(self.pid) == self.boot_id)
         })
     }
 
@@ -97,13 +108,25 @@ mod platform {
     pub fn started_unix(pid: u32) -> Option<u64> {
         // The kernel counts ticks of a hundredth of a second for programs, whatever its own are.
         let ticks = Some(rustix::param::clock_ticks_per_second()).filter(|ticks| *ticks > 0)?;
+        Some(booted_unix()? + start_time(pid)? / ticks)
+    }
+
+    pub fn booted_unix() -> Option<u64> {
         let stat = std::fs::read_to_string("/proc/stat").ok()?;
-        let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-        Some(boot + start_time(pid)? / ticks)
+        stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
     }
 
     pub fn boot_id() -> Option<String> {
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        boot_id_below("")
+    }
+
+    /// The boot as the process `pid` sees it, where this user may look.
+    pub fn boot_id_seen_by(pid: u32) -> Option<String> {
+        boot_id_below(&format!("/proc/{pid}/root"))
+    }
+
+    fn boot_id_below(root: &str) -> Option<String> {
+        let id = std::fs::read_to_string(format!("{root}/proc/sys/kernel/random/boot_id")).ok()?;
         Some(id.trim().to_owned())
     }
 }
@@ -128,7 +151,15 @@ mod platform {
         start_time(pid).map(|micros| micros / 1_000_000)
     }
 
+    pub fn booted_unix() -> Option<u64> {
+        None
+    }
+
     pub fn boot_id() -> Option<String> {
+        None
+    }
+
+    pub fn boot_id_seen_by(_: u32) -> Option<String> {
         None
     }
 }
@@ -144,7 +175,15 @@ mod platform {
         None
     }
 
+    pub fn booted_unix() -> Option<u64> {
+        None
+    }
+
     pub fn boot_id() -> Option<String> {
+        None
+    }
+
+    pub fn boot_id_seen_by(_: u32) -> Option<String> {
         None
     }
 }

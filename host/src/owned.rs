@@ -142,6 +142,19 @@ pub fn create_private(path: &Path) -> io::Result<()> {
 ///
 /// Whatever creating, writing, syncing or renaming meets; nothing is left behind then.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, true)
+}
+
+/// The same without waiting for the disk, for what need not outlive the machine.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, false)
+}
+
+fn put(path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("the path has no folder"))?;
     // It is created with mode 0600 and removed again unless it is persisted.
     let mut file = tempfile::Builder::new().prefix(".pearlbed-").tempfile_in(folder).map_err(plain)?;
@@ -153,9 +166,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.as_file().set_permissions(Permissions::from_mode(replaced.mode() & 0o7777))?;
     }
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    if synced {
+        file.as_file().sync_all()?;
+    }
     file.persist(path).map_err(|err| err.error)?;
-    File::open(folder)?.sync_all()
+    if synced { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// Copies the file at `path` to `<path>.bak-N`, with the first N that is free: an older copy is never overwritten. It has the
@@ -211,6 +226,9 @@ mod tests {
         create_private(&home.path().join("runtime/proofs")).unwrap();
         assert_eq!(owner(&home.path().join("runtime")), (61_234, 61_235, 0o700));
         assert_eq!(owner(&home.path().join("runtime/proofs")), (61_234, 61_235, 0o700));
+        let log = home.path().join("runtime/mining.log");
+        open_or_make(&log, OpenOptions::new().append(true)).unwrap();
+        assert_eq!(owner(&log), (61_234, 61_235, 0o600));
         let file = home.path().join("config.toml");
         replace(&file, b"one").unwrap();
         assert_eq!(owner(&file), (61_234, 61_235, 0o600));

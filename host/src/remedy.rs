@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::exit::Exit;
 use crate::text::printable_path;
 
 /// How to choose another home, as the end of a sentence.
@@ -75,12 +76,19 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
     })
 }
 
+/// What to do about an error of the system that somebody else has put into words, as `… (os error 11)`.
+pub fn in_words(text: &str) -> Option<String> {
+    let (_, behind) = text.rsplit_once("(os error ")?;
+    let number = behind.split(')').next()?.parse().ok()?;
+    for_process(&io::Error::from_raw_os_error(number))
+}
+
 /// What to do about `err`, which was met while a process, a thread or a descriptor was to be made.
 pub fn for_process(err: &io::Error) -> Option<String> {
     Some(match number(err)? {
         libc::EAGAIN => {
             "this user or container may have no more processes: end some, or raise the limit (`ulimit -u`, the pids limit of \
-             the container)"
+             the container, `TasksMax=` of the unit)"
                 .into()
         }
         libc::ENOMEM => "free some memory, or raise the limit of the container".into(),
@@ -152,9 +160,64 @@ fn denied(path: &Path) -> String {
         return format!("it is yours: `chmod {rights} {shown}`, {ANOTHER}");
     }
     let owner = user_name(metadata.uid());
-    format!(
-        "{shown} belongs to {owner}: `sudo chown -R \"$(id -un)\" {shown}`, run pearlbed as {owner}, {ANOTHER}"
+    if container().is_some() {
+        // Nothing in there may change an owner, and who this user is was said from outside.
+        let (uid, gid) = (metadata.uid(), metadata.gid());
+        // Nobody is told to mine as root.
+        let as_owner = match uid {
+            0 => String::new(),
+            _ => format!("run the container as its owner (`--user {uid}:{gid}`), "),
+        };
+        return format!(
+            "{shown} belongs to {owner}, and this is user {me}: give it to this user where the container is started \
+             (`chown -R {me}` of the folder that is mounted there, `uid={me}` of a tmpfs), {as_owner}{ANOTHER}"
+        );
+    }
+    if metadata.uid() == 0 {
+        return format!(
+            "{shown} belongs to root: `sudo chown -R \"$(id -un)\" {shown}`, run pearlbed as root, {ANOTHER}"
+        );
+    }
+    // To take somebody else's home away from him would only move the trouble: a service mines there, or another person.
+    format!("{shown} belongs to {owner}: run the command as {owner} (`sudo -u {owner} …`), {ANOTHER}")
+}
+
+/// Which engine's container this process is in, as far as that engine says so.
+pub fn container() -> Option<&'static str> {
+    let marks = [("Docker", "/.dockerenv"), ("Podman", "/run/.containerenv")];
+    let engine = marks.into_iter().find(|(_, file)| Path::new(file).exists()).map(|(engine, _)| engine)?;
+    // A machine that was made from an image has the mark as well. It has the kernel's own name spaces, whose numbers are the
+    // same on every machine, where a container has at least one of these for itself.
+    let own = [("uts", "uts:[4026531838]"), ("pid", "pid:[4026531836]")].iter().all(|(kind, first)| {
+        std::fs::read_link(format!("/proc/self/ns/{kind}")).is_ok_and(|here| here == Path::new(first))
+    });
+    (!own).then_some(engine)
+}
+
+/// Whether `err` stays until somebody changes what it was met at: whose a folder is, what lies where, what a file system can.
+pub fn is_for_good(err: &io::Error) -> bool {
+    matches!(
+        number(err),
+        Some(
+            libc::ENOENT
+                | libc::EACCES
+                | libc::EPERM
+                | libc::EROFS
+                | libc::ENOTDIR
+                | libc::EISDIR
+                | libc::EEXIST
+                | libc::ELOOP
+                | libc::ENAMETOOLONG
+                | libc::ENOLCK
+                | libc::EOPNOTSUPP
+                | libc::ENOSYS
+        )
     )
+}
+
+/// How a process ends that `err` ended, which it met at a file.
+pub fn exit_for(err: &io::Error) -> Exit {
+    if is_for_good(err) { Exit::Futile } else { Exit::Failed }
 }
 
 /// The name of a user, or its number in words.
@@ -259,13 +322,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_has_to_change_is_told_from_what_may_pass() {
+        let exit = |number: i32| exit_for(&io::Error::from_raw_os_error(number));
+        for number in [libc::EACCES, libc::EROFS, libc::ENOTDIR, libc::ENOENT, libc::ENAMETOOLONG] {
+            assert_eq!(exit(number), Exit::Futile, "{number}");
+        }
+        for number in [libc::ENOSPC, libc::EMFILE, libc::EAGAIN, libc::ENOMEM, libc::EIO, libc::ESTALE] {
+            assert_eq!(exit(number), Exit::Failed, "{number}");
+        }
+        assert_eq!(exit_for(&io::Error::other("who knows")), Exit::Failed);
+        let said = in_words("the provider: no thread: Resource temporarily unavailable (os error 11)");
+        assert!(said.is_some_and(|said| said.contains("TasksMax=")));
+        assert_eq!(in_words("it has no wish to (os error many)"), None);
+    }
+
+    #[test]
     fn what_belongs_to_another_is_named_with_its_owner_and_a_command_that_works() {
         let root = Path::new("/");
         let said = denied(&root.join("no-such-folder-of-ours"));
         if rustix::process::geteuid().is_root() {
             assert!(said.starts_with("it is yours"), "{said}");
         } else {
-            assert!(said.contains("belongs to root: `sudo chown"), "{said}");
+            assert!(said.contains("belongs to root: `sudo chown") || container().is_some(), "{said}");
         }
         assert_eq!(user_name(0), "root");
         assert_eq!(user_name(4_000_000_000), "user 4000000000");

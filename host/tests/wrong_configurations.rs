@@ -130,7 +130,8 @@ fn each_wrong_configuration_gets_one_error_that_names_the_key_and_the_fix() {
         if let File(_) = from {
             assert!(message.contains("line "), "{name} does not say where: {message}");
         }
-        let shown = anstream::adapter::strip_str(&render::error(&Error::from(err), 80)).to_string();
+        let err = Error::from(err);
+        let shown = anstream::adapter::strip_str(&render::error(&err, err.hint(), 80)).to_string();
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{name} is too wide:\n{shown}");
         let input = match from {
             File(text) => text.trim_end().to_owned(),

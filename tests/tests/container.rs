@@ -117,6 +117,12 @@ fn doctor_tells_the_truth_of_the_container_that_it_is_in() {
         assert_eq!(row(&answer, "provider/cpu-pearl").0, "ok", "{options:?}: {answer:#}");
         assert_eq!(row(&answer, "home-folder").0, "ok", "{options:?}: {answer:#}");
     }
+    // Where there may be few threads, each check waits for its turn; where there are none at all, the limit is named.
+    let (answer, _) = doctor(&engine, &["--network", "none", "--pids-limit", "12"]);
+    let rows = answer["checks"].as_array().expect("an answer has rows");
+    let findings = || rows.iter().filter_map(|row| row["finding"].as_str());
+    let silent = |finding: &&str| finding.contains("no thread") || finding.contains("without an answer");
+    assert_eq!(findings().filter(silent).count(), 0, "{answer:#}");
     // A home that cannot be written is told, before anything is started.
     let (answer, code) =
         doctor(&engine, &["--network", "none", "--read-only", "--tmpfs", "/var/lib/pearlbed:ro"]);
@@ -161,4 +167,10 @@ fn without_a_configuration_the_image_says_what_sets_it_up_and_is_not_worth_anoth
     let output = engine.docker(&["run", "--rm", "--network", "none", IMAGE]);
     assert_eq!(output.status.code(), Some(6), "{}", said(&output));
     assert!(said(&output).contains("`pearlbed --home /var/lib/pearlbed init`"), "{}", said(&output));
+    // A volume of another user: nothing inside can change that.
+    let command = ["run", "--rm", "--network", "none", "--user", "1000:1000", IMAGE, "start", "--devnet"];
+    let output = engine.docker(&[&command[..], &["--foreground"]].concat());
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    let told = said(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("`--user 65532:65532`") && !told.contains("sudo"), "{told}");
 }

@@ -82,7 +82,7 @@ fn a_home_that_may_not_be_written_fails_the_start_and_nothing_else() {
     assert_eq!(bed.run(&["stop"]).code, 0);
     mount.read_only(true);
     let answer = bed.start();
-    assert_eq!(answer.code, 1, "{answer:?}");
+    assert_eq!(answer.code, 6, "{answer:?}");
     assert!(answer.stderr.contains("cannot make") && answer.stderr.contains("Read-only"), "{answer:?}");
     assert!(answer.stderr.contains("hint: "), "{answer:?}");
     assert!(bed.processes().is_empty());

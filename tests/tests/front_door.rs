@@ -34,7 +34,7 @@ fn every_command_says_what_to_do_next_before_anything_is_set_up() {
         (&[], 0, "pearlbed start --devnet"),
         (&["doctor"], 1, "put a plugin into"),
         (&["plugins", "list"], 0, "pearlbed"),
-        (&["plugins", "inspect", "nobody"], 1, "pearlbed plugins list"),
+        (&["plugins", "inspect", "nobody"], 6, "pearlbed plugins list"),
         (&["start"], 6, "pearlbed init"),
         (&["status"], 3, "pearlbed start"),
         (&["logs"], 0, "pearlbed start"),
@@ -43,7 +43,7 @@ fn every_command_says_what_to_do_next_before_anything_is_set_up() {
         (&["config", "show"], 0, "pearlbed init"),
         (&["config"], 2, "pearlbed config show"),
         (&["models"], 0, "pearl-ai/"),
-        (&["inspect-model", "nothing"], 1, "pearlbed models"),
+        (&["inspect-model", "nothing"], 6, "pearlbed models"),
         (&["attach"], 2, "--gateway-url"),
         (&["verify"], 1, "name a file"),
         (&["completions"], 2, "bash"),
@@ -279,7 +279,7 @@ fn a_report_holds_what_is_asked_for_and_no_secret() {
     assert_eq!(mode & 0o777, 0o600);
     // What is there stays, and a dash prints.
     let second = report(&["doctor", "--report", file_name]);
-    assert_eq!(second.status.code(), Some(1), "{}", said(&second));
+    assert_eq!(second.status.code(), Some(6), "{}", said(&second));
     let printed = report(&["doctor", "--report", "-"]);
     assert!(printed.stdout.starts_with(b"# pearlbed report\n"), "{}", said(&printed));
     // Also where the configuration cannot be used.

@@ -502,7 +502,7 @@ fn a_runtime_folder_that_cannot_be_written_fails_before_anything_is_spawned() {
     std::fs::create_dir_all(bed.home()).unwrap();
     std::fs::write(bed.home().join("runtime"), "in the way").unwrap();
     let answer = bed.start();
-    assert_eq!(answer.code, 1, "{answer:?}");
+    assert_eq!(answer.code, 6, "{answer:?}");
     assert!(answer.stderr.contains("cannot make") && answer.stderr.contains("runtime"), "{answer:?}");
     assert!(!bed.home().join("logs/mining.log").exists());
 }

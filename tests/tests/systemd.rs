@@ -113,6 +113,13 @@ fn the_guides_lines_give_a_mining_service_typed_as_they_stand() {
 fn a_configuration_that_root_makes_or_changes_after_the_first_start_is_used() {
     let Some(machine) = machine() else { return };
     assert_ne!(machine.sh("systemctl start pearlbed").code, 0);
+    // What root starts by hand leaves the service its home.
+    machine.ok("rm -r /var/lib/pearlbed/*; pearlbed --home /var/lib/pearlbed start --devnet --wait 200");
+    let next = machine.ok("pearlbed --home /var/lib/pearlbed doctor | tail -2");
+    assert!(next.contains("`pearlbed --home /var/lib/pearlbed status`"), "{next}");
+    assert_eq!(machine.sh("pearlbed --home /var/lib/pearlbed start --foreground --devnet").code, 1);
+    machine.ok("pearlbed --home /var/lib/pearlbed stop");
+    assert_eq!(machine.ok("find /var/lib/pearlbed ! -user pearlbed"), "");
     let init = "pearlbed --home /var/lib/pearlbed init --yes";
     machine.ok(&format!("{init} --provider cpu-pearl --submit-target devnet"));
     machine.ok(&format!("{init} --set mining.session.stop_grace=20s"));
@@ -143,12 +150,17 @@ fn the_service_is_ready_without_its_gateway_reloads_restarts_and_stops_in_order(
 
     configure(&machine, DEVNET);
     machine.ok("mkdir -p /run/systemd/system/pearlbed.service.d; \
-        printf '[Service]\\nRestartSec=100ms\\n' >/run/systemd/system/pearlbed.service.d/soon.conf; \
+        printf '[Service]\\nRestartSec=100ms\\nWatchdogSec=5\\n' >/run/systemd/system/pearlbed.service.d/soon.conf; \
         systemctl daemon-reload; systemctl start pearlbed");
     wait_until_it_earns(&machine);
     let marked = "journalctl -u pearlbed -o cat -p info --since '-1 hour' | grep 'took its first job'";
     let line = machine.ok(marked);
     assert!(line.starts_with("supervisor"), "the journal has the time already: {line}");
+
+    // systemd hears that it is awake, again and again.
+    let heard = "systemctl show pearlbed -P WatchdogTimestampMonotonic";
+    let before = machine.ok(heard);
+    machine.wait_for(&format!("test $({heard}) != {before}"), STORY);
 
     configure(&machine, &format!("{DEVNET}\n[mining.session]\nstop_grace = \"9s\""));
     machine.ok("systemctl reload pearlbed");
@@ -194,6 +206,20 @@ fn a_gateway_of_another_user_is_reached_by_its_socket_in_run_pearlbed() {
     );
     machine.ok("systemctl start pearlbed");
     machine.wait_for("journalctl -u pearlbed -o cat | grep 'took its first job'", STORY);
+
+    // A person who may not look is told the command of somebody who may, and that one works.
+    let said = machine.sh("runuser -u alice -- pearlbed --home /var/lib/pearlbed status");
+    let said = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("`sudo -u pearlbed pearlbed --home /var/lib/pearlbed status`"), "{said}");
+    let told = machine.sh("runuser -u pearlbed -- pearlbed --home /var/lib/pearlbed status").stdout;
+    assert!(told.starts_with("RUNNING") || told.starts_with("STARTING"), "{told}");
+    // Killed without a word: the machine has not gone down, whatever boot a service sees.
+    machine.ok("mkdir -p /run/systemd/system/pearlbed.service.d; \
+        printf '[Service]\\nRestart=no\\n' >/run/systemd/system/pearlbed.service.d/no.conf; \
+        systemctl daemon-reload; systemctl kill -s KILL pearlbed");
+    machine.wait_for("systemctl is-failed pearlbed", STORY);
+    let told = machine.sh("pearlbed --home /var/lib/pearlbed status").stdout;
+    assert!(told.contains("ended without a word"), "{told}");
 }
 
 #[test]
@@ -258,7 +284,7 @@ fn the_archive_unpacked_below_a_prefix_has_its_units_where_systemd_finds_them() 
         .ok("sudo pearlbed --home /var/lib/pearlbed init --provider cpu-pearl --submit-target devnet --yes \
         --set mining.extra.threads=1 && systemctl start pearlbed");
     wait_until_it_earns(&machine);
-    machine.ok("systemctl stop pearlbed && rm -r /usr/local/bin/pearlbed /usr/local/share/systemd");
+    machine.ok("systemctl stop pearlbed && rm -r /usr/local/bin/pearlbed /usr/local/share/systemd /usr/local/lib/pearlbed");
 
     machine.ok("loginctl enable-linger alice");
     machine.wait_for("test -S /run/user/$(id -u alice)/bus", "loginctl; systemctl status user@*");

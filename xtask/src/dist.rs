@@ -101,7 +101,7 @@ fn lay_out(dist: &Path, profile: Profile) -> Result<()> {
     for file in documents()? {
         sh::copy(&sh::root().join(&file), &dist.join("share/doc/pearlbed").join(&file), 0o644)?;
     }
-    Ok(())
+    sh::readable_by_all(dist)
 }
 
 /// The program and its plugins below `prefix`, with the texts of their licences: what every way of shipping them holds.

@@ -78,6 +78,7 @@ fn lay_out(folder: &Path, profile: Profile) -> Result<()> {
             "no {ROOTS} here: the image knows no certificate authorities, only those that are configured"
         );
     }
+    sh::readable_by_all(&root)?;
     std::fs::create_dir_all(root.join("tmp"))?;
     sh::set_mode(&root.join("tmp"), 0o1777)
 }

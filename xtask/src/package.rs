@@ -21,6 +21,19 @@ pub struct Packages {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Where Debian looks for the terms of a package.
+const COPYRIGHT: &str = "\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: pearlbed
+Source: https://github.com/pearlbed/pearlbed
+
+Files: *
+Copyright: The pearlbed developers
+License: MIT or Apache-2.0
+ The texts of both licences are in /usr/share/doc/pearlbed, LICENSE-MIT and
+ LICENSE-APACHE; those of the crates that are linked in are in THIRD-PARTY.txt.
+";
+
 /// Packs the installation `dist` into `folder`; what is not shipped is hardly compressed, to save the time.
 pub fn make(dist: &Path, folder: &Path, profile: Profile) -> Result<Packages> {
     sh::fresh(folder)?;
@@ -55,6 +68,8 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
         let source = sh::root().join("packaging/deb").join(script);
         sh::copy(&source, &tree.join("DEBIAN").join(script), 0o755)?;
     }
+    sh::write(&tree.join("usr/share/doc/pearlbed/copyright"), COPYRIGHT)?;
+    sh::readable_by_all(&tree)?;
     let bytes = String::from_utf8(sh::output(Command::new("du").args(["-sk", "usr"]).current_dir(&tree))?)?;
     let kib = bytes.split_whitespace().next().context("du prints a number")?;
     sh::write(
@@ -67,8 +82,10 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
              Section: net\n\
              Priority: optional\n\
              Installed-Size: {kib}\n\
-             Depends: {}\n\
-             Recommends: libvulkan1, mesa-vulkan-drivers | nvidia-vulkan-icd\n\
+             Depends: {}, passwd | systemd-sysusers\n\
+             Recommends: ca-certificates, libvulkan1, mesa-vulkan-drivers | nvidia-vulkan-icd\n\
+             Suggests: podman | docker.io\n\
+             Homepage: https://github.com/pearlbed/pearlbed\n\
              Description: host for Pearl (PRL) mining providers\n \
               Mines Pearl with providers that come as shared libraries. The host owns the\n \
               network, the wallet address, the work and the verification; a provider runs\n \
@@ -116,9 +133,9 @@ fn glibc_version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
 }
 
-/// The program and the plugins below `tree`.
+/// The program, the library and the plugins below `tree`.
 fn linked(tree: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = vec![tree.join("usr/bin/pearlbed")];
+    let mut files = vec![tree.join("usr/bin/pearlbed"), tree.join("usr/lib/libpearl_pow.so.0")];
     for entry in std::fs::read_dir(tree.join("usr/lib/pearlbed/plugins"))? {
         let path = entry?.path();
         // A container's data file is linked to nothing.

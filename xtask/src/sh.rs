@@ -132,6 +132,11 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     Ok(())
 }
 
+/// Gives everybody the right to read what lies below `folder`: whoever built it may keep what is his to himself.
+pub fn readable_by_all(folder: &Path) -> Result<()> {
+    run(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(folder))
+}
+
 /// The file that cargo made of the plugin package `name`.
 pub fn plugin_file(name: &str, profile: Profile) -> PathBuf {
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);

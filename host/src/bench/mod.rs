@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::explain::Explain;
 use crate::miner::Options;
 use crate::miner::frame::WireJob;
+use crate::miner::plan as miner_plan;
 use crate::miner::plugin::{self, ChooseError};
 use crate::sandbox::SpawnError;
 
@@ -171,6 +172,7 @@ async fn measure(
     let id = chosen.manifest.id.clone();
     let version = best_certificate(&chosen.manifest.certificate_versions)
         .ok_or_else(|| BenchError::Certificate { id: id.clone() })?;
+    check_settings(config, &chosen, plan)?;
     let begun = Instant::now();
     let mut subject = Subject::start(config, &chosen, &plan.extra)?;
     let mut jobs = Jobs { next: 1, version };
@@ -208,6 +210,16 @@ async fn measure(
     report.measured(&windows, meter.as_ref().map(|meter| meter.scheme().name()), &before, &after);
     subject.stop(PATIENCE).await?;
     Ok(report)
+}
+
+/// Holds the settings of the configuration against what the provider says that it takes, as a start does. What a flag sets is
+/// tried, and the provider answers for it.
+fn check_settings(config: &Config, chosen: &plugin::Chosen, plan: &Plan) -> Result<(), ChooseError> {
+    let mut extra = config.mining.extra.clone();
+    extra.retain(|key, _| !plan.extra.contains_key(key));
+    let Some(mistake) = miner_plan::setting_mistake(chosen, &extra) else { return Ok(()) };
+    let key = format!("mining.extra.{}", mistake.key);
+    Err(ChooseError::Setting { key, problem: mistake.problem, fix: mistake.fix })
 }
 
 /// A target that is only met by a number nobody has seen.

@@ -272,7 +272,8 @@ fn provider_keys(id: &str, dirs: &PluginDirs, context: &Context) -> Result<Strin
             [] => "no plugin was found; `pearlbed plugins list` says where they are looked for".to_owned(),
             known => format!("the ids here are {}", known.join(", ")),
         };
-        return Err(Error::new(format!("there is no provider `{}`", printable(id))).with_hint(hint));
+        let err = Error::new(format!("there is no provider `{}`", printable(id)));
+        return Err(err.with_hint(hint).with_exit(Exit::Futile));
     };
     let width = context.width();
     let mut out = settings_text(&manifest.settings, width);

@@ -131,7 +131,10 @@ impl Context {
     }
 
     /// Tells `text` on stderr, wrapped to the width.
+    ///
+    /// Commands in it are told as they are typed for this home.
     pub fn note(&self, text: &str) {
+        let text = &self.addressed(text);
         let mut stderr = anstream::stderr().lock();
         // The journal folds lines itself, and each line of ours would be an entry of its own.
         if journal::is_stderr(&self.env) {
@@ -144,11 +147,18 @@ impl Context {
         }
     }
 
+    /// `text` with the commands in it as they are typed for this home; as it is where there is none.
+    pub fn addressed(&self, text: &str) -> String {
+        self.home().map_or_else(|_| text.to_owned(), |home| home.addressed(text))
+    }
+
     /// Prints an error with its causes and its hint on stderr.
     pub fn report(&self, err: &Error) {
+        let hint = err.hint().map(|hint| self.addressed(hint));
+        let hint = hint.as_deref();
         let text = match journal::is_stderr(&self.env) {
-            true => journal::marked(Priority::Error, &render::error(err, usize::MAX)),
-            false => render::error(err, self.width),
+            true => journal::marked(Priority::Error, &render::error(err, hint, usize::MAX)),
+            false => render::error(err, hint, self.width),
         };
         let _ = anstream::stderr().lock().write_all(text.as_bytes());
     }

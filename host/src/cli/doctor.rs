@@ -1,7 +1,7 @@
 //! `pearlbed doctor`: what this machine can mine with, and what stands in the way.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use super::render::{BAD, BOLD, DIM, GOOD, WARN, hanging, padded, styled};
 use super::{Context, Error, PluginDirs, report};
 use crate::doctor::{self, CHECKS, Facts, Report, Row, Scope, Section, Selection, State};
 use crate::exit::Exit;
+use crate::home::Home;
+use crate::session::look;
 use crate::text::{columns, duration};
 
 const EXAMPLES: &str = "\
@@ -73,7 +75,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     scope.relaxed = args.plugins.relax_file_checks;
     scope.probe_timeout = args.probe_timeout;
     let facts = Arc::new(Facts::new(scope));
-    let examined = doctor::examine(&selection, &facts);
+    let mut examined = doctor::examine(&selection, &facts);
     if let Some(path) = &args.report {
         let show = Show { verbose: true, all: true, width: usize::MAX };
         let answer = Answer { checks: &[], ..Answer::new(&examined, &facts) };
@@ -90,8 +92,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
             all: args.verbose || !args.only.is_empty(),
             width: context.width(),
         };
-        let next = args.only.is_empty().then(|| next_step(&examined)).flatten();
-        context.print(&render(&examined, show, next))?;
+        for fix in examined.rows.iter_mut().filter_map(|row| row.fix.as_mut()) {
+            *fix = context.addressed(fix);
+        }
+        let home = context.home()?;
+        let runs = || look::live_holder(&home).is_some();
+        let next = args.only.is_empty().then(|| next_step(&examined, &home, runs())).flatten();
+        context.print(&render(&examined, show, next.as_deref()))?;
     }
     Ok(if examined.ok() { Exit::Ok } else { Exit::Failed })
 }
@@ -158,6 +165,9 @@ fn heading(out: &mut String, last: &mut Option<Section>, section: Section) {
 
 /// The widest that the column of names gets; a longer name has a line of its own.
 const NAME_COLUMNS_MAX: usize = 24;
+
+/// Where systemd is the service manager.
+const SERVICE_MANAGER: &str = "/run/systemd/system";
 
 /// How much is shown.
 #[derive(Clone, Copy)]
@@ -253,17 +263,23 @@ fn summary(report: &Report) -> String {
     line
 }
 
-/// What a newcomer does next.
-fn next_step(report: &Report) -> Option<&'static str> {
+/// What a newcomer does next, whose session in `home` `runs` already or does not.
+fn next_step(report: &Report, home: &Home, runs: bool) -> Option<String> {
     if !report.ok() {
         return None;
     }
     let configured = report.rows.iter().any(|row| row.id == "config" && row.state == State::Ok);
-    Some(if configured {
-        "`pearlbed start` mines"
-    } else {
-        "`pearlbed start --devnet` mines on a test network inside this machine, `pearlbed init` sets up real mining"
-    })
+    Some(home.addressed(match (runs, configured) {
+        (true, _) => "`pearlbed status` shows how the session goes",
+        // What root starts by hand there would be no service.
+        (false, true) if home.is_a_services() && Path::new(SERVICE_MANAGER).exists() => {
+            "`sudo systemctl start pearlbed` mines"
+        }
+        (false, true) => "`pearlbed start` mines",
+        (false, false) => {
+            "`pearlbed start --devnet` mines on a test network inside this machine, `pearlbed init` sets up real mining"
+        }
+    }))
 }
 
 #[cfg(test)]
@@ -281,6 +297,18 @@ mod tests {
             quiet: false,
             took: Duration::from_millis(3),
         }
+    }
+
+    #[test]
+    fn the_next_step_is_one_from_where_this_home_stands() {
+        let rows = |config| Report { rows: vec![row("config", config, "", None)], took: Duration::ZERO };
+        let home = Home::at("/h");
+        let next = |config, runs| next_step(&rows(config), &home, runs).unwrap_or_default();
+        assert_eq!(next(State::Ok, true), "`pearlbed --home /h status` shows how the session goes");
+        assert_eq!(next(State::Skip, true), "`pearlbed --home /h status` shows how the session goes");
+        assert_eq!(next(State::Ok, false), "`pearlbed --home /h start` mines");
+        assert!(next(State::Skip, false).contains("`pearlbed --home /h init` sets up"));
+        assert_eq!(next(State::Fail, false), "");
     }
 
     #[test]

@@ -23,9 +23,13 @@ impl Error {
         Self { what: what.into(), hint: None, exit: Exit::Failed }
     }
 
-    /// `what` failed because of `cause`, with status 1.
+    /// `what` failed because of `cause`. An error of the system brings its remedy, and tells whether trying again may help.
     pub fn caused_by(what: impl Into<String>, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(Context { what: what.into(), cause: cause.into() })
+        let cause = cause.into();
+        let of_system = cause.downcast_ref::<std::io::Error>();
+        let exit = of_system.map_or(Exit::Failed, crate::remedy::exit_for);
+        let hint = of_system.and_then(crate::remedy::for_process);
+        Self { hint, ..Self::new(Context { what: what.into(), cause }).with_exit(exit) }
     }
 
     /// `what` failed because of `err`, which was met at `path`: what helps follows from its number.

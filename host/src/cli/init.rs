@@ -382,7 +382,8 @@ fn known<'a>(wanted: &str, candidates: &'a [Candidate]) -> Result<&'a Candidate,
             (None, true) => "no plugin was found: `pearlbed plugins list` says where it looked".to_owned(),
             (None, false) => format!("there are: {}", ids.join(", ")),
         };
-        Error::usage(format!("there is no provider `{}`", printable(wanted))).with_hint(hint)
+        let err = Error::new(format!("there is no provider `{}`", printable(wanted)));
+        err.with_hint(hint).with_exit(Exit::Futile)
     })
 }
 

@@ -100,7 +100,8 @@ fn unknown(model: &str) -> Error {
         Some(near) => format!("did you mean `{near}`?"),
         None => "give the folder of a checkpoint, or an id from `pearlbed models`".to_owned(),
     };
-    Error::new(format!("`{model}` is neither a folder nor a model of the registry")).with_hint(hint)
+    let err = Error::new(format!("`{model}` is neither a folder nor a model of the registry"));
+    err.with_hint(hint).with_exit(Exit::Futile)
 }
 
 fn folder_text(inspection: &Inspection, width: usize) -> String {

@@ -1,4 +1,5 @@
-//! Descriptors that whoever called left open by accident, such as the lock of a script that uses `flock`.
+//! What whoever called left behind by accident: descriptors, such as the lock of a script that uses `flock`, and a mask of
+//! rights that keeps us from our own files.
 //!
 //! A session outlives the command that started it, and what it starts may outlive the session: none of them is to hold what
 //! the caller believes to have let go.
@@ -17,4 +18,11 @@ pub(super) fn close_for_others() {
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
     }
+}
+
+/// Has the owner keep his rights on what is made from here on: by a mask of 0777 nobody could read what a session wrote, and
+/// it itself would take its record for somebody else's. What the mask takes from others stays taken.
+pub(super) fn keep_own_rights() {
+    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::process::umask(mask & rustix::fs::Mode::from_raw_mode(0o077));
 }

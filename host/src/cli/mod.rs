@@ -192,6 +192,7 @@ impl PluginDirs {
 /// Runs the command line that this process was given. This is all that `main` calls.
 pub fn main() -> ExitCode {
     left_open::close_for_others();
+    left_open::keep_own_rights();
     let args: Vec<OsString> = std::env::args_os().collect();
     if first::is_this() {
         return match first::run(&args) {

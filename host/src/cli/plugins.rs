@@ -311,5 +311,6 @@ fn chosen(wanted: &Path, plugins: &PluginDirs, context: &Context) -> Result<Chos
     } else {
         format!("the ids here are {}; a path needs a `/`", ids.join(", "))
     };
-    Err(Error::new(format!("there is no provider `{}`", printable_path(wanted))).with_hint(hint))
+    let err = Error::new(format!("there is no provider `{}`", printable_path(wanted)));
+    Err(err.with_hint(hint).with_exit(Exit::Futile))
 }

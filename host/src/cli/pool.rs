@@ -133,17 +133,21 @@ fn chosen(args: &TestArgs, config: &Config) -> Result<Vec<Pool>, Error> {
         (None, Some(url)) => url,
         (None, None) => {
             return Err(Error::new("no pool is configured")
-                .with_hint("name one: `pearlbed pool test stratum+ssl://pool.example:3333`"));
+                .with_hint("name one: `pearlbed pool test stratum+ssl://pool.example:3333`")
+                .with_exit(Exit::Futile));
         }
     };
     if mining.wallet_address.is_none() && mining.pool.manner.account.is_none() {
         return Err(Error::new("no wallet is configured, and pools give nobody a job without one")
-            .with_hint("give one: `pearlbed pool test --wallet prl1p…`"));
+            .with_hint("give one: `pearlbed pool test --wallet prl1p…`")
+            .with_exit(Exit::Futile));
     }
     let all = pools(&mining, &url).map_err(|err| match err {
         SpawnError::Pool { url, problem, right } => {
+            let exit = if args.url.is_some() { Exit::Usage } else { Exit::Futile };
             Error::new(format!("the pool's address `{}` {problem}", text::printable(&url)))
                 .with_hint(format!("`pearlbed pool test {right}`"))
+                .with_exit(exit)
         }
         other => Error::from(other),
     })?;

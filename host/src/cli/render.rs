@@ -49,8 +49,8 @@ pub fn hanging(out: &mut String, first: &str, first_columns: usize, text: &str, 
     }
 }
 
-/// An error with its causes and its hint, ready for stderr.
-pub fn error(err: &Error, width: usize) -> String {
+/// An error with its causes and with `hint`, ready for stderr.
+pub fn error(err: &Error, hint: Option<&str>, width: usize) -> String {
     let mut out = String::new();
     let mut line = |style, label: &str, text: &str| {
         hanging(&mut out, &styled(style, label), columns(label), &printable(text), width);
@@ -59,7 +59,7 @@ pub fn error(err: &Error, width: usize) -> String {
         let (style, label) = if depth == 0 { (BAD, "error: ") } else { (DIM, "  caused by: ") };
         line(style, label, &message);
     }
-    if let Some(hint) = err.hint() {
+    if let Some(hint) = hint {
         line(BOLD, "hint: ", hint);
     }
     out
@@ -73,7 +73,7 @@ mod tests {
     fn an_error_shows_its_causes_and_its_hint_within_the_width() {
         let cause = std::io::Error::other("the disk\x1b[2J is full, and has been so for quite some time now");
         let err = Error::caused_by("failed to write `config.toml`", cause).with_hint("make room");
-        let shown = error(&err, 44);
+        let shown = error(&err, err.hint(), 44);
         let plain = anstream::adapter::strip_str(&shown).to_string();
         assert_eq!(
             plain,

@@ -27,7 +27,8 @@ const HEADING: &str = "\
 # pearlbed report
 
 Made by `pearlbed doctor --report`, to be attached to a report of a fault. Left out: values of secrets, user names and
-queries of addresses. Shortened: wallet addresses, and the home folder to `~`. Read it before you send it.
+queries of addresses, names of people in paths. Shortened: wallets and accounts, and the home folder to `~`. Read it before
+you send it.
 ";
 
 /// The whole report, with `checks` (rendered as text) and `facts` (as JSON) in their place.
@@ -38,7 +39,7 @@ pub fn text(context: &Context, checks: &str, facts: &str) -> String {
     section(&mut out, "Versions", &versions());
     section(&mut out, "Environment", &environment(context));
     section(&mut out, "Checks", &anstream::adapter::strip_str(checks).to_string());
-    section(&mut out, "Configuration", &configuration(&config));
+    section(&mut out, "Configuration", &configuration(&config, context));
     section(&mut out, "Files", &files(context));
     section(&mut out, "Session", &session(context));
     section(&mut out, "Log", &last_lines(context));
@@ -86,11 +87,10 @@ fn versions() -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let release = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown");
     let there = |path: &str| Path::new(path).exists();
-    let container = match (there("/.dockerenv"), there("/run/.containerenv"), std::process::id()) {
-        (true, ..) => "in a Docker container",
-        (_, true, _) => "in a Podman container",
-        (.., 1 | 2) => "in a container",
-        _ => "no container that says so",
+    let container = match (crate::remedy::container(), std::process::id()) {
+        (Some(engine), _) => format!("in a container of {engine}"),
+        (None, 1 | 2) => "in a container".into(),
+        _ => "no container that says so".into(),
     };
     format!(
         "pearlbed     {} ({} {})\nplugin API   {}\nsystem       {}\nkernel       {} {}\nsystemd      {}\n\
@@ -121,42 +121,93 @@ fn environment(context: &Context) -> String {
     out
 }
 
-fn configuration(config: &Result<Config, Error>) -> String {
+fn configuration(config: &Result<Config, Error>, context: &Context) -> String {
     match config {
         Ok(config) => {
             let text = config::as_text(config, true, usize::MAX);
             anstream::adapter::strip_str(&text).to_string()
         }
-        Err(err) => format!("cannot be used: {}", err.chain().collect::<Vec<_>>().join(": ")),
+        Err(err) => {
+            let why = err.chain().collect::<Vec<_>>().join(": ");
+            format!("cannot be used: {why}\n{}", unused(context))
+        }
     }
 }
 
-/// The home folder: every file's mode, owner and size, and no content.
+/// The keys of a configuration that cannot be used, without what might be anybody's business: what a wrong key means nobody
+/// knows.
+fn unused(context: &Context) -> String {
+    let file = context.home().map(|home| home.config_file());
+    let text = file.ok().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let Ok(table) = text.parse::<toml::Table>() else { return String::new() };
+    let mut out = String::from("\nits keys, and texts by their length alone:\n\n");
+    for section in ["mining", "plugins"] {
+        if let Some(value) = table.get(section) {
+            keys(section, value, &mut out);
+        }
+    }
+    out
+}
+
+fn keys(path: &str, value: &toml::Value, out: &mut String) {
+    let path = &crate::text::printable(path);
+    match value {
+        toml::Value::Table(table) => {
+            table.iter().for_each(|(key, value)| keys(&format!("{path}.{key}"), value, out));
+        }
+        toml::Value::Array(list) => {
+            for (at, value) in list.iter().enumerate() {
+                keys(&format!("{path}.{at}"), value, out);
+            }
+        }
+        toml::Value::String(text) => {
+            writeln!(out, "{path} (a text of {} characters)", text.chars().count())
+                .expect("writing to a String never fails");
+        }
+        plain => writeln!(out, "{path} = {plain}").expect("writing to a String never fails"),
+    }
+}
+
+/// What is ours in a home folder that others share.
+const OURS: [&str; 5] = ["config.toml", "logs", "plugins", "runtime", "pearlbed"];
+
+/// The home folder: the mode, owner and size of each of our files, and no content. Of what others keep there the number.
 fn files(context: &Context) -> String {
     let Ok(home) = context.home() else { return "there is no home folder".into() };
     let mut out = format!("{} ({})\n", printable_path(home.root()), home.origin().describe());
     let mut left = FILES_MAX;
-    list(home.root(), 1, &mut left, &mut out);
+    let others = list(home.root(), 1, &mut left, &mut out);
+    if others > 0 {
+        writeln!(out, "  and {others} of other programs").expect("writing to a String never fails");
+    }
     if left == 0 {
         out.push_str("… and more\n");
     }
     out
 }
 
-fn list(folder: &Path, depth: usize, left: &mut usize, out: &mut String) {
+/// Lists `folder`; of the home itself, at depth 1, ours alone. Answers how many others there are.
+fn list(folder: &Path, depth: usize, left: &mut usize, out: &mut String) -> usize {
     use std::os::unix::fs::MetadataExt;
     let mut entries: Vec<_> = match std::fs::read_dir(folder) {
         Ok(entries) => entries.flatten().collect(),
         Err(err) => {
             writeln!(out, "{:indent$}{err}", "", indent = depth * 2)
                 .expect("writing to a String never fails");
-            return;
+            return 0;
         }
     };
+    let all = entries.len();
+    entries.retain(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        depth > 1 || OURS.iter().any(|ours| name.trim_start_matches('.').starts_with(ours))
+    });
+    let others = all - entries.len();
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         if *left == 0 {
-            return;
+            break;
         }
         *left -= 1;
         let name = crate::text::printable_os(&entry.file_name());
@@ -173,6 +224,7 @@ fn list(folder: &Path, depth: usize, left: &mut usize, out: &mut String) {
             list(&entry.path(), depth + 1, left, out);
         }
     }
+    others
 }
 
 fn session(context: &Context) -> String {

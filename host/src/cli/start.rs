@@ -85,7 +85,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     if args.foreground {
         return match supervise::run(&options, Announcer::default(), true)? {
             Outcome::Stopped => Ok(Exit::Ok),
-            Outcome::AlreadyRunning(holder) => already_running(context, &options, holder),
+            // Whoever waits for this process to mine is told that it does not, a service manager above all.
+            Outcome::AlreadyRunning(holder) => {
+                let hint =
+                    format!("one home has one session: `{}` ends that one", options.home.command("stop"));
+                Err(Error::new(who_runs(&options, holder)).with_hint(hint))
+            }
         };
     }
     if let Some(holder) = look::live_holder(&options.home) {
@@ -185,7 +190,8 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 let (source, _) = about.unwrap_or_default();
                 context.print(&format!(
                     "waiting for miners at {at}, work from the {source}\n\
-                     point your miner there; `pearlbed status` shows how it goes, `pearlbed stop` ends it\n"
+                     point your miner there; {}\n",
+                    what_next(options)
                 ))?;
                 return Ok(Exit::Ok);
             }
@@ -198,9 +204,9 @@ async fn wait_for_session(args: &Args, context: &Context, options: &Options) -> 
                 progress.end();
                 let (source, miners) = about.unwrap_or_default();
                 context.print(&format!(
-                    "mining with {}, work from the {source} (process {pid})\n\
-                     `pearlbed status` shows how it goes, `pearlbed stop` ends it\n",
-                    miners_text(&miners)
+                    "mining with {}, work from the {source} (process {pid})\n{}\n",
+                    miners_text(&miners),
+                    what_next(options)
                 ))?;
                 return Ok(Exit::Ok);
             }
@@ -300,6 +306,19 @@ fn interrupted(context: &Context, options: &Options) -> Result<Exit, Error> {
 const AGAIN_TIME: Duration = Duration::from_secs(6);
 
 fn already_running(context: &Context, options: &Options, holder: Option<Holder>) -> Result<Exit, Error> {
+    let who = who_runs(options, holder);
+    context.print(&format!("{}\n{}\n", crate::text::printable(&who), what_next(options)))?;
+    Ok(Exit::Ok)
+}
+
+/// The commands for a session that runs.
+fn what_next(options: &Options) -> String {
+    let [status, stop] = ["status", "stop"].map(|word| options.home.command(word));
+    format!("`{status}` shows how it goes, `{stop}` ends it")
+}
+
+/// Which session runs already, in a sentence.
+fn who_runs(options: &Options, holder: Option<Holder>) -> String {
     let ask = || -> Option<Report> {
         let answer = control::ask(&options.home.control_socket(), &Request::Status, look::ANSWER_TIME);
         serde_json::from_value(answer.ok()?).ok()
@@ -311,7 +330,7 @@ fn already_running(context: &Context, options: &Options, holder: Option<Holder>)
         std::thread::sleep(Duration::from_millis(100));
         report = ask();
     }
-    let who = match (&report, &holder) {
+    match (&report, &holder) {
         (Some(Report { provider: Some(provider), supervisor_pid: Some(pid), since_seconds, .. }), _) => {
             let since = since_seconds.unwrap_or_default().max(0.0);
             let since = crate::text::duration(Duration::from_secs(since as u64));
@@ -321,12 +340,7 @@ fn already_running(context: &Context, options: &Options, holder: Option<Holder>)
             format!("already running: process {}, which does not answer yet", holder.supervisor.pid)
         }
         (_, None) => "already running: another start was a moment earlier".into(),
-    };
-    context.print(&format!(
-        "{}\n`pearlbed status` shows how it goes, `pearlbed stop` ends it\n",
-        crate::text::printable(&who)
-    ))?;
-    Ok(Exit::Ok)
+    }
 }
 
 /// The port process.

@@ -54,7 +54,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         } else if args.json {
             context.print_json(&report)?;
         } else {
-            let mut text = render(&report, context.width());
+            let hint = report.hint.as_deref().map(|hint| context.addressed(hint));
+            let mut text = render(&Report { hint, ..report.clone() }, context.width());
             if is_drawn {
                 history.push(report.hashrate.so_far.or(report.hashrate.raw.s10));
                 text.extend(history.line(LABEL));

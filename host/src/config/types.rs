@@ -340,6 +340,21 @@ impl Config {
             .expect("the defaults pass their own checks")
     }
 
+    /// Names of the environment variables that hold secrets: those of the host's own keys, and whatever a provider's setting
+    /// names whose key ends in `_env`.
+    pub fn secret_names(&self) -> Vec<&str> {
+        let mining = &self.mining;
+        let node = mining.node.as_ref().map(|node| node.password_env.as_str());
+        let backups = mining.pool.backups.iter().map(|backup| &backup.manner);
+        let pools = std::iter::once(&mining.pool.manner).chain(backups);
+        let pools = pools.filter_map(|manner| manner.password_env.as_deref());
+        let extras = std::iter::once(&mining.extra).chain(mining.miners.iter().map(|miner| &miner.extra));
+        let settings = extras.flatten().filter(|(key, _)| key.ends_with("_env"));
+        let settings = settings.filter_map(|(_, value)| value.as_str());
+        let port = mining.port.password_env.as_deref();
+        node.into_iter().chain(port).chain(pools).chain(settings).collect()
+    }
+
     /// The port serves others than this machine only where that was said, and with a password.
     pub(super) fn check_port(&self) -> Result<(), ConfigError> {
         let port = &self.mining.port;

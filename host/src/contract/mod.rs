@@ -296,8 +296,8 @@ fn of_container(entry: &Entry, again: &Entry) -> Report {
 
 /// Why it cannot be tried beyond its probe.
 fn why_not(entry: &Entry) -> Option<String> {
-    if entry.skipped().is_some() {
-        return Some("it cannot be used".to_owned());
+    if let Some(reason) = entry.skipped() {
+        return Some(format!("it cannot be used: {}", reason.reason));
     }
     match entry.capabilities() {
         Some(answer) if answer.supported => None,

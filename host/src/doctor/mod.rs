@@ -20,13 +20,16 @@ mod facts;
 pub mod redact;
 mod row;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::explain::Explain;
+use crate::remedy;
 use crate::text;
 
 pub use self::checks::CHECKS;
@@ -35,6 +38,9 @@ pub use self::row::{Row, Section, State, Verdict};
 
 /// How long all checks may take together, unless plugins were given more time to answer.
 pub const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long to wait before a thread is asked for again where there was none.
+const RETRY_TIME: Duration = Duration::from_millis(5);
 
 /// One question about this machine.
 #[derive(Debug)]
@@ -136,46 +142,71 @@ pub fn examine(selection: &Selection, facts: &Arc<Facts>) -> Report {
 fn run_table(checks: &'static [Check], selection: &Selection, facts: &Arc<Facts>) -> Report {
     let begin = Instant::now();
     let (answers, inbox) = mpsc::channel();
-    let mut verdicts = BTreeMap::new();
-    for &index in selection.0.keys() {
+    let spawn = |index: usize| {
         let (answers, facts) = (answers.clone(), Arc::clone(facts));
         let ask = move || {
-            let verdicts = (checks[index].run)(&facts);
+            // A bug in one check is that check's row.
+            let said = std::panic::catch_unwind(AssertUnwindSafe(|| (checks[index].run)(&facts)));
             // Past the deadline nobody listens any more.
-            let _ = answers.send((index, verdicts, begin.elapsed()));
+            let _ = answers.send((index, said.ok(), begin.elapsed()));
         };
-        if let Err(err) = thread::Builder::new().name(checks[index].id.into()).spawn(ask) {
-            let fix = crate::remedy::for_process(&err).unwrap_or_else(|| "run the command again".into());
-            let verdict = Verdict::fail(format!("there is no thread for the check: {err}"), fix);
-            verdicts.insert(index, (vec![verdict], begin.elapsed()));
-        }
-    }
-    drop(answers);
-
+        thread::Builder::new().name(checks[index].id.into()).spawn(ask)
+    };
+    let mut waiting: VecDeque<usize> = selection.0.keys().copied().collect();
+    let (mut running, mut refused) = (0_usize, None);
+    let mut verdicts = BTreeMap::new();
     let deadline = facts.deadline();
-    while verdicts.len() < selection.0.len() {
+    loop {
+        // Where there may be few threads, a check begins as another ends.
+        while let Some(&index) = waiting.front() {
+            match spawn(index) {
+                Ok(_) => running += 1,
+                Err(err) => {
+                    refused = Some(err);
+                    break;
+                }
+            }
+            waiting.pop_front();
+        }
+        if running == 0 && (waiting.is_empty() || Instant::now() >= deadline) {
+            break;
+        }
+        if running == 0 {
+            // What answered a moment ago may not be gone yet.
+            thread::sleep(RETRY_TIME);
+            continue;
+        }
         match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok((index, said, took)) => drop(verdicts.insert(index, (said, took))),
-            // Time is over, or all that are missing have panicked.
+            Ok((index, said, took)) => {
+                running -= 1;
+                if let Some(said) = said {
+                    verdicts.insert(index, (said, took));
+                }
+            }
             Err(_) => break,
         }
     }
     let mut rows = vec![];
     for &index in selection.0.keys() {
         let check = &checks[index];
-        let (said, took) = verdicts
-            .remove(&index)
-            .unwrap_or_else(|| (vec![silence(check, begin, deadline)], begin.elapsed()));
+        let (said, took) = verdicts.remove(&index).unwrap_or_else(|| {
+            let err = refused.as_ref().filter(|_| waiting.contains(&index));
+            (vec![silence(check, begin, deadline, err)], begin.elapsed())
+        });
         let made = said.into_iter().map(|verdict| verdict.into_row(check, took));
         rows.extend(made.filter(|row| selection.wants(index, &row.id)));
     }
     Report { rows, took: begin.elapsed() }
 }
 
-/// The verdict on a check that did not answer.
-fn silence(check: &Check, begin: Instant, deadline: Instant) -> Verdict {
+/// The verdict on a check that did not answer, or never began because of `refused`.
+fn silence(check: &Check, begin: Instant, deadline: Instant, refused: Option<&io::Error>) -> Verdict {
+    if let Some(err) = refused {
+        let fix = remedy::for_process(err).unwrap_or_else(|| check.if_silent.into());
+        return Verdict::fail(format!("no thread could be started for it: {err}"), fix);
+    }
     if Instant::now() < deadline {
-        let fix = "if a report was named above, this is a bug in pearlbed: please send it";
+        let fix = "this is a bug in pearlbed: a report was named above, please send it";
         return Verdict::fail("the check ended without an answer", fix);
     }
     // Rounded down to tenths: the deadline, not the scheduler's share.

@@ -59,7 +59,8 @@ impl Explain for InitError {
         match self {
             Self::Config(err) => err.exit(),
             Self::Edit(err) => err.exit(),
-            Self::ChangedMeanwhile(_) | Self::Write { .. } => Exit::Failed,
+            Self::Write { err, .. } => remedy::exit_for(err),
+            Self::ChangedMeanwhile(_) => Exit::Failed,
         }
     }
 }

@@ -159,13 +159,13 @@ fn automatic(
         });
     }
     if choices.is_empty() {
-        let reasons = own.iter().flat_map(|row| {
+        let told = own.iter().flat_map(|row| {
             row.opinions.iter().map(|opinion| {
                 let why = opinion.reason.as_deref().unwrap_or("it gives no reason");
                 format!("`{}` on {}: {why}", opinion.provider, row.device)
             })
         });
-        return left_out(ChooseError::Unsupported { reasons: reasons.collect() });
+        return left_out(ChooseError::Unsupported { reasons: told.chain(plugin::silent(survey)).collect() });
     }
     choices
 }

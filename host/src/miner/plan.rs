@@ -224,12 +224,18 @@ impl MinerPlan {
     }
 }
 
+/// The first of the settings `extra` that the provider would not take, by its own word.
+pub fn setting_mistake(
+    chosen: &Chosen,
+    extra: &serde_json::Map<String, serde_json::Value>,
+) -> Option<settings::Mistake> {
+    let is_ours = |key: &str| crate::config::keys::find(&format!("mining.extra.{key}")).is_some();
+    settings::check(&chosen.manifest, extra, is_ours).into_iter().next()
+}
+
 /// Holds the settings of `section` against what the provider says that it takes.
 fn check_settings(section: &MinerSection, chosen: &Chosen) -> Result<(), LeftOut> {
-    let is_ours = |key: &str| crate::config::keys::find(&format!("mining.extra.{key}")).is_some();
-    let Some(mistake) = settings::check(&chosen.manifest, &section.extra, is_ours).into_iter().next() else {
-        return Ok(());
-    };
+    let Some(mistake) = setting_mistake(chosen, &section.extra) else { return Ok(()) };
     let key = match section.line {
         None => format!("mining.extra.{}", mistake.key),
         Some(line) => format!("extra.{} of the miner in line {line}", mistake.key),

@@ -52,7 +52,7 @@ pub enum ChooseError {
     Unusable { id: String, path: PathBuf, reason: Reason },
     #[error("there is no plugin to mine with")]
     None,
-    #[error("no plugin here supports this machine: {}", reasons.join("; "))]
+    #[error("no plugin here supports this machine{}", because(reasons))]
     Unsupported { reasons: Vec<String> },
     #[error("`{id}` does not support this machine: {reason}")]
     Declined { id: String, reason: String },
@@ -68,8 +68,24 @@ pub enum ChooseError {
     Setting { key: String, problem: String, fix: String },
 }
 
+/// Codes of reasons for which a plugin cannot be used now, and perhaps can be in a moment.
+const MAY_PASS: [&str; 5] = ["timed-out", "killed", "no-probe", "out-of-memory", "changed"];
+
 /// What to do where a provider says that this machine is none of its.
 pub const DECLINED: &str = "`pearlbed doctor` shows what this machine can mine with; `pearlbed start --anyway` starts it all the same";
+
+fn because(reasons: &[String]) -> String {
+    if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) }
+}
+
+/// Why plugins that were to be asked had no answer, one phrase each: they may have had no time for it.
+pub(super) fn silent(survey: &plugins::Survey) -> impl Iterator<Item = String> {
+    survey.entries.iter().filter_map(|entry| {
+        let (id, reason) = (entry.id()?, entry.skipped()?);
+        // Another file of the same provider is no reason.
+        (!reason.code.starts_with("same-")).then(|| format!("`{id}`: {}", reason.reason))
+    })
+}
 
 fn among(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!("; here are {}", known.join(", ")) }
@@ -97,9 +113,10 @@ impl Explain for ChooseError {
     }
 
     /// A machine may yet come to support a plugin, such as when its driver is loaded late; a file that is not there or
-    /// is broken stays so.
+    /// is broken stays so. Whether it answers may be the machine's fault, which is busy as it boots, and not its own.
     fn exit(&self) -> Exit {
         match self {
+            Self::Unusable { reason, .. } if MAY_PASS.contains(&reason.code) => Exit::Failed,
             Self::Unknown { .. }
             | Self::Unusable { .. }
             | Self::None
@@ -187,7 +204,10 @@ pub fn choose(options: &Options, config: &Config) -> Result<Chosen, ChooseError>
     }
     match best {
         Some((_, entry)) => chosen(entry).ok_or(ChooseError::None),
-        None => Err(ChooseError::Unsupported { reasons }),
+        None => {
+            reasons.extend(silent(&survey));
+            Err(ChooseError::Unsupported { reasons })
+        }
     }
 }
 
@@ -271,4 +291,32 @@ pub fn load(order: &Order) -> Result<Provider, String> {
     unsafe { load::open(&order.plugin, order.identity.as_ref(), Some(&order.provider)) }
         .map(|loaded| loaded.provider)
         .map_err(|err| format!("could not be loaded: {}", err.reason(&order.provider)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_had_no_time_to_answer_is_worth_another_try_and_a_broken_one_is_not() {
+        let exit = |code| {
+            let reason = Reason::new(code, "it is so", "do this");
+            ChooseError::Unusable { id: "a".into(), path: PathBuf::new(), reason }.exit()
+        };
+        assert_eq!(exit("timed-out"), Exit::Failed);
+        assert_eq!(exit("changed"), Exit::Failed);
+        for code in ["crashed", "blocked", "load-failed", "missing"] {
+            assert_eq!(exit(code), Exit::Futile, "{code}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_answered_no_reason_is_promised() {
+        let said = |reasons: &[&str]| {
+            ChooseError::Unsupported { reasons: reasons.iter().map(|&reason| reason.into()).collect() }
+                .to_string()
+        };
+        assert_eq!(said(&[]), "no plugin here supports this machine");
+        assert_eq!(said(&["`a`: no"]), "no plugin here supports this machine: `a`: no");
+    }
 }

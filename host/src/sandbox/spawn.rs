@@ -286,8 +286,11 @@ impl Confined {
     fn ended(&mut self, ending: Ending) -> SpawnError {
         self.stderr.drain();
         let text = self.stderr.take().text;
-        let said = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        let said: String = text::printable(said.trim()).chars().take(160).collect();
+        // An error and its causes, which have a line each.
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.take_while(|line| !line.starts_with("hint: ")).take(3).collect();
+        let said = lines.join("; ");
+        let said: String = text::printable(&said).chars().take(200).collect();
         SpawnError::Ended { ending, said }
     }
 

@@ -279,7 +279,7 @@ fn clear_locked(
         provider: known.as_ref().and_then(|last| last.provider.clone()).or(provider),
         ended_at: known.as_ref().map_or_else(|| unix_seconds(SystemTime::now()), |last| last.ended_at),
         failed: true,
-        reason: past::how_it_ended(&dead),
+        reason: past::how_it_ended(&dead, known.as_ref().map(|last| last.ended_at)),
         proofs: known.as_ref().map(|last| last.proofs.clone()).unwrap_or_default(),
         hashes: known.as_ref().map_or(0, |last| last.hashes),
         supervisor: Some(dead.clone()),

@@ -62,6 +62,13 @@ impl Explain for LockError {
             Self::Unusable { path, err } => crate::remedy::for_file(err, path),
         }
     }
+
+    fn exit(&self) -> crate::exit::Exit {
+        match self {
+            Self::Held { .. } => crate::exit::Exit::Failed,
+            Self::Unusable { err, .. } => crate::remedy::exit_for(err),
+        }
+    }
 }
 
 /// The lock, held until it is released or the process ends, whatever becomes of its file.

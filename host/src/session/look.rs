@@ -163,8 +163,9 @@ fn without_supervisor(home: &Home, env: &Env) -> Report {
                 .or(lock::holder(&home.lock_file()).map(|holder| holder.supervisor));
             let report = remains(home, env, dead.as_ref());
             let Some(dead) = dead else { return report };
+            let last_word = report.last_session.as_ref().map(|last| last.ended_at).or(report.since);
             Report {
-                reason: Some(past::how_it_ended(&dead)),
+                reason: Some(past::how_it_ended(&dead, last_word)),
                 hint: Some("`pearlbed logs` shows its last words, `pearlbed start` starts anew".into()),
                 ..report
             }

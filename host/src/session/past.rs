@@ -3,7 +3,7 @@
 //! It is written as the session begins, while it lives, and at its end. So after an end without a word it holds that
 //! session's own counts, a few seconds old, and never those of the one before.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -32,13 +32,9 @@ pub fn of(home: &Home, dead: &ProcessIdentity) -> Option<LastSession> {
 ///
 /// Where the file cannot be written. It is not synced to the disk: what it survives is the death of a process.
 pub fn write_alive(home: &Home, report: &Report, supervisor: &ProcessIdentity) -> io::Result<()> {
-    let last = of_report(report, supervisor, how_it_ended(supervisor), true);
-    let dir = home.runtime_dir();
-    let mut new = tempfile::Builder::new().prefix(".last-session-").tempfile_in(&dir)?;
-    crate::owned::give_to_owner_of(&dir, new.as_file())?;
+    let last = of_report(report, supervisor, how_it_ended(supervisor, None), true);
     // At once: the writer writes each word by itself, which is thousands of calls for a rig.
-    new.write_all(&serde_json::to_vec(&last)?)?;
-    new.persist(file(home)).map(drop).map_err(|err| err.error)
+    crate::owned::replace_unsynced(&file(home), &serde_json::to_vec(&last)?)
 }
 
 /// Writes the record of a session that ends, for `reason`.
@@ -84,15 +80,21 @@ fn of_report(report: &Report, supervisor: &ProcessIdentity, reason: String, fail
     }
 }
 
-/// How a session ended whose supervisor `dead` has said nothing: a phrase.
-pub fn how_it_ended(dead: &ProcessIdentity) -> String {
+/// How a session ended whose supervisor `dead` has said nothing: a phrase. `last_word` is when it was known to live, in
+/// seconds since 1970.
+pub fn how_it_ended(dead: &ProcessIdentity, last_word: Option<u64>) -> String {
     let here = ProcessIdentity::own();
-    match (&dead.boot_id, &here.boot_id) {
-        (Some(then), Some(now)) if then != now => {
-            format!("the machine went down while the session ran (process {})", dead.pid)
-        }
-        _ => format!("the supervisor (process {}) ended without a word: it was killed, or crashed", dead.pid),
+    let other_boot = matches!((&dead.boot_id, &here.boot_id), (Some(then), Some(now)) if then != now);
+    if other_boot && !lived_since(ProcessIdentity::booted_unix(), last_word) {
+        return format!("the machine went down while the session ran (process {})", dead.pid);
     }
+    format!("the supervisor (process {}) ended without a word: it was killed, or crashed", dead.pid)
+}
+
+/// Whether something lived at `last_word` that the system, which began at `boot`, has seen: a container may show other
+/// boots to other processes of one and the same.
+fn lived_since(boot: Option<u64>, last_word: Option<u64>) -> bool {
+    matches!((boot, last_word), (Some(boot), Some(word)) if word > boot)
 }
 
 #[cfg(test)]
@@ -127,8 +129,14 @@ mod tests {
     fn a_machine_that_went_down_is_told_from_a_process_that_did() {
         let me = ProcessIdentity::own();
         let earlier = ProcessIdentity { boot_id: Some("another boot".into()), ..me.clone() };
-        let told = how_it_ended(&earlier);
-        assert!(me.boot_id.is_none() || told.starts_with("the machine went down"), "{told}");
-        assert!(how_it_ended(&me).starts_with("the supervisor"), "of this boot");
+        for last_word in [None, Some(1)] {
+            let told = how_it_ended(&earlier, last_word);
+            assert!(me.boot_id.is_none() || told.starts_with("the machine went down"), "{told}");
+        }
+        assert!(how_it_ended(&me, None).starts_with("the supervisor"), "of this boot");
+        // A container's processes may be shown other boots than their services: what lived since the start was no boot ago.
+        let now = unix_seconds(SystemTime::now());
+        let told = how_it_ended(&earlier, Some(now));
+        assert!(ProcessIdentity::booted_unix().is_none() || told.starts_with("the supervisor"), "{told}");
     }
 }

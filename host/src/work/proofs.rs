@@ -140,6 +140,15 @@ impl Explain for StoreError {
             Self::TooLarge { .. } | Self::Full { .. } | Self::Known { .. } => None,
         }
     }
+
+    fn exit(&self) -> crate::exit::Exit {
+        match self {
+            Self::MakeDir { err, .. } | Self::ReadDir { err, .. } | Self::Write { err, .. } => {
+                crate::remedy::exit_for(err)
+            }
+            Self::TooLarge { .. } | Self::Full { .. } | Self::Known { .. } => crate::exit::Exit::Failed,
+        }
+    }
 }
 
 impl ProofStore {

@@ -98,7 +98,7 @@ pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> 
         let reason = entry.skipped()?;
         let what =
             format!("{} was not installed: {} [{}]", printable_path(&args.file), reason.reason, reason.code);
-        Some(Error::new(what).with_hint(reason.fix.clone()))
+        Some(Error::new(what).with_hint(reason.fix.clone()).with_exit(Exit::Futile))
     };
     if let Some(err) = refused(&entry) {
         return Err(err);

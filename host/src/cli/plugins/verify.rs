@@ -93,7 +93,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         render_past(&mut text, &past, context.width());
         context.print(&text)?;
     }
-    Ok(if report.ok { Exit::Ok } else { Exit::Failed })
+    // Nothing is broken where nothing could be tried, and nothing is shown either.
+    let unusable = |verdict: &Verdict| {
+        verdict.state == State::Untried && verdict.finding.starts_with("it cannot be used")
+    };
+    Ok(match report.ok {
+        true if report.obligations.iter().any(unusable) => Exit::Futile,
+        true => Exit::Ok,
+        false => Exit::Failed,
+    })
 }
 
 /// The columns at which findings stand.

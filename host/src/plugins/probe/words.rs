@@ -89,7 +89,7 @@ pub fn timed_out(time: Duration, phase: &str, memory: u64) -> Reason {
     Reason::new(
         "timed-out",
         format!("it did not answer within {time} {phase}{hoard}"),
-        "report it to its author; `--probe-timeout` gives it longer",
+        "`probe_timeout` in [plugins] gives it longer on a busy machine, `--probe-timeout` for once; else report it to its author",
     )
 }
 

@@ -70,6 +70,16 @@ fn by(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }
 
+/// What to do about a provider that was given up for `why`: the system may have kept it from running, and not its plugin.
+fn about_a_provider(why: &str) -> String {
+    if why.contains("control group") {
+        return "`pearlbed doctor` shows the limits of this container or unit".into();
+    }
+    crate::remedy::in_words(why).unwrap_or_else(|| {
+        "`pearlbed logs --provider` shows what it said; `pearlbed doctor` looks at the plugin".into()
+    })
+}
+
 /// Whether it runs, as far as that can be told.
 fn runs(present: &[u32]) -> String {
     match present {
@@ -118,12 +128,15 @@ impl Explain for SuperviseError {
                 Some("stop it with the program that started it (`jarvis mine stop`); `pearlbed stop --forget` removes the record of one that has ended".into())
             }
             // It said why, and that is of what it was told.
-            Self::Provider { provider, why } if why.starts_with("refused to start") => Some(format!(
-                "its own words say why; `pearlbed config keys --provider {provider}` lists its settings"
-            )),
-            Self::Provider { .. } | Self::NoMinerLeft { .. } => Some(
-                "`pearlbed logs --provider` shows what it said; `pearlbed doctor` looks at the plugin".into(),
-            ),
+            Self::Provider { provider, why }
+                if why.starts_with("refused to start") && crate::remedy::in_words(why).is_none() =>
+            {
+                Some(format!(
+                    "its own words say why; `pearlbed config keys --provider {provider}` lists its settings"
+                ))
+            }
+            Self::Provider { why, .. } => Some(about_a_provider(why)),
+            Self::NoMinerLeft { whys } => Some(about_a_provider(&whys.join("; "))),
             Self::Runtime(err) => crate::remedy::for_process(err),
             Self::WorkEnded => None,
         }
@@ -135,6 +148,10 @@ impl Explain for SuperviseError {
             Self::Settings(err) => err.exit(),
             Self::Choose(err) => err.exit(),
             Self::Container(err) => err.exit(),
+            Self::Proofs(err) => err.exit(),
+            Self::Folder { err, .. } | Self::Control { err, .. } | Self::Log { err, .. } => {
+                crate::remedy::exit_for(err)
+            }
             _ => Exit::Failed,
         }
     }

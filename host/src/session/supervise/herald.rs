@@ -73,6 +73,13 @@ impl Herald {
         self.env.var_os("NOTIFY_SOCKET").is_some()
     }
 
+    /// Tells the service manager that this process is awake, where it wants to hear that.
+    pub fn awake(&mut self) {
+        if is_watched(&self.env, std::process::id()) {
+            self.notify("WATCHDOG=1");
+        }
+    }
+
     /// Tells the service manager how it goes, where that is not what it was told last.
     pub fn status(&mut self, line: &str) {
         let line = crate::text::printable(line);
@@ -89,5 +96,27 @@ impl Herald {
         if let Err(err) = sent {
             self.line(Level::Warn, &format!("the service manager could not be told: {err}"));
         }
+    }
+}
+
+/// Whether the service manager that `env` tells of ends the process `pid` unless it says that it is awake.
+fn is_watched(env: &Env, pid: u32) -> bool {
+    let number = |name: &str| env.var(name).and_then(|value| value.parse::<u64>().ok());
+    let named = env.var_os("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(pid.into());
+    named && number("WATCHDOG_USEC").is_some_and(|time| time > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_watched_where_its_manager_says_so_and_means_it() {
+        let watched = |variables: &[(&str, &str)]| is_watched(&Env::of(variables.iter().copied()), 7);
+        assert!(!watched(&[]));
+        assert!(watched(&[("WATCHDOG_USEC", "4000000")]));
+        assert!(watched(&[("WATCHDOG_USEC", "4000000"), ("WATCHDOG_PID", "7")]));
+        assert!(!watched(&[("WATCHDOG_USEC", "4000000"), ("WATCHDOG_PID", "8")]));
+        assert!(!watched(&[("WATCHDOG_USEC", "0")]) && !watched(&[("WATCHDOG_USEC", "soon")]));
     }
 }

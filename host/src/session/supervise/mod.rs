@@ -130,6 +130,8 @@ async fn supervise(
     lock: SessionLock,
 ) -> Result<(), SuperviseError> {
     let home = &options.home;
+    // A limit of a file's size is an error to whoever writes, as a full disk is, and no reason to die.
+    let _ = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ));
     let config = options.config().map_err(SuperviseError::config)?;
     let echo = match (foreground, journal::is_stderr(&options.env)) {
         (false, _) => Echo::No,
@@ -138,7 +140,7 @@ async fn supervise(
     };
     let mut log = SessionLog::open(&home.log_file(), Tunables::of(&config).log_bytes_max, echo)
         .map_err(|err| SuperviseError::Log { path: home.log_file(), err })?;
-    for name in settings::secret_names(&config) {
+    for name in config.secret_names() {
         if let Some(secret) = options.env.var(name) {
             log.hide(secret);
         }

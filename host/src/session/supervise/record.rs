@@ -204,19 +204,41 @@ fn look_for_device(graphics: bool) -> Arc<OnceLock<String>> {
         let options = hardware::Options { drivers: hardware::Drivers::Skip, ..hardware::Options::default() };
         let info = hardware::inspect(&options).info;
         let names: Vec<String> = info.gpus.iter().map(|gpu| gpu.name.clone()).collect();
-        let text = if graphics && !names.is_empty() {
-            names.join(", ")
-        } else {
-            format!("{}, {} cores", info.cpu.brand.trim(), info.cpu.physical_cores)
-        };
+        let text = if graphics && !names.is_empty() { names.join(", ") } else { processor(&info.cpu) };
         found.set(crate::text::printable(&text).into_owned())
     });
     device
 }
 
+/// A processor with its cores; a service may see neither the name nor the number.
+fn processor(cpu: &pearlbed_plugin_api::CpuInfo) -> String {
+    let name = Some(cpu.brand.trim()).filter(|name| !name.is_empty()).unwrap_or("the processor");
+    let (count, of) = match (cpu.physical_cores, cpu.logical_cores) {
+        (0, 0) => return name.to_owned(),
+        (0, threads) => (threads, "thread"),
+        (cores, _) => (cores, "core"),
+    };
+    format!("{name}, {count} {of}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_processor_that_is_not_seen_has_a_name_all_the_same() {
+        let cpu = |brand: &str, physical_cores, logical_cores| {
+            let mut cpu = pearlbed_plugin_api::CpuInfo::default();
+            cpu.brand = brand.into();
+            cpu.physical_cores = physical_cores;
+            cpu.logical_cores = logical_cores;
+            processor(&cpu)
+        };
+        assert_eq!(cpu("AMD EPYC ", 2, 4), "AMD EPYC, 2 cores");
+        assert_eq!(cpu("", 1, 2), "the processor, 1 core");
+        assert_eq!(cpu("", 0, 3), "the processor, 3 threads");
+        assert_eq!(cpu("", 0, 0), "the processor");
+    }
 
     #[test]
     fn two_miners_of_one_provider_are_one_provider() {

@@ -39,7 +39,7 @@ use super::programs::{Doors, Programs};
 use super::proving::{self, Rest};
 use super::record::Record;
 use super::sensors::Readings;
-use super::settings::{Tunables, secret_names};
+use super::settings::Tunables;
 use super::verifier::{Case, Verifier, chain};
 use crate::config::Config;
 use crate::miner::link::Event;
@@ -120,7 +120,7 @@ impl Session {
         let outlets = Outlets::open(socket, calls_in, now);
         outlets.serve_metrics(&config, &mut record, &mut herald).await;
         outlets.serve_metrics_socket(&config, &mut record, &mut herald);
-        let secrets = secret_names(&config);
+        let secrets = config.secret_names();
         let containers = Containers::new(containers, gateway, &options, &config, &secrets, &paused);
         let (containers, kept) = containers.map_err(SuperviseError::Container)?;
         let (inbox, ways) = Inbox::open(calls, kept).map_err(runtime)?;
@@ -271,6 +271,7 @@ impl Session {
                     self.crew.each(|miner| miner.wake(now))
                 }
                 Turn::Tick => {
+                    self.herald.awake();
                     self.tell_manager();
                     self.remember(now);
                     let cards = self.crew.present().any(|miner| miner.plan().grants.has_devices());

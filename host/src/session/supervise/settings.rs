@@ -78,13 +78,3 @@ pub fn source(home: &Home, config: &Config) -> Result<SourceConfig, SettingsErro
     }
     SourceConfig::from_mining(mining, home).map_err(SettingsError::Source)
 }
-
-/// Names of the environment variables that hold secrets.
-pub fn secret_names(config: &Config) -> Vec<&str> {
-    let mining = &config.mining;
-    let node = mining.node.as_ref().map(|node| node.password_env.as_str());
-    let backups = mining.pool.backups.iter().map(|backup| &backup.manner);
-    let pools = std::iter::once(&mining.pool.manner).chain(backups);
-    let port = mining.port.password_env.as_deref();
-    node.into_iter().chain(port).chain(pools.filter_map(|manner| manner.password_env.as_deref())).collect()
-}
