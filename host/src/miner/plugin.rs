@@ -69,7 +69,7 @@ pub enum ChooseError {
 }
 
 /// Codes of reasons for which a plugin cannot be used now, and perhaps can be in a moment.
-const MAY_PASS: [&str; 5] = ["timed-out", "killed", "no-probe", "out-of-memory", "changed"];
+const MAY_PASS: [&str; 6] = ["timed-out", "killed", "no-probe", "not-probed", "out-of-memory", "changed"];
 
 /// What to do where a provider says that this machine is none of its.
 pub const DECLINED: &str = "`pearlbed doctor` shows what this machine can mine with; `pearlbed start --anyway` starts it all the same";
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_plugin_that_had_no_time_to_answer_is_worth_another_try_and_a_broken_one_is_not() {
         let exit = |code| {
-            let reason = Reason::new(code, "it is so", "do this");
+            let reason = Reason { code, reason: "it is so".into(), fix: "do this".into() };
             ChooseError::Unusable { id: "a".into(), path: PathBuf::new(), reason }.exit()
         };
         assert_eq!(exit("timed-out"), Exit::Failed);
