@@ -17,7 +17,16 @@ pub fn devices(facts: &Facts) -> Vec<Verdict> {
         let fix = "see the section Plugins: what is usable there is asked here";
         return vec![Verdict::skip("no provider to ask", fix).quiet()];
     }
-    matrix(&facts.hardware().info, survey).iter().map(device).collect()
+    let info = &facts.hardware().info;
+    // What a control group leaves of the processors no provider knows; a card is none of them.
+    let share = super::hardware::processor_share(info);
+    let mut rows = matrix(info, survey);
+    for row in rows.iter_mut().filter(|row| row.device.to_string() == "cpu") {
+        for opinion in &mut row.opinions {
+            opinion.estimate = opinion.estimate.map(|rate| rate * share);
+        }
+    }
+    rows.iter().map(device).collect()
 }
 
 fn device(row: &Row) -> Verdict {
