@@ -110,7 +110,7 @@ pub const MISBEHAVIOUR: &[(&str, &str, &str)] = &[
         "usable",
         "tried to take from what all programs share: more than 64 timers|left an alarm running",
     ),
-    ("hoard-sundry", "usable", ""),
+    ("hoard-sundry", "usable", "descriptors open"),
     ("sync", "usable", "tried to take from what all programs share: sync"),
     // Others of its user, which no limit of its own keeps from it.
     ("steer-host", "usable", "tried to change how another process runs: the process that started it"),

@@ -479,7 +479,12 @@ fn network_rules(policy: &Policy, notify: bool) -> Vec<Rule> {
         number,
         lines: vec![when(&[Test::AnyBit(flags, FASTOPEN)], Action::Errno(libc::EOPNOTSUPP)), always(refuse)],
     };
+    // What lies in a socket is memory of the kernel's, which no limit counts; as much as the system gives everybody is enough.
+    // Whoever asks for more is told that he has it.
+    let room = [libc::SO_SNDBUF, libc::SO_RCVBUF, libc::SO_SNDBUFFORCE, libc::SO_RCVBUFFORCE];
+    let room = room.map(|option| when(&[int(1, libc::SOL_SOCKET), int(2, option)], Action::Errno(0)));
     vec![
+        Rule { number: libc::SYS_setsockopt, lines: room.to_vec() },
         Rule { number: libc::SYS_socket, lines: sockets },
         Rule {
             number: libc::SYS_socketpair,

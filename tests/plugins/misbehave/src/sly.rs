@@ -60,7 +60,7 @@ pub fn sly(what: &str, argument: &str) -> bool {
             // What the kernel keeps for it: what lies in pairs of sockets, signals that wait, pages of the machine's own pool, a
             // list of mappings that is long to read.
             "hoard-sundry" => {
-                say("sockets", hoard_sockets(50));
+                say("sockets", hoard_sockets(20));
                 say("huge pages", huge_pages());
                 let signal = libc::SIGRTMIN() + 5;
                 let mut set: libc::sigset_t = zeroed();
@@ -70,7 +70,7 @@ pub fn sly(what: &str, argument: &str) -> bool {
                 let me = libc::getpid();
                 let queued = (0..200_000).take_while(|_| libc::sigqueue(me, signal, value) == 0).count();
                 say("signals", queued as i64);
-                many_mappings(70_000);
+                many_mappings(20_000);
                 std::thread::sleep(Duration::from_millis(50));
                 libc::signal(signal, libc::SIG_IGN);
                 libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
