@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod gpu_check;
 mod image;
+mod lanes;
 mod machine_code;
 mod macos;
 mod package;

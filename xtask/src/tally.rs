@@ -66,6 +66,23 @@ impl Tally {
         self.section != Section::Successes
     }
 
+    /// Both together, of runs that have ended.
+    pub fn with(mut self, other: Self) -> Self {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        for reason in other.skipped {
+            if !self.skipped.contains(&reason) {
+                self.skipped.push(reason);
+            }
+        }
+        self.failures.extend(other.failures);
+        self.said.extend(other.said);
+        self.begun += other.begun;
+        self.ended += other.ended;
+        self
+    }
+
     /// Whether every test program that began told its result, and every failure has a name.
     pub fn is_whole(&self) -> bool {
         self.begun == self.ended && self.failures.len() == self.failed as usize
@@ -151,6 +168,21 @@ mod tests {
         ]);
         let said = vec!["thread 'b' panicked at src/b.rs:1:1:".to_owned(), "it is 3".to_owned()];
         assert_eq!(tally.said, [("b".to_owned(), said)]);
+    }
+
+    #[test]
+    fn two_runs_are_counted_together_and_a_reason_once() {
+        let run = |name: &str| {
+            let failed = format!("test {name} ... FAILED");
+            let ended = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
+            tally(&["running 2 tests", &failed, "successes:", "skipped: no docker here", ended]).0
+        };
+        let both = run("a").with(run("b"));
+        assert_eq!((both.passed, both.failed, both.ignored), (2, 2, 0));
+        assert_eq!(both.failures, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        assert_eq!(both.skipped, ["skipped: no docker here"]);
+        assert!(both.is_whole());
+        assert!(!both.with(tally(&["running 2 tests"]).0).is_whole());
     }
 
     #[test]

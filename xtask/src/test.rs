@@ -1,13 +1,10 @@
 //! `cargo xtask test`: all that CI runs, with the time that each step took.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::tally::Tally;
-use crate::{demo, dist, sh};
+use crate::{demo, dist, lanes, sh};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -186,7 +183,7 @@ const UNSTEADY_MAX: usize = 3;
 /// Hundreds of them play whole sessions on whatever else the machine does. One that fails there is asked once more, by
 /// itself: what fails again is a fault, what passes is named in the summary with what it had said, as something to mend.
 fn test() -> Result<String> {
-    let (tally, has_passed) = run_tests(&[])?;
+    let (tally, has_passed) = lanes::all()?;
     for skipped in &tally.skipped {
         println!("{skipped}");
     }
@@ -204,9 +201,7 @@ fn test() -> Result<String> {
         bail!("{failed}");
     }
     println!("=== test: once more, by themselves: {}", names.join(", "));
-    let mut again = vec!["--test-threads", "1", "--exact"];
-    again.extend(&names);
-    let (second, has_passed) = run_tests(&again)?;
+    let (second, has_passed) = lanes::alone(&names)?;
     if !has_passed || (second.passed as usize) < names.len() {
         bail!(
             "{failed}; by themselves {} of them failed again",
@@ -214,27 +209,6 @@ fn test() -> Result<String> {
         );
     }
     Ok(format!("{counted}; UNSTEADY, failed beside the others and passed alone: {}", names.join(", ")))
-}
-
-/// Runs the tests with these arguments for each program of them; whether all is well.
-fn run_tests(args: &[&str]) -> Result<(Tally, bool)> {
-    // What a passing test printed is asked for, because a test that had to skip something says so there.
-    let mut command =
-        sh::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]);
-    // The step `tools` has seen to it that there is one.
-    command.args(args).env("PEARLBED_NEED_SOFTWARE_GPU", "1");
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
-    let stdout = child.stdout.take().expect("stdout is piped");
-    let mut tally = Tally::default();
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line?;
-        let line = String::from_utf8_lossy(&line);
-        if tally.take(&line) {
-            println!("{line}");
-        }
-    }
-    let status = child.wait()?;
-    Ok((tally, status.success()))
 }
 
 /// Runs the CPU provider's tests on processors that this machine does not have; says so where it cannot.
