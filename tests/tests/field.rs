@@ -139,7 +139,7 @@ fn a_session_that_nobody_could_find_any_more_ends_in_order_and_says_why() {
         "{log}"
     );
     let start = bed.start();
-    assert_eq!(start.code, 1, "{start:?}");
+    assert_eq!(start.code, 6, "{start:?}");
     let said = start.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         said.contains(&format!("{} is a file, and a folder is needed there", runtime.display())),
@@ -168,7 +168,7 @@ fn a_log_and_folders_that_were_removed_are_made_again_by_who_writes_in_them() {
     bed.wait_for(PATIENCE, |status| status["last_error"].to_string().contains("the log cannot be written"));
     let logs = bed.run(&["logs"]);
     let said = logs.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(logs.code == 1 && said.contains("logs is a file, and a folder is needed there"), "{logs:?}");
+    assert!(logs.code == 6 && said.contains("logs is a file, and a folder is needed there"), "{logs:?}");
     assert_eq!(bed.run(&["stop"]).code, 0);
 }
 

@@ -290,7 +290,7 @@ fn pool_test_says_what_is_wrong_by_status_and_its_hint_works_when_typed_back() {
 
     for wrong in ["pool.example:3333", "https://pool.example", "stratum+tcp://127.0.0.1"] {
         let answer = test(&[wrong]);
-        assert_eq!(answer.code, 1, "{answer:?}");
+        assert_eq!(answer.code, 2, "{answer:?}");
         let flat = answer.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         let hint = flat.split('`').rev().nth(1).unwrap().to_owned();
         let typed: Vec<&str> = hint.split(' ').skip(1).collect();
