@@ -278,7 +278,7 @@ fn a_wrong_command_line_and_a_missing_proof_are_told_apart_from_a_verdict() {
         (&["--header", &vector.header, "--cert-version", "3", "--nbits", "1d"], 2, "8 hexadecimal digits"),
         (&["--header", &vector.header, "--cert-version", "3", "--target", "xyz"], 2, "64 hexadecimal digits"),
         (&["--cert-version", "3"], 1, "stdin is empty"),
-        (&["--header", &vector.header, "--cert-version", "3", "no-such-file"], 1, "`no-such-file`"),
+        (&["--header", &vector.header, "--cert-version", "3", "no-such-file"], 6, "`no-such-file`"),
         (&["--header", &vector.header, "--cert-version", "3"], 1, "stdin is empty"),
     ] {
         let answer = verify(arguments, b"");

@@ -117,6 +117,13 @@ impl Explain for ChainError {
             }
         })
     }
+
+    fn exit(&self) -> crate::exit::Exit {
+        match self {
+            Self::Io { err, .. } => crate::remedy::exit_for(err),
+            Self::InUse { .. } => crate::exit::Exit::Failed,
+        }
+    }
 }
 
 impl Chain {
