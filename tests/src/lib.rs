@@ -2,8 +2,10 @@
 
 pub mod build;
 pub mod corpus;
+pub mod documents;
 pub mod engine;
 pub mod gateway;
+pub mod group;
 pub mod lacking;
 pub mod machine;
 pub mod minisign;

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use pearlbed_tests::build;
+use pearlbed_tests::documents::{document, rows, sources};
 use pearlbed_tests::misbehave;
 use pearlbed_tests::pearlbed::Playground;
 use pearlbed_tests::surgery::Library;
@@ -330,27 +331,12 @@ fn skipped(what: &str, reason: &str) {
 
 #[test]
 fn every_test_that_the_document_names_is_there() {
-    let root = build::workspace();
-    let document = std::fs::read_to_string(root.join("docs/contract.md")).unwrap();
-    let mut sources = String::new();
-    let mut folders = vec![root.join("plugin-api/tests"), root.join("tests/tests"), root.join("host/src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().flatten() {
-            match entry.path() {
-                path if path.is_dir() => folders.push(path),
-                path if path.extension().is_some_and(|suffix| suffix == "rs") => {
-                    sources.push_str(&std::fs::read_to_string(path).unwrap());
-                }
-                _ => {}
-            }
-        }
-    }
-    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| H")).collect();
+    let (document, sources) = (document("contract.md"), sources());
+    let rows = rows(&document, |first| first.starts_with('H'));
     assert!(rows.len() >= 10, "{rows:?}");
-    for row in rows {
-        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        assert!(cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
-        let test = row.split('`').rfind(|part| part.contains('_')).unwrap();
+    for cells in rows {
+        assert!(cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty()), "{cells:?}");
+        let test = cells[3].split('`').rfind(|part| part.contains('_')).unwrap();
         assert!(sources.contains(&format!("fn {test}(")), "no test {test}");
     }
 }

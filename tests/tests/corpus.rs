@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use pearlbed_tests::build;
 use pearlbed_tests::corpus::{self, Fault, HEALTHY, by_name, code, look_at, skipped};
+use pearlbed_tests::group::Group;
 use pearlbed_tests::lacking::Lacking;
 use pearlbed_tests::misbehave::padded_id;
 use pearlbed_tests::pearlbed::{Playground, SECRET};
@@ -192,51 +193,12 @@ fn the_corpus_is_survived_by_an_ordinary_user() {
     throw(&run, as_ever);
 }
 
-/// A group of processes with limits of its own, until it is dropped.
-struct Group {
-    folders: Vec<PathBuf>,
-}
-
-impl Group {
-    /// Makes one with these settings, each a controller, a file and a value; version 1 of the interface, as root.
-    fn new(name: &str, settings: &[(&str, &str, &str)]) -> Result<Self, String> {
-        let mut group = Self { folders: vec![] };
-        for (controller, file, value) in settings {
-            let folder = Path::new("/sys/fs/cgroup")
-                .join(controller)
-                .join(format!("pearlbed-tests-{name}-{}", std::process::id()));
-            if !group.folders.contains(&folder) {
-                std::fs::create_dir(&folder).map_err(|err| format!("{}: {err}", folder.display()))?;
-                group.folders.push(folder.clone());
-            }
-            std::fs::write(folder.join(file), value).map_err(|err| format!("{file}: {err}"))?;
-        }
-        Ok(group)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        for folder in &self.folders {
-            let deadline = Instant::now() + Duration::from_secs(10);
-            // Its last processes are being collected.
-            while std::fs::remove_dir(folder).is_err() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-    }
-}
-
 fn in_group(name: &str, settings: &[(&str, &str, &str)], expect: fn(&mut Fault)) {
     let group = match Group::new(name, settings) {
         Ok(group) => group,
         Err(err) => return skipped(&format!("the group {name}"), &err),
     };
-    let prepare = |command: &mut Command| {
-        let lists: Vec<PathBuf> = group.folders.iter().map(|folder| folder.join("cgroup.procs")).collect();
-        // SAFETY: the process writes its own number to files before it becomes the program.
-        unsafe { command.pre_exec(move || lists.iter().try_for_each(|list| std::fs::write(list, "0"))) };
-    };
+    let prepare = |command: &mut Command| group.take(command);
     throw(&Run { program: &build::pearlbed(), owner: None, prepare: &prepare, said: &[] }, expect);
 }
 

@@ -12,6 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use object::{Object, ObjectSection, SectionKind};
+use pearlbed_tests::corpus::skipped;
+use pearlbed_tests::group::Group;
 use pearlbed_tests::misbehave::{padded_id, put};
 use pearlbed_tests::pearlbed::Playground;
 use pearlbed_tests::session::Bed;
@@ -188,4 +190,35 @@ fn proofs_that_were_refused_are_kept_and_both_verifies_say_what_is_wrong_with_th
         (report["id"].as_str().unwrap(), &report["refused"]),
         (padded_id("other").as_str(), &Value::Array(vec![]))
     );
+}
+
+/// The kernel ends the provider, and says so to nobody but the group.
+#[test]
+fn of_a_session_whose_control_group_has_too_little_memory_the_limit_is_the_cause_and_the_tries_are_counted() {
+    let group = match Group::new("little", &[("memory", "memory.limit_in_bytes", "38000000")]) {
+        Ok(group) => group,
+        Err(err) => return skipped("a limit of memory", &err),
+    };
+    let bed = Bed::new("");
+    let run = |args: &[&str]| {
+        let mut command = bed.command(args);
+        group.take(&mut command);
+        let output = command.output().unwrap();
+        let shown = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.code(), shown.concat().split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let (_, doctor) = run(&["doctor", "--plugin-dir", bed.plugins()]);
+    assert!(doctor.contains("but this container may use 36.2 MiB of memory"), "{doctor}");
+    let (code, shown) = run(&["start", "--devnet", "--wait", "--plugin-dir", bed.plugins()]);
+    assert_eq!(code, Some(1), "{shown}");
+    let cause = "the memory of its control group (36.2 MiB) was used up";
+    assert!(shown.contains("failed 3 times in a row") && shown.contains(cause), "{shown}");
+    let log = bed.log();
+    for failure in [1, 2] {
+        assert!(log.contains(&format!("(failure {failure} in a row; given up at 3)")), "{log}");
+    }
+    assert_eq!(log.matches(cause).count(), 4, "{log}");
+    assert!(!log.contains("SIGKILL"), "{log}");
+    let status = bed.status();
+    assert_eq!(status["state"], "FAILED", "{status:#}");
 }

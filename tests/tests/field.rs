@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pearlbed_tests::build;
+use pearlbed_tests::documents::{document, rows, sources};
 use pearlbed_tests::session::{Bed, wait_until};
+use pearlbed_tests::terminal::Terminal;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -578,4 +580,37 @@ fn of_a_gateway_that_the_session_started_nobody_is_left_also_where_the_session_w
     bed.signal(bed.pids()[0], Signal::KILL);
     wait_until(PATIENCE, || bed.alive(&pids).is_empty(), || format!("{:?}", bed.alive(&pids)));
     assert_eq!(bed.run(&["stop"]).code, 0);
+}
+
+#[test]
+fn who_watches_the_status_sees_its_history_and_leaves_with_q_and_a_stop_sums_up() {
+    let bed = Bed::new("");
+    assert_eq!(bed.run(&["start", "--devnet", "--wait", "--plugin-dir", bed.plugins()]).code, 0);
+    let Some(mut terminal) = Terminal::start(&mut bed.command(&["status", "--watch"])) else {
+        println!("skipped: a status that is watched: this system gives no terminal");
+        return;
+    };
+    terminal.expect("history ");
+    terminal.type_in("q");
+    let (status, shown) = terminal.end();
+    assert!(status.success(), "{shown}");
+    let stopped = bed.run(&["stop"]);
+    let told = stopped.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("it ran for ") && told.contains("H/s on average"), "{told}");
+}
+
+#[test]
+fn everything_that_was_met_in_the_field_has_a_test_that_is_there() {
+    let (document, sources) = (document("field.md"), sources());
+    let rows = rows(&document, |first| first.parse::<u32>().is_ok());
+    let numbers: Vec<u32> = rows.iter().map(|cells| cells[0].parse().unwrap()).collect();
+    assert_eq!(numbers, (1..=64).collect::<Vec<_>>());
+    for cells in rows {
+        assert!(cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty()), "{cells:?}");
+        let tests: Vec<_> = cells[3].split('`').filter(|part| part.contains('_')).collect();
+        assert!(!tests.is_empty(), "{cells:?}");
+        for test in tests {
+            assert!(sources.contains(&format!("fn {test}(")), "no test {test}");
+        }
+    }
 }

@@ -288,3 +288,28 @@ fn a_report_holds_what_is_asked_for_and_no_secret() {
     let text = String::from_utf8(printed.stdout).unwrap();
     assert!(text.contains("cannot be used: ") && !text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn json_and_keys_are_as_their_pages_say_a_watched_status_an_object_a_line_and_a_grant_a_known_setting() {
+    let ground = Playground::new();
+    let grants =
+        "[mining]\nprovider = \"cpu-pearl\"\n[mining.grants]\ncpu-pearl = [\"network:127.0.0.1:8337\"]\n";
+    std::fs::write(ground.home().join("config.toml"), grants).unwrap();
+    let (shown, _) = ground.json(&["config", "show", "--json"]);
+    let settings = shown["settings"].as_array().unwrap();
+    let grant = settings.iter().find(|setting| setting["key"] == "mining.grants.cpu-pearl").unwrap();
+    assert_eq!(grant["known"], true);
+    let keys = flat(&ground.run(&["config", "keys"]));
+    for variable in ["PEARLBED_MINING_FEE_BPS", "PEARLBED_MINING_PROVIDER"] {
+        assert!(keys.contains(variable), "{variable}");
+    }
+    let mut watch = ground.command(&["status", "--watch", "--json"]);
+    let mut watch = watch.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    for line in lines.take(2) {
+        let object: serde_json::Value = serde_json::from_str(&line.unwrap()).expect("an object a line");
+        assert_eq!(object["state"], "CONFIGURED");
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}

@@ -288,4 +288,25 @@ mod tests {
         assert_eq!(glibc_version("GLIBC_2.3.4"), Some((2, 3)));
         assert_eq!(glibc_version("GCC_3.0"), None);
     }
+
+    /// What this machine has is no measure: packages were refused by systems that could have run what is in them.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_package_asks_for_the_c_library_that_its_programs_use_and_for_no_newer_one() {
+        let tree = tempfile::tempdir().unwrap();
+        let this = std::env::current_exe().unwrap();
+        for place in ["usr/bin/pearlbed", "usr/lib/libpearl_pow.so.0", "usr/lib/pearlbed/plugins/a.so"] {
+            sh::copy(&this, &tree.path().join(place), 0o755).unwrap();
+        }
+        let asked = depends(tree.path()).unwrap();
+        let versions =
+            sh::output(Command::new("readelf").args(["--wide", "--version-info"]).arg(&this)).unwrap();
+        let versions = String::from_utf8(versions).unwrap();
+        let used = versions.split_whitespace().filter(|word| word.starts_with("GLIBC_"));
+        let newest = used.filter_map(glibc_version).max().unwrap();
+        assert!(
+            asked.starts_with(&format!("libc6 (>= {}.{})", newest.0, newest.1)),
+            "{asked} for {newest:?}"
+        );
+    }
 }

@@ -423,11 +423,28 @@ mod tests {
                 "PEARLD_MINING_ADDRESS"
             ]
         );
-        let pinned = NodeSection { certificate: Some("/etc/pearld/rpc.cert".into()), ..node };
-        let trusted = environment(&GatewayEndpoint::Unix("/run/gw.sock".into()), Some(&pinned), None);
-        assert!(trusted.contains(&("SSL_CERT_FILE", "/etc/pearld/rpc.cert".to_owned())), "{trusted:?}");
         let tcp = environment(&GatewayEndpoint::Tcp { host: "localhost".to_owned(), port: 7 }, None, None);
         assert_eq!(tcp, [("MINER_RPC_TRANSPORT", "tcp".to_owned()), ("MINER_RPC_PORT", "7".to_owned())]);
+    }
+
+    /// It knows the system's authorities alone, and a node of one's own is none of theirs.
+    #[test]
+    fn a_gateway_that_the_host_starts_trusts_the_nodes_own_certificate() {
+        let certificate = "/etc/pearld/rpc.cert";
+        let node = |certificate: Option<&str>| NodeSection {
+            url: "https://127.0.0.1:44107".to_owned(),
+            user: "miner".to_owned(),
+            password_env: "SECRET".to_owned(),
+            certificate: certificate.map(Into::into),
+        };
+        let trusted = |node: NodeSection| {
+            environment(&GatewayEndpoint::Unix("/run/gw.sock".into()), Some(&node), None)
+                .into_iter()
+                .find(|(name, _)| *name == "SSL_CERT_FILE")
+                .map(|(_, value)| value)
+        };
+        assert_eq!(trusted(node(Some(certificate))).as_deref(), Some(certificate));
+        assert_eq!(trusted(node(None)), None);
     }
 
     #[test]
