@@ -32,6 +32,28 @@ fn next_provider(bed: &Bed) -> Value {
     })
 }
 
+/// Removes a folder of a session that goes on writing in it.
+fn remove(folder: &Path) {
+    use std::io::ErrorKind;
+    while let Err(err) = std::fs::remove_dir_all(folder) {
+        assert!(matches!(err.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound), "{err}");
+        if err.kind() == ErrorKind::NotFound && !folder.exists() {
+            break;
+        }
+    }
+}
+
+/// Puts a file where a session goes on making its folder.
+fn put_a_file_in_the_place_of(folder: &Path) {
+    loop {
+        remove(folder);
+        match std::fs::File::create_new(folder) {
+            Ok(mut file) => break file.write_all(b"a letter").expect("it was just made"),
+            Err(err) => assert_eq!(err.kind(), std::io::ErrorKind::AlreadyExists, "{err}"),
+        }
+    }
+}
+
 #[test]
 fn a_plugin_that_was_touched_or_replaced_is_looked_at_again_and_used_or_refused_with_its_reason() {
     let bed = Bed::new("");
@@ -68,7 +90,7 @@ fn a_runtime_folder_that_was_tidied_away_is_made_again_and_no_second_session_sta
     let bed = Bed::new("");
     assert_eq!(bed.start().code, 0);
     let pids = bed.pids();
-    std::fs::remove_dir_all(bed.home().join("runtime")).unwrap();
+    remove(&bed.home().join("runtime"));
     let status = bed.wait_for(PATIENCE, |status| status["state"] == "RUNNING");
     assert_eq!(status["supervisor_pid"].as_u64(), Some(pids[0].into()), "{status:#}");
     wait_until(PATIENCE, || bed.sidecar().is_some(), || bed.log());
@@ -85,13 +107,13 @@ fn a_home_whose_files_are_removed_has_one_session_also_for_who_starts_another_at
     let bed = Bed::new("");
     assert_eq!(bed.start().code, 0);
     let pids = bed.pids();
-    std::fs::remove_dir_all(bed.home().join("runtime")).unwrap();
+    remove(&bed.home().join("runtime"));
     let again = bed.start();
     assert!(again.stdout.contains(&format!("process {}", pids[0])), "{again:?}");
     assert!(again.stdout.starts_with("already running"), "{again:?}");
     assert_eq!(bed.pids(), pids);
     // At once is before the session has looked, too.
-    std::fs::remove_dir_all(bed.home().join("runtime")).unwrap();
+    remove(&bed.home().join("runtime"));
     let stopped = bed.run(&["stop"]);
     assert_eq!(stopped.code, 0, "{stopped:?}");
     assert!(bed.alive(&pids).is_empty(), "{stopped:?}");
@@ -132,8 +154,7 @@ fn a_session_that_nobody_could_find_any_more_ends_in_order_and_says_why() {
     assert_eq!(bed.start().code, 0);
     let pids = bed.pids();
     let runtime = bed.home().join("runtime");
-    std::fs::remove_dir_all(&runtime).unwrap();
-    std::fs::write(&runtime, "a letter").unwrap();
+    put_a_file_in_the_place_of(&runtime);
     wait_until(PATIENCE, || bed.alive(&pids).is_empty(), || bed.log());
     let log = bed.log();
     assert!(
@@ -155,7 +176,7 @@ fn a_log_and_folders_that_were_removed_are_made_again_by_who_writes_in_them() {
     assert_eq!(bed.start().code, 0);
     bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
     for folder in ["logs", "runtime/proofs", "runtime/devnet"] {
-        std::fs::remove_dir_all(bed.home().join(folder)).unwrap();
+        remove(&bed.home().join(folder));
     }
     let before = bed.status()["proofs"]["accepted"].as_u64().unwrap();
     wait_until(PATIENCE, || bed.log().contains("it goes on in a new file"), || bed.log());
@@ -165,8 +186,7 @@ fn a_log_and_folders_that_were_removed_are_made_again_by_who_writes_in_them() {
         assert!(bed.home().join(file).exists(), "{file}");
     }
     // In the place of a folder lies a file: told, and mining goes on.
-    std::fs::remove_dir_all(bed.home().join("logs")).unwrap();
-    std::fs::write(bed.home().join("logs"), "a letter").unwrap();
+    put_a_file_in_the_place_of(&bed.home().join("logs"));
     bed.wait_for(PATIENCE, |status| status["last_error"].to_string().contains("the log cannot be written"));
     let logs = bed.run(&["logs"]);
     let said = logs.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -585,12 +605,12 @@ fn of_a_gateway_that_the_session_started_nobody_is_left_also_where_the_session_w
 #[test]
 fn who_watches_the_status_sees_its_history_and_leaves_with_q_and_a_stop_sums_up() {
     let bed = Bed::new("");
-    assert_eq!(bed.run(&["start", "--devnet", "--wait", "--plugin-dir", bed.plugins()]).code, 0);
+    assert_eq!(bed.start().code, 0);
     let Some(mut terminal) = Terminal::start(&mut bed.command(&["status", "--watch"])) else {
         println!("skipped: a status that is watched: this system gives no terminal");
         return;
     };
-    terminal.expect("history ");
+    terminal.expect("history");
     terminal.type_in("q");
     let (status, shown) = terminal.end();
     assert!(status.success(), "{shown}");

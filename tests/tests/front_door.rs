@@ -295,7 +295,8 @@ fn json_and_keys_are_as_their_pages_say_a_watched_status_an_object_a_line_and_a_
     let grants =
         "[mining]\nprovider = \"cpu-pearl\"\n[mining.grants]\ncpu-pearl = [\"network:127.0.0.1:8337\"]\n";
     std::fs::write(ground.home().join("config.toml"), grants).unwrap();
-    let (shown, _) = ground.json(&["config", "show", "--json"]);
+    let shown = ground.run(&["config", "show", "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     let settings = shown["settings"].as_array().unwrap();
     let grant = settings.iter().find(|setting| setting["key"] == "mining.grants.cpu-pearl").unwrap();
     assert_eq!(grant["known"], true);
