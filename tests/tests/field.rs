@@ -272,7 +272,8 @@ fn metrics_are_served_at_a_socket_too_for_who_shares_no_loopback_with_the_sessio
     assert!(bed.status()["endpoints"].to_string().contains(&address), "{:#}", bed.status());
     // Somebody tidies up: it is made again.
     std::fs::remove_file(&path).unwrap();
-    wait_until(PATIENCE, || path.exists(), || bed.log());
+    // It is there a moment before it is listened at.
+    wait_until(PATIENCE, || std::os::unix::net::UnixStream::connect(&path).is_ok(), || bed.log());
     assert!(ask().starts_with("HTTP/1.1 200"));
     assert_eq!(bed.run(&["stop"]).code, 0);
     assert!(!path.exists(), "it goes with the session");
