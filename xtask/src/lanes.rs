@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! tests    ---[ all others, one after the other, then the doc tests ]--->
-//! beside   ---[ those that mostly wait for other programs ]--->
+//! beside   ---[ what mostly waits for other programs ]--->
 //! ```
 //!
-//! Cargo runs one test program after the other, and some of them leave the processors idle for minutes, because what they
-//! wait for is an engine of containers, or a machine that starts. Those have a cargo of their own, which finds everything
-//! built. Nothing is judged here: that is `test.rs`.
+//! Cargo runs one test program after the other, and those of containers leave the processors idle for minutes, because what
+//! they wait for is an engine. They have a cargo of their own, which finds everything built. What computes, or looks at the
+//! clock, is better off alone. Nothing is judged here: that is `test.rs`.
 
 use std::io::{BufRead, BufReader, PipeReader};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -19,7 +19,7 @@ use crate::sh;
 use crate::tally::Tally;
 
 /// The test programs that mostly wait.
-const BESIDE: &[&str] = &["container", "containers", "openjarvis", "systemd", "vendor"];
+const BESIDE: &[&str] = &["containers"];
 
 /// After cargo has ended so much longer its lines are waited for.
 const LAST_LINES: Duration = Duration::from_secs(2);
