@@ -21,12 +21,15 @@ fn prove(job: &WorkJob, seed: u64) -> Vec<u8> {
 }
 
 impl Session {
+    /// Why the next job was taken back that was not looked at yet.
     async fn no_job(&mut self) -> String {
         let wanted = |event: &WorkEvent| match event {
             WorkEvent::NoJob { reason } => Some(reason.clone()),
             _ => None,
         };
-        self.until("the job taken back", self.jobs_from, wanted).await.1
+        let (number, reason) = self.until("the job taken back", self.jobs_from, wanted).await;
+        self.jobs_from = number + 1;
+        reason
     }
 
     fn hand_over(&self, job: &WorkJob, proof: Vec<u8>) -> Result<ProofId, HandOverError> {
