@@ -7,11 +7,13 @@
 //!
 //! Cargo runs one test program after the other, and those of containers leave the processors idle for minutes, because what
 //! they wait for is an engine. They have a cargo of their own, which finds everything built. What computes, or looks at the
-//! clock, is better off alone. Nothing is judged here: that is `test.rs`.
+//! clock, is better off alone. A program that hangs is ended, so that what comes after it is still tested. Nothing is judged
+//! here: that is `test.rs`.
 
 use std::io::{BufRead, BufReader, PipeReader};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -23,6 +25,9 @@ const BESIDE: &[&str] = &["containers"];
 
 /// After cargo has ended so much longer its lines are waited for.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// A test program that has said nothing for so long hangs: on a slow and busy machine the longest test takes a third of it.
+const SILENT_MAX: Duration = Duration::from_secs(600);
 
 /// Runs all tests; what they said, and whether all is well.
 pub fn all() -> Result<(Tally, bool)> {
@@ -94,6 +99,7 @@ fn lane(targets: &[&str], args: &[&str], show: Show) -> Result<(Tally, bool)> {
     drop(command);
     let lines = lines(reader);
     let (mut tally, mut kept) = (Tally::default(), String::new());
+    let mut last_line = Instant::now();
     let status = loop {
         let line = match lines.recv_timeout(LAST_LINES) {
             Ok(line) => line,
@@ -101,9 +107,20 @@ fn lane(targets: &[&str], args: &[&str], show: Show) -> Result<(Tally, bool)> {
             // A process that a test left behind may hold the pipe open for ever.
             Err(RecvTimeoutError::Timeout) => match child.try_wait()? {
                 Some(status) => break status,
-                None => continue,
+                None => {
+                    if last_line.elapsed() >= SILENT_MAX {
+                        eprintln!(
+                            "error: nothing was said for {SILENT_MAX:?} while {:?} ran: ended",
+                            tally.slow
+                        );
+                        end_children(child.id())?;
+                        last_line = Instant::now();
+                    }
+                    continue;
+                }
             },
         };
+        last_line = Instant::now();
         let is_next = line.trim_start().starts_with("Running ");
         if is_next {
             print!("{}", std::mem::take(&mut kept));
@@ -126,6 +143,22 @@ fn lane(targets: &[&str], args: &[&str], show: Show) -> Result<(Tally, bool)> {
     Ok((tally, status.success()))
 }
 
+/// Ends what the process started itself: for cargo the test program, after which it goes on with the next.
+///
+/// Systems without `/proc` leave it to whoever waits.
+fn end_children(parent: u32) -> Result<()> {
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        // The name of a program may hold anything; what follows it is its state and its parent.
+        let of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        if name.parse::<u32>().is_ok() && of == Some(parent) {
+            sh::run(Command::new("kill").args(["-KILL", &name]))?;
+        }
+    }
+    Ok(())
+}
+
 /// The lines that come out of a pipe, as they come.
 fn lines(pipe: PipeReader) -> Receiver<String> {
     let (sender, receiver) = channel();
@@ -138,4 +171,24 @@ fn lines(pipe: PipeReader) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_started_is_ended_and_it_goes_on() {
+        let mut shell = Command::new("sh").args(["-c", "sleep 600; sleep 600; exit 3"]).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let status = loop {
+            end_children(shell.id()).unwrap();
+            match shell.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(Instant::now() < deadline, "it was never ended"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.code(), Some(3));
+    }
 }

@@ -19,6 +19,8 @@ pub struct Tally {
     pub failures: BTreeSet<String>,
     /// What the failed tests said, without the stack: name and lines.
     pub said: Vec<(String, Vec<String>)>,
+    /// The tests that libtest called slow and that have not ended.
+    pub slow: BTreeSet<String>,
     begun: u32,
     ended: u32,
     section: Section,
@@ -50,9 +52,9 @@ impl Tally {
             self.result(result);
         }
         if self.section == Section::Results
-            && let Some(name) = text.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+            && let Some(test) = text.strip_prefix("test ")
         {
-            self.failures.insert(name.to_owned());
+            self.test(test);
         }
         if self.section == Section::Successes
             && text.starts_with("skipped: ")
@@ -78,6 +80,7 @@ impl Tally {
         }
         self.failures.extend(other.failures);
         self.said.extend(other.said);
+        self.slow.extend(other.slow);
         self.begun += other.begun;
         self.ended += other.ended;
         self
@@ -86,6 +89,17 @@ impl Tally {
     /// Whether every test program that began told its result, and every failure has a name.
     pub fn is_whole(&self) -> bool {
         self.begun == self.ended && self.failures.len() == self.failed as usize
+    }
+
+    fn test(&mut self, test: &str) {
+        if let Some(name) = test.strip_suffix(" has been running for over 60 seconds") {
+            self.slow.insert(name.to_owned());
+        } else if let Some((name, outcome)) = test.split_once(" ... ") {
+            self.slow.remove(name);
+            if outcome == "FAILED" {
+                self.failures.insert(name.to_owned());
+            }
+        }
     }
 
     fn result(&mut self, result: &str) {
@@ -183,6 +197,18 @@ mod tests {
         assert_eq!(both.skipped, ["skipped: no docker here"]);
         assert!(both.is_whole());
         assert!(!both.with(tally(&["running 2 tests"]).0).is_whole());
+    }
+
+    #[test]
+    fn what_a_program_that_hangs_was_at_is_known() {
+        let (hung, _) = tally(&[
+            "running 3 tests",
+            "test a has been running for over 60 seconds",
+            "test b::c has been running for over 60 seconds",
+            "test a ... ok",
+        ]);
+        assert_eq!(hung.slow, BTreeSet::from(["b::c".to_owned()]));
+        assert!(hung.failures.is_empty() && !hung.is_whole());
     }
 
     #[test]

@@ -195,6 +195,9 @@ fn test() -> Result<String> {
     for (name, said) in &tally.said {
         println!("--- {name}\n{}", said.join("\n"));
     }
+    if !tally.slow.is_empty() {
+        bail!("hung, and ended: {}", tally.slow.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+    }
     let names: Vec<_> = tally.failures.iter().map(String::as_str).collect();
     let failed = format!("{} tests failed ({}), {} passed", tally.failed, names.join(", "), tally.passed);
     if !tally.is_whole() || names.is_empty() || names.len() > UNSTEADY_MAX {
