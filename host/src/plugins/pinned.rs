@@ -12,16 +12,17 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::file_identity::Identity;
 
-/// How much of a file is searched for `$ORIGIN`: its tables of names lie at the beginning.
-const SEARCHED_BYTES: usize = 1 << 20;
+/// How much of a file is searched for `$ORIGIN` at either end: linkers put the table of names at the beginning, and tools that
+/// give a finished library other paths (`patchelf`) move it to the end.
+const SEARCHED_BYTES: u64 = 1 << 20;
 
 /// Why a file was not taken hold of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +88,19 @@ impl Pinned {
 
     /// Whether it holds the words by which a library says that others lie relative to it.
     fn names_origin(&self) -> bool {
-        let mut bytes = vec![0; SEARCHED_BYTES];
-        let mut filled = 0;
-        while let Ok(count @ 1..) = self.file.read_at(&mut bytes[filled..], filled as u64) {
-            filled += count;
-        }
-        let holds = |words: &[u8]| bytes[..filled].windows(words.len()).any(|window| window == words);
-        holds(b"$ORIGIN") || holds(b"${ORIGIN}")
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        // Both ends of a short file overlap, so that no word is cut.
+        let searched = [0, length.saturating_sub(SEARCHED_BYTES).max(SEARCHED_BYTES / 2)];
+        searched.into_iter().filter(|from| *from < length).any(|from| {
+            let mut bytes = Vec::new();
+            let mut file = &self.file;
+            // What cannot be read is not there to be found.
+            let _ = file
+                .seek(SeekFrom::Start(from))
+                .and_then(|_| file.take(SEARCHED_BYTES).read_to_end(&mut bytes));
+            let holds = |words: &[u8]| memchr::memmem::find(&bytes, words).is_some();
+            holds(b"$ORIGIN") || holds(b"${ORIGIN}")
+        })
     }
 
     /// [`noexec_mount`] of the file.
@@ -154,6 +161,29 @@ mod tests {
         assert_eq!(at("/home/me/my disk/plugins/x.so"), Path::new("/home/me/my disk"));
         assert_eq!(at("/home/me/x.so"), Path::new("/home"));
         assert_eq!(at("/homes/x.so"), Path::new("/"));
+    }
+
+    #[test]
+    fn a_library_that_names_its_origin_is_loaded_by_a_name_in_its_folder_wherever_its_names_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.so");
+        let some = usize::try_from(SEARCHED_BYTES).unwrap();
+        let name = |before: usize, words: &str, after: usize| {
+            std::fs::write(&path, [&vec![0; before][..], words.as_bytes(), &vec![0; after]].concat())
+                .unwrap();
+            Pinned::new(&path, None).unwrap().name().to_owned()
+        };
+        for (before, words, after) in [
+            (0, "$ORIGIN", 0),
+            (100, "${ORIGIN}/lib", 3 * some),
+            (3 * some, "$ORIGIN/lib", 100),
+            (some - 3, "$ORIGIN", 0),
+        ] {
+            assert!(name(before, words, after).ends_with("x.so"), "{before} {words} {after}");
+        }
+        for (before, words) in [(0, ""), (100, "ORIGIN"), (some, "$ORIGI")] {
+            assert!(!name(before, words, 0).ends_with("x.so"), "{before} {words}");
+        }
     }
 
     #[test]
