@@ -11,12 +11,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Model;
+use super::weights::{self, WeightFile, Weights, regular};
 use crate::explain::Explain;
 
 /// JSON files beyond this are not read: a `tokenizer.json` may have tens of megabytes, a `config.json` has kilobytes.
 const JSON_BYTES_MAX: u64 = 64 << 20;
-/// The header of a safetensors file is at most so long.
-const HEADER_BYTES_MAX: u64 = 100 << 20;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -253,7 +252,7 @@ impl Look<'_> {
         let files: Vec<String> = self.names.iter().filter(is_weights).cloned().collect();
         let mut wanted: BTreeSet<String> = files.iter().cloned().collect();
         // The others of `model-00001-of-00004.safetensors` are wanted, too, index or not.
-        wanted.extend(files.iter().flat_map(|name| siblings(name)));
+        wanted.extend(files.iter().flat_map(|name| weights::siblings(name)));
         let mut placed: Vec<(String, String)> = vec![];
         let index = "model.safetensors.index.json";
         if self.names.contains(index) {
@@ -284,7 +283,7 @@ impl Look<'_> {
             let problem = if name.contains('/') || !self.names.contains(name) {
                 Some("is missing".to_owned())
             } else {
-                match weight_file(&self.path.join(name)) {
+                match weights::file(&self.path.join(name)) {
                     Ok(WeightFile { bytes, parameters, tensors }) => {
                         found.bytes += bytes;
                         found.parameters +=
@@ -394,15 +393,6 @@ fn json(path: &Path) -> Result<Value, String> {
     serde_json::from_slice(&bytes).map_err(|err| format!("is not JSON (line {})", err.line()))
 }
 
-/// What is known of a regular file. Asked before it is opened: opening a named pipe waits for ever.
-fn regular(path: &Path) -> Result<fs::Metadata, String> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(metadata),
-        Ok(_) => Err("is not a file".to_owned()),
-        Err(err) => Err(format!("cannot be read: {err}")),
-    }
-}
-
 /// The parameters that a configuration claims, at least: attention and the layers between, and one table of words.
 fn claimed_parameters(config: &Value) -> Option<u64> {
     // Models that also see describe the part that speaks by itself.
@@ -423,23 +413,6 @@ fn claimed_parameters(config: &Value) -> Option<u64> {
     attention.checked_add(dense.max(experts))?.checked_mul(layers)?.checked_add(words)
 }
 
-/// The names of all shards, by that of one, such as `model-00001-of-00004.safetensors`.
-fn siblings(name: &str) -> Vec<String> {
-    const SHARDS_MAX: u32 = 10_000;
-    let parts = || {
-        let (rest, ending) = name.rsplit_once('.')?;
-        let (rest, count) = rest.rsplit_once("-of-")?;
-        let (stem, number) = rest.rsplit_once('-')?;
-        let of: u32 = count.parse().ok()?;
-        number.parse::<u32>().ok()?;
-        let width = count.len();
-        (of <= SHARDS_MAX).then(|| {
-            (1..=of).map(|shard| format!("{stem}-{shard:0width$}-of-{count}.{ending}")).collect::<Vec<_>>()
-        })
-    };
-    parts().unwrap_or_default()
-}
-
 /// What is wrong with a SentencePiece model, as the end of a sentence. It begins with the first of its pieces.
 fn tokenizer_model(path: &Path) -> Result<(), String> {
     let refused = |err: io::Error| format!("cannot be read: {err}");
@@ -452,72 +425,6 @@ fn tokenizer_model(path: &Path) -> Result<(), String> {
         [0x0a, ..] => Ok(()),
         _ => Err("is no SentencePiece model: perhaps a pointer of Git LFS".to_owned()),
     }
-}
-
-/// The weights of a checkpoint.
-#[derive(Debug, Default, Clone, Copy)]
-struct Weights {
-    /// Bytes of the files.
-    bytes: u64,
-    /// Parameters that the tensors can hold at most.
-    parameters: u64,
-}
-
-/// A file of weights.
-struct WeightFile {
-    /// Its length.
-    bytes: u64,
-    /// Parameters that its tensors can hold at most.
-    parameters: u64,
-    /// The names of its tensors, where it tells them.
-    tensors: BTreeSet<String>,
-}
-
-/// Bytes of one parameter of a type, at least: quantised ones are packed into types that say little.
-fn width(dtype: &str) -> u64 {
-    match dtype {
-        "F64" => 8,
-        "F32" => 4,
-        "F16" | "BF16" => 2,
-        _ => 1,
-    }
-}
-
-/// A file of weights, or what is wrong with it, as the end of a sentence.
-fn weight_file(path: &Path) -> Result<WeightFile, String> {
-    let refused = |err: io::Error| format!("cannot be read: {err}");
-    let length = regular(path)?.len();
-    if length == 0 {
-        return Err("is empty".to_owned());
-    }
-    if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Ok(WeightFile { bytes: length, parameters: length, tensors: BTreeSet::new() });
-    }
-    // safetensors: eight bytes of header length, then that much JSON, then the tensors that it places.
-    let mut file = File::open(path).map_err(refused)?;
-    let mut head = [0; 9];
-    let broken = "is not a safetensors file: perhaps a pointer of Git LFS, or a download that was cut off";
-    file.read_exact(&mut head).map_err(|_| broken.to_owned())?;
-    let header = u64::from_le_bytes(head[..8].try_into().expect("eight bytes"));
-    if head[8] != b'{' || header == 0 || header > HEADER_BYTES_MAX || header + 8 > length {
-        return Err(broken.to_owned());
-    }
-    let mut text = vec![b'{'];
-    file.take(header - 1).read_to_end(&mut text).map_err(refused)?;
-    let header_value: Value = serde_json::from_slice(&text).map_err(|_| broken.to_owned())?;
-    let (mut end, mut parameters, mut tensors) = (0, 0_u64, BTreeSet::new());
-    for (name, tensor) in header_value.as_object().into_iter().flatten() {
-        tensors.insert(name.clone());
-        let place = |at: usize| tensor.get("data_offsets")?.get(at)?.as_u64();
-        let (Some(first), Some(last)) = (place(0), place(1)) else { continue };
-        end = end.max(last);
-        let dtype = tensor.get("dtype").and_then(Value::as_str).unwrap_or_default();
-        parameters = parameters.saturating_add(last.saturating_sub(first) / width(dtype));
-    }
-    if end > length - 8 - header {
-        return Err("is cut off: its header places tensors beyond its end".to_owned());
-    }
-    Ok(WeightFile { bytes: length, parameters, tensors })
 }
 
 #[cfg(test)]

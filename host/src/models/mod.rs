@@ -3,6 +3,7 @@
 //! Only providers that run an inference engine need a model. Nothing here loads one, runs anything or asks the network.
 
 mod inspect;
+mod weights;
 
 use serde::{Deserialize, Serialize};
 
