@@ -16,12 +16,13 @@ const ANOTHER: &str = "or choose another home with --home or PEARLBED_HOME";
 /// The system's number of `err`, also where somebody has wrapped it to say more.
 pub fn number(err: &io::Error) -> Option<i32> {
     // Who makes temporary files for us keeps the words alone: `No space left on device (os error 28) at path "…"`.
-    let words = || {
-        let text = err.to_string();
-        let (_, rest) = text.split_once("(os error ")?;
-        rest.split_once(')')?.0.parse().ok()
-    };
-    err.raw_os_error().or_else(words)
+    err.raw_os_error().or_else(|| number_in(&err.to_string()))
+}
+
+/// The system's number in an error's words, as Rust's library writes it.
+fn number_in(text: &str) -> Option<i32> {
+    let (_, rest) = text.rsplit_once("(os error ")?;
+    rest.split_once(')')?.0.parse().ok()
 }
 
 /// What to do about `err`, which was met while the file or folder at `path` was to be made, read or written. Nothing where
@@ -78,9 +79,7 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
 
 /// What to do about an error of the system that somebody else has put into words, as `… (os error 11)`.
 pub fn in_words(text: &str) -> Option<String> {
-    let (_, behind) = text.rsplit_once("(os error ")?;
-    let number = behind.split(')').next()?.parse().ok()?;
-    for_process(&io::Error::from_raw_os_error(number))
+    for_process(&io::Error::from_raw_os_error(number_in(text)?))
 }
 
 /// What to do about `err`, which was met while a process, a thread or a descriptor was to be made.

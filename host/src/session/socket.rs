@@ -84,7 +84,7 @@ impl Drop for OwnSocket {
     }
 }
 
-/// What tells the file at `path` from another of its name; nothing where there is none.
+/// What tells the file at `path`, itself and not where it leads, from another of its name; nothing where there is none.
 pub fn file_id(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
