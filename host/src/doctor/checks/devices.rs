@@ -1,9 +1,9 @@
 //! What would mine on each device of the machine, and whether the miners that are asked for can be set so.
 
-use pearlbed_plugin_api::Manifest;
+use pearlbed_plugin_api::{HardwareInfo, Manifest};
 
-use crate::config::MinerSection;
-use crate::config::keys;
+use super::hardware;
+use crate::config::{Device, MinerSection, keys};
 use crate::doctor::facts::Facts;
 use crate::doctor::row::Verdict;
 use crate::plugins::matrix::{Opinion, Row, matrix};
@@ -18,18 +18,19 @@ pub fn devices(facts: &Facts) -> Vec<Verdict> {
         return vec![Verdict::skip("no provider to ask", fix).quiet()];
     }
     let info = &facts.hardware().info;
-    // What a control group leaves of the processors no provider knows; a card is none of them.
-    let share = super::hardware::processor_share(info);
-    let mut rows = matrix(info, survey);
-    for row in rows.iter_mut().filter(|row| row.device.to_string() == "cpu") {
-        for opinion in &mut row.opinions {
-            opinion.estimate = opinion.estimate.map(|rate| rate * share);
-        }
-    }
-    rows.iter().map(device).collect()
+    matrix(info, survey).iter().map(|row| device(row, info)).collect()
 }
 
-fn device(row: &Row) -> Verdict {
+fn device(row: &Row, info: &HardwareInfo) -> Verdict {
+    let own_estimate = |rate: f64| {
+        // What a control group leaves of the processors no provider knows; a card is none of them.
+        let left = match row.device {
+            Device::Processor => hardware::left_of(rate, info),
+            _ => String::new(),
+        };
+        format!(", by its own estimate at {}{left}", hashrate(rate))
+    };
+    let other = |opinion: &Opinion| other(opinion, own_estimate);
     let others: Vec<String> = match row.best() {
         Some(_) => row.opinions.iter().skip(1).map(other).collect(),
         None => row.opinions.iter().map(other).collect(),
@@ -37,10 +38,7 @@ fn device(row: &Row) -> Verdict {
     let rest = if others.is_empty() { String::new() } else { format!("; {}", others.join("; ")) };
     let verdict = match row.best() {
         Some(best) => {
-            let rate = best
-                .estimate
-                .map(|rate| format!(", by its own estimate at {}", hashrate(rate)))
-                .unwrap_or_default();
+            let rate = best.estimate.map(own_estimate).unwrap_or_default();
             Verdict::ok(format!("{}: {} would mine here{rate}{rest}", row.label, printable(&best.provider)))
         }
         None => Verdict::skip(
@@ -52,10 +50,10 @@ fn device(row: &Row) -> Verdict {
 }
 
 /// What one of the providers that would not mine says.
-fn other(opinion: &Opinion) -> String {
+fn other(opinion: &Opinion, own_estimate: impl Fn(f64) -> String) -> String {
     let id = printable(&opinion.provider);
     match (opinion.supported, opinion.estimate, &opinion.reason) {
-        (true, Some(rate), _) => format!("{id} could, by its own estimate at {}", hashrate(rate)),
+        (true, Some(rate), _) => format!("{id} could{}", own_estimate(rate)),
         (true, None, _) => format!("{id} could, and does not say how fast"),
         (false, _, Some(reason)) => format!("not {id}: {reason}"),
         (false, _, None) => format!("not {id}: it gives no reason"),
@@ -101,9 +99,9 @@ fn settings_of(miner: &MinerSection, manifest: &Manifest) -> Vec<Verdict> {
         Some(_) => miner.name.as_str(),
         None => &manifest.id,
     };
-    let is_ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
     let is_passed_over = |key: &str| settings::passes_over(manifest, key);
-    let mistakes = settings::check(manifest, &miner.extra, |key| is_ours(key) || is_passed_over(key));
+    let mistakes =
+        settings::check(manifest, &miner.extra, |key| keys::is_own_extra(key) || is_passed_over(key));
     if !mistakes.is_empty() {
         let verdict = |mistake: &settings::Mistake| {
             let finding = format!("`{}` {}{}", mistake.key, mistake.problem, place(miner));
@@ -114,7 +112,7 @@ fn settings_of(miner: &MinerSection, manifest: &Manifest) -> Vec<Verdict> {
     if manifest.settings.is_empty() {
         return Vec::new();
     }
-    let own = miner.extra.keys().filter(|key| !is_ours(key) && !is_passed_over(key)).count();
+    let own = miner.extra.keys().filter(|key| !keys::is_own_extra(key) && !is_passed_over(key)).count();
     let mut finding = match own {
         0 => "nothing is set, so its defaults hold".to_owned(),
         1 => "its one setting is such as the provider takes".to_owned(),
@@ -145,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_rig_of_eight_cards_is_a_row_each_with_who_mines_and_why_others_do_not() {
-        let rows: Vec<_> = matrix(&fake::rig(), &testing::survey(&fake::rig())).iter().map(device).collect();
+        let rig = fake::rig();
+        let rows: Vec<_> = matrix(&rig, &testing::survey(&rig)).iter().map(|row| device(row, &rig)).collect();
         let check = CHECKS.iter().find(|check| check.id == "device").expect("it is in the table");
         let rows: Vec<_> =
             rows.into_iter().map(|verdict| verdict.into_row(check, std::time::Duration::ZERO)).collect();
@@ -156,5 +155,22 @@ mod tests {
             .map(|row| format!("{:4} {}\n     {}", row.state.name(), row.id, row.finding))
             .collect();
         insta::assert_snapshot!("matrix-of-a-rig", text.join("\n"));
+    }
+
+    #[test]
+    fn what_a_control_group_leaves_is_said_of_the_processor_and_of_no_card() {
+        let mut rig = fake::rig();
+        rig.details = serde_json::json!({ "usable_threads": 10, "processor_quota": 1 });
+        let rows = matrix(&rig, &testing::survey(&rig));
+        let check = CHECKS.iter().find(|check| check.id == "device").expect("it is in the table");
+        let is_told = |row: &Row| {
+            let said = device(row, &rig).into_row(check, std::time::Duration::ZERO);
+            said.finding.contains("this control group leaves about")
+        };
+        assert!(rows.iter().any(|row| row.device == Device::Processor && row.best().is_some()));
+        for row in rows {
+            let has_rate = row.opinions.iter().any(|one| one.supported && one.estimate.is_some());
+            assert_eq!(is_told(&row), row.device == Device::Processor && has_rate, "{}", row.label);
+        }
     }
 }

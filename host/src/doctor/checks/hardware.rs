@@ -4,7 +4,7 @@ use pearlbed_plugin_api::{CpuInfo, GpuInfo, HardwareInfo, Permission};
 
 use super::super::{Facts, Verdict};
 use crate::hardware::Inventory;
-use crate::text::{bytes, printable};
+use crate::text::{bytes, hashrate, printable};
 
 /// What a CPU provider multiplies int8 numbers with.
 const FAST: [&str; 6] = ["avx-vnni", "avx-vnni-int8", "avx512-vnni", "amx-int8", "dotprod", "i8mm"];
@@ -43,10 +43,20 @@ pub fn cpu(facts: &Facts) -> Vec<Verdict> {
 }
 
 /// Which part of what the processors could do is left to this process by its control group: 1 where there is no bound.
-pub fn processor_share(info: &HardwareInfo) -> f64 {
+fn processor_share(info: &HardwareInfo) -> f64 {
     let detail = |name| info.details.get(name).and_then(serde_json::Value::as_f64);
     let threads = detail("usable_threads").unwrap_or_else(|| f64::from(info.cpu.logical_cores)).max(1.0);
     detail("processor_quota").map_or(1.0, |quota| (quota / threads).min(1.0))
+}
+
+/// What a control group leaves of `rate`, in hashes per second, as the end of a sentence; empty where it leaves all.
+pub fn left_of(rate: f64, info: &HardwareInfo) -> String {
+    match processor_share(info) {
+        share if share < 1.0 => {
+            format!(", of which this control group leaves about {}", hashrate(rate * share))
+        }
+        _ => String::new(),
+    }
 }
 
 /// A processor on one line.
@@ -328,6 +338,8 @@ mod tests {
         assert_eq!(*state, State::Ok);
         assert!(finding.ends_with("its control group gives it the time of 0.02 of them"), "{finding}");
         assert_eq!(processor_share(&facts.hardware().info), 0.005);
+        let left = left_of(2e12, &facts.hardware().info);
+        assert_eq!(left, ", of which this control group leaves about 10.0 GH/s");
     }
 
     #[test]

@@ -193,10 +193,8 @@ pub fn providers(facts: &Facts) -> Vec<Verdict> {
                 let mut finding = String::from("can mine here");
                 if let Some(rate) = answer.estimated_hashrate {
                     finding.push_str(&format!(", by its own estimate at {}", hashrate(rate)));
-                    let share = hardware::processor_share(&facts.hardware().info);
-                    if share < 1.0 && computes_only(entry) {
-                        let left = hashrate(rate * share);
-                        finding.push_str(&format!(", of which this control group leaves about {left}"));
+                    if computes_only(entry) {
+                        finding.push_str(&hardware::left_of(rate, &facts.hardware().info));
                     }
                 }
                 if !reason.is_empty() {
