@@ -129,8 +129,7 @@ fn as_json(config: &Config) -> serde_json::Value {
 
 /// A miner's settings that are its provider's own.
 fn own_settings(miner: &MinerSection) -> serde_json::Map<String, serde_json::Value> {
-    let ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
-    let own = miner.extra.iter().filter(|(key, _)| !ours(key));
+    let own = miner.extra.iter().filter(|(key, _)| !keys::is_own_extra(key));
     own.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

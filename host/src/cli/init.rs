@@ -212,16 +212,15 @@ fn node_certificate(context: &Context) -> Option<PathBuf> {
 /// What the providers that are named in `config` would not take of their settings: `start` refuses it, and so it is said at
 /// once. No plugin's code runs for that.
 fn mistakes(config: &Config, dirs: &PluginDirs, context: &Context) -> Vec<String> {
-    let is_ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
     let miners = || config.mining.miners.iter().filter(|miner| miner.enabled && miner.provider.is_some());
-    if miners().all(|miner| miner.extra.keys().all(|key| is_ours(key))) {
+    if miners().all(|miner| miner.extra.keys().all(|key| keys::is_own_extra(key))) {
         return Vec::new();
     }
     let options = Options { relaxed: dirs.relaxed(context), probe: None, trust: dirs.trust(context) };
     let survey = survey(&dirs.search_path(context), &options);
     let said = miners().flat_map(|miner| {
         let manifest = survey.find(miner.provider.as_deref()?)?.manifest()?;
-        let passed = |key: &str| is_ours(key) || settings::passes_over(manifest, key);
+        let passed = |key: &str| keys::is_own_extra(key) || settings::passes_over(manifest, key);
         let wrong = settings::check(manifest, &miner.extra, passed).into_iter();
         Some(wrong.map(|one| {
             format!("`{}` {}, and `pearlbed start` refuses that; {}", one.key, one.problem, one.fix)

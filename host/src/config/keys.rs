@@ -657,6 +657,11 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
+/// Whether `name` below `[mining.extra]` is a setting of the host's own, and no provider's.
+pub fn is_own_extra(name: &str) -> bool {
+    find(&format!("mining.extra.{name}")).is_some()
+}
+
 /// The row of `path`, if the host knows it.
 pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)

@@ -159,8 +159,11 @@ pub(super) fn named(
 pub(super) fn inherited(
     extra: &serde_json::Map<String, serde_json::Value>,
 ) -> serde_json::Map<String, serde_json::Value> {
-    let ours = |key: &str| keys::find(&format!("mining.extra.{key}")).is_some();
-    extra.iter().filter(|(key, _)| ours(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    extra
+        .iter()
+        .filter(|(key, _)| keys::is_own_extra(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -330,11 +330,8 @@ impl<'a> Bed<'a> {
             user.retain(|permission| !is_container_engine(permission));
         }
         let grants = Grants::new(&manifest.permissions, &user);
-        // The host's own settings are no business of a provider's that only computes.
         let mut extra = config.mining.extra.clone();
-        extra.retain(|key, _| {
-            grants.has_machinery() || crate::config::keys::find(&format!("mining.extra.{key}")).is_none()
-        });
+        extra.retain(|key, _| grants.shows(key));
         extra.extend(plan.extra.clone());
         let memory_bytes = memory_of(manifest);
         let mut policy = grants.policy(&look.real_path);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pearlbed_plugin_api::Permission;
 
+use crate::config::keys;
 use crate::sandbox::{HostPort, Policy, Reading};
 
 /// More threads than any miner has, and fewer than the system has numbers for.
@@ -70,6 +71,12 @@ impl Grants {
             )
         };
         self.granted.iter().any(reaches_out)
+    }
+
+    /// Whether the provider is told the setting `key` of `[mining.extra]`. The node is nobody's business but the host's, and
+    /// what else is the host's own is none of a provider's that only computes.
+    pub fn shows(&self, key: &str) -> bool {
+        !keys::is_own_extra(key) || (self.has_machinery() && !key.starts_with("pearld_"))
     }
 
     /// Whether it may open device nodes.
@@ -199,6 +206,8 @@ mod tests {
         assert_eq!(policy.reading, Reading::System(vec!["/p/x.so".into()]));
         assert!(policy.limits.dies_first && policy.limits.memory_files.is_some());
         assert!(grants.has_machinery() && !Grants::default().has_machinery());
+        let shown = |grants: &Grants| ["pearld_rpc_url", "model", "threads"].map(|key| grants.shows(key));
+        assert_eq!((shown(&grants), shown(&Grants::default())), ([false, true, true], [false, false, true]));
     }
 
     #[test]

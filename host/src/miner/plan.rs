@@ -18,7 +18,7 @@ use super::plugin::{self, ChooseError, Chosen};
 use super::process::Launcher;
 use super::provider::Order;
 use super::restart::RestartPolicy;
-use crate::config::{Config, MinerSection};
+use crate::config::{Config, MinerSection, keys};
 use crate::plugins::settings;
 use crate::plugins::trust::{Signed, Trust};
 
@@ -111,13 +111,8 @@ impl MinerPlan {
     ) -> Self {
         let grants = Grants::new(&chosen.manifest.permissions, user);
         let machinery = grants.has_machinery();
-        // The host's own settings are no business of a provider's that only computes.
         let mut extra = extra.clone();
-        extra.retain(|key, _| {
-            // The node is nobody's business but the host's.
-            let is_nodes = key.starts_with("pearld_");
-            (machinery && !is_nodes) || crate::config::keys::find(&format!("mining.extra.{key}")).is_none()
-        });
+        extra.retain(|key, _| grants.shows(key));
         extra.retain(|key, _| machinery || !settings::passes_over(&chosen.manifest, key));
         let order = Order {
             plugin: chosen.path.clone(),
@@ -129,7 +124,7 @@ impl MinerPlan {
             extra,
         };
         let estimate = chosen.estimate;
-        let (nice, share_every) = (crate::config::keys::NICE, super::vardiff::SPACING);
+        let (nice, share_every) = (keys::NICE, super::vardiff::SPACING);
         let restart_wait = RestartPolicy::FIRST_WAIT;
         let (debug, program, rivals, passed_over) = (false, None, Vec::new(), Vec::new());
         let (cards, temperature_limit) = (Vec::new(), None);
@@ -229,8 +224,7 @@ pub fn setting_mistake(
     chosen: &Chosen,
     extra: &serde_json::Map<String, serde_json::Value>,
 ) -> Option<settings::Mistake> {
-    let is_ours = |key: &str| crate::config::keys::find(&format!("mining.extra.{key}")).is_some();
-    settings::check(&chosen.manifest, extra, is_ours).into_iter().next()
+    settings::check(&chosen.manifest, extra, keys::is_own_extra).into_iter().next()
 }
 
 /// Holds the settings of `section` against what the provider says that it takes.

@@ -119,7 +119,7 @@ impl Reader<'_> {
         for (name, item) in table.iter() {
             let line = table.get_key_value(name).map_or(line, |_| self.key_line(table, name));
             let full = format!("{MINERS}.extra.{name}");
-            if keys::find(&format!("mining.extra.{name}")).is_some() {
+            if keys::is_own_extra(name) {
                 return Err(ConfigError::Invalid {
                     key: full,
                     problem: "is a setting of the whole session, not of one miner".to_owned(),
