@@ -5,13 +5,15 @@
 //! beside   ---[ what mostly waits for other programs ]--->
 //! ```
 //!
-//! Cargo runs one test program after the other, and those of containers leave the processors idle for minutes, because what
-//! they wait for is an engine. They have a cargo of their own, which finds everything built. What computes, or looks at the
-//! clock, is better off alone. A program that hangs is ended, so that what comes after it is still tested. Nothing is judged
-//! here: that is `test.rs`.
+//! Cargo builds all of them at once and says where they lie; it runs only the doc tests itself. It would run one program after
+//! the other, and those of containers leave the processors idle for minutes, because what they wait for is an engine; and
+//! asked for some of them alone, it chooses other features and builds half of the workspace again. What computes, or looks at
+//! the clock, is better off alone. A program that hangs is ended, so that what comes after it is still tested. Nothing is
+//! judged here: that is `test.rs`.
 
-use std::io::{BufRead, BufReader, PipeReader};
-use std::process::Command;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -23,56 +25,96 @@ use crate::tally::Tally;
 /// The test programs that mostly wait.
 const BESIDE: &[&str] = &["containers"];
 
-/// After cargo has ended so much longer its lines are waited for.
+/// After a program has ended so much longer its lines are waited for.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// A test program that has said nothing for so long hangs: on a slow and busy machine the longest test takes a third of it.
+/// A program that has said nothing for so long hangs: on a slow and busy machine the longest test takes a third of it.
 const SILENT_MAX: Duration = Duration::from_secs(600);
 
-/// Runs all tests; what they said, and whether all is well.
-pub fn all() -> Result<(Tally, bool)> {
-    let tests = programs()?;
-    if let Some(gone) = BESIDE.iter().find(|name| !tests.iter().any(|test| test == *name)) {
+/// A test program.
+#[derive(Clone)]
+pub struct Program {
+    /// The package and the target, for people.
+    pub name: String,
+    target: String,
+    package: String,
+    /// The package's folder, in which it is run.
+    folder: PathBuf,
+    /// Cargo itself where there is none: it runs the doc tests.
+    executable: Option<PathBuf>,
+}
+
+/// What became of a program.
+pub struct Outcome {
+    pub program: Program,
+    pub tally: Tally,
+    pub has_passed: bool,
+}
+
+/// Builds all tests and runs them; what became of each program.
+pub fn all() -> Result<Vec<Outcome>> {
+    let programs = programs()?;
+    if let Some(gone) = BESIDE.iter().find(|name| !programs.iter().any(|program| program.target == **name)) {
         bail!("no test program is called `{gone}`");
     }
-    // The lanes find nothing left to build.
-    sh::run(&mut sh::cargo(&["test", "--workspace", "--locked", "--no-run"]))?;
-    let rest = tests.iter().map(String::as_str).filter(|name| !BESIDE.contains(name));
-    let mut first: Vec<&str> = vec!["--lib", "--bins", "--examples"];
-    first.extend(rest.flat_map(|name| ["--test", name]));
-    let second: Vec<&str> = BESIDE.iter().flat_map(|name| ["--test", *name]).collect();
+    let (beside, mut rest): (Vec<_>, Vec<_>) =
+        programs.into_iter().partition(|program| BESIDE.contains(&&*program.target));
+    rest.push(Program {
+        name: "doc tests".to_owned(),
+        target: "doc".to_owned(),
+        package: "xtask".to_owned(),
+        folder: sh::root(),
+        executable: None,
+    });
     std::thread::scope(|scope| {
-        let second = scope.spawn(|| lane(&second, &[], Show::Whole));
-        let first = lane(&first, &[], Show::Lines);
-        let doc = lane(&["--doc"], &[], Show::Lines);
-        let second = second.join().expect("a lane does not panic");
-        [first, doc, second].into_iter().try_fold((Tally::default(), true), |(tally, well), lane| {
-            let (more, is_well) = lane?;
-            Ok((tally.with(more), well && is_well))
-        })
+        let beside = scope.spawn(|| lane(beside, Show::Whole));
+        let mut all = lane(rest, Show::Lines)?;
+        all.extend(beside.join().expect("a lane does not panic")?);
+        Ok(all)
     })
 }
 
-/// Runs the tests of these names, one after the other and nothing beside them.
-pub fn alone(names: &[&str]) -> Result<(Tally, bool)> {
-    let mut args = vec!["--test-threads", "1", "--exact"];
-    args.extend(names);
-    lane(&[], &args, Show::Lines)
+/// Runs these tests of a program once more, all where none is named, one after the other and nothing beside them.
+pub fn alone(program: &Program, names: &[&str]) -> Result<Outcome> {
+    let mut args = vec!["--test-threads", "1"];
+    if !names.is_empty() {
+        args.push("--exact");
+        args.extend(names);
+    }
+    run(program.clone(), &args, Show::Lines)
 }
 
-/// The names of all test programs of the workspace, each once.
-fn programs() -> Result<Vec<String>> {
-    let metadata =
-        sh::output(&mut sh::cargo(&["metadata", "--no-deps", "--locked", "--format-version", "1"]))?;
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata).context("cargo's metadata")?;
-    let targets = metadata["packages"].as_array().into_iter().flatten();
-    let targets = targets.flat_map(|package| package["targets"].as_array().into_iter().flatten());
-    let tests = targets.filter(|target| target["kind"][0] == "test" && target["test"] == true);
-    let mut names: Vec<String> =
-        tests.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect();
-    names.sort_unstable();
-    names.dedup();
-    Ok(names)
+/// All test programs of the workspace, built.
+fn programs() -> Result<Vec<Program>> {
+    let messages = sh::built_tests()?;
+    let mut programs: Vec<Program> = messages.iter().filter_map(program).collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(programs)
+}
+
+/// The test program that a message of cargo's tells of.
+fn program(message: &serde_json::Value) -> Option<Program> {
+    let executable = message["executable"].as_str()?;
+    let target = message["target"]["name"].as_str()?.to_owned();
+    let kind = match message["target"]["kind"][0].as_str()? {
+        "test" => "test",
+        "bin" => "program",
+        _ => "library",
+    };
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+    // `path+file:///where#name@1.0.0`, or `…/name#1.0.0` where the folder is called the same.
+    let (place, id) = message["package_id"].as_str()?.rsplit_once('#')?;
+    let package = match id.split_once('@') {
+        Some((name, _)) => name,
+        None => place.rsplit('/').next()?,
+    };
+    Some(Program {
+        name: format!("{package} {kind} {target}"),
+        target,
+        package: package.to_owned(),
+        folder,
+        executable: Some(executable.into()),
+    })
 }
 
 /// When lines are shown.
@@ -84,79 +126,75 @@ enum Show {
     Whole,
 }
 
-/// Runs the tests of these targets, all where none is named, with these arguments for each program.
-fn lane(targets: &[&str], args: &[&str], show: Show) -> Result<(Tally, bool)> {
+/// Runs these programs one after the other.
+fn lane(programs: Vec<Program>, show: Show) -> Result<Vec<Outcome>> {
+    programs.into_iter().map(|program| run(program, &[], show)).collect()
+}
+
+fn run(program: Program, args: &[&str], show: Show) -> Result<Outcome> {
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
-    let mut command = sh::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-    // What a passing test printed is asked for, because a test that had to skip something says so there.
-    command.args(targets).args(["--", "--show-output"]).args(args);
-    // The step `tools` has seen to it that there is one.
-    command.env("PEARLBED_NEED_SOFTWARE_GPU", "1");
-    // Which program the lines are of is said on stderr.
-    command.stdout(writer.try_clone().context("cannot share a pipe")?).stderr(writer);
-    let mut child = command.spawn().context("cannot run cargo")?;
-    // It holds the pipe open.
-    drop(command);
+    let mut child = start(&program, args, writer)?;
     let lines = lines(reader);
     let (mut tally, mut kept) = (Tally::default(), String::new());
-    let mut last_line = Instant::now();
-    let status = loop {
-        let line = match lines.recv_timeout(LAST_LINES) {
-            Ok(line) => line,
+    let (begun, mut last_line) = (Instant::now(), Instant::now());
+    let mut show_line = |line: &str| match show {
+        Show::Lines => println!("{line}"),
+        Show::Whole => {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    };
+    show_line(&format!("--- {}", program.name));
+    let status: ExitStatus = loop {
+        match lines.recv_timeout(LAST_LINES) {
+            Ok(line) => {
+                last_line = Instant::now();
+                if tally.take(&line) {
+                    show_line(&line);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => break child.wait()?,
             // A process that a test left behind may hold the pipe open for ever.
             Err(RecvTimeoutError::Timeout) => match child.try_wait()? {
                 Some(status) => break status,
+                None if last_line.elapsed() < SILENT_MAX => {}
                 None => {
-                    if last_line.elapsed() >= SILENT_MAX {
-                        eprintln!(
-                            "error: nothing was said for {SILENT_MAX:?} while {:?} ran: ended",
-                            tally.slow
-                        );
-                        end_children(child.id())?;
-                        last_line = Instant::now();
-                    }
-                    continue;
+                    let slow: Vec<_> = tally.slow.iter().map(String::as_str).collect();
+                    show_line(&format!(
+                        "it said nothing for {} s and is ended; it was at {}",
+                        SILENT_MAX.as_secs(),
+                        slow.join(", ")
+                    ));
+                    child.kill().context("cannot end it")?;
                 }
             },
-        };
-        last_line = Instant::now();
-        let is_next = line.trim_start().starts_with("Running ");
-        if is_next {
-            print!("{}", std::mem::take(&mut kept));
-        }
-        if !tally.take(&line) {
-            continue;
-        }
-        match show {
-            Show::Lines => println!("{line}"),
-            Show::Whole => {
-                if is_next {
-                    println!("beside: {}", line.trim_start());
-                }
-                kept.push_str(&line);
-                kept.push('\n');
-            }
         }
     };
+    show_line(&format!("--- {}: {status}, {:.1} s\n", program.name, begun.elapsed().as_secs_f64()));
     print!("{kept}");
-    Ok((tally, status.success()))
+    Ok(Outcome { program, tally, has_passed: status.success() })
 }
 
-/// Ends what the process started itself: for cargo the test program, after which it goes on with the next.
-///
-/// Systems without `/proc` leave it to whoever waits.
-fn end_children(parent: u32) -> Result<()> {
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        // The name of a program may hold anything; what follows it is its state and its parent.
-        let of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
-        if name.parse::<u32>().is_ok() && of == Some(parent) {
-            sh::run(Command::new("kill").args(["-KILL", &name]))?;
-        }
+/// Starts a program as cargo does.
+fn start(program: &Program, args: &[&str], pipe: PipeWriter) -> Result<Child> {
+    let mut command = match &program.executable {
+        Some(executable) => Command::new(executable),
+        None => sh::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--doc", "--"]),
+    };
+    // What a passing test printed is asked for, because a test that had to skip something says so there.
+    command.arg("--show-output").args(args).current_dir(&program.folder);
+    if program.executable.is_some() {
+        command
+            .env("CARGO", sh::cargo(&[]).get_program())
+            .env("CARGO_MANIFEST_DIR", &program.folder)
+            .env("CARGO_PKG_NAME", &program.package)
+            .env(sh::BUILT_WHOLE, "1");
     }
-    Ok(())
+    // The step `tools` has seen to it that there is one.
+    command.env("PEARLBED_NEED_SOFTWARE_GPU", "1");
+    command.stdout(pipe.try_clone().context("cannot share a pipe")?).stderr(pipe);
+    // The command itself holds the pipe open, until here.
+    command.spawn().with_context(|| format!("cannot run {}", program.name))
 }
 
 /// The lines that come out of a pipe, as they come.
@@ -173,22 +211,22 @@ fn lines(pipe: PipeReader) -> Receiver<String> {
     receiver
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_a_program_started_is_ended_and_it_goes_on() {
-        let mut shell = Command::new("sh").args(["-c", "sleep 600; sleep 600; exit 3"]).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let status = loop {
-            end_children(shell.id()).unwrap();
-            match shell.try_wait().unwrap() {
-                Some(status) => break status,
-                None => assert!(Instant::now() < deadline, "it was never ended"),
-            }
-            std::thread::sleep(Duration::from_millis(10));
+    fn a_program_is_known_by_what_cargo_says_of_it() {
+        let said = |id: &str, kind: &str| {
+            program(&serde_json::json!({
+                "executable": "/t/deps/x-1", "manifest_path": "/w/tests/Cargo.toml", "package_id": id,
+                "target": { "name": "x", "kind": [kind] },
+            }))
         };
-        assert_eq!(status.code(), Some(3));
+        let found = said("path+file:///w/tests#our-tests@0.1.0", "test").unwrap();
+        assert_eq!((&*found.name, &*found.package), ("our-tests test x", "our-tests"));
+        assert_eq!(found.folder, Path::new("/w/tests"));
+        assert_eq!(said("path+file:///w/tests#0.1.0", "cdylib").unwrap().name, "tests library x");
+        assert!(program(&serde_json::json!({ "reason": "build-finished" })).is_none());
     }
 }

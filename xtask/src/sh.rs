@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
@@ -80,6 +80,20 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
         );
     }
     Ok(output.stdout)
+}
+
+/// Builds all tests of the workspace; what cargo says of each test program.
+pub fn built_tests() -> Result<Vec<serde_json::Value>> {
+    let mut command =
+        cargo(&["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
+    let said = output(command.stderr(Stdio::inherit()))?;
+    let messages = said.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let is_test = |message: &serde_json::Value| {
+        message["reason"] == "compiler-artifact"
+            && message["profile"]["test"] == true
+            && message["executable"].is_string()
+    };
+    Ok(messages.filter(is_test).collect())
 }
 
 /// A line of progress on a terminal while something takes its time.

@@ -69,18 +69,18 @@ impl Tally {
     }
 
     /// Both together, of runs that have ended.
-    pub fn with(mut self, other: Self) -> Self {
+    pub fn with(mut self, other: &Self) -> Self {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
-        for reason in other.skipped {
-            if !self.skipped.contains(&reason) {
-                self.skipped.push(reason);
+        for reason in &other.skipped {
+            if !self.skipped.contains(reason) {
+                self.skipped.push(reason.clone());
             }
         }
-        self.failures.extend(other.failures);
-        self.said.extend(other.said);
-        self.slow.extend(other.slow);
+        self.failures.extend(other.failures.iter().cloned());
+        self.said.extend(other.said.iter().cloned());
+        self.slow.extend(other.slow.iter().cloned());
         self.begun += other.begun;
         self.ended += other.ended;
         self
@@ -88,7 +88,7 @@ impl Tally {
 
     /// Whether every test program that began told its result, and every failure has a name.
     pub fn is_whole(&self) -> bool {
-        self.begun == self.ended && self.failures.len() == self.failed as usize
+        self.begun > 0 && self.begun == self.ended && self.failures.len() == self.failed as usize
     }
 
     fn test(&mut self, test: &str) {
@@ -191,12 +191,12 @@ mod tests {
             let ended = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
             tally(&["running 2 tests", &failed, "successes:", "skipped: no docker here", ended]).0
         };
-        let both = run("a").with(run("b"));
+        let both = run("a").with(&run("b"));
         assert_eq!((both.passed, both.failed, both.ignored), (2, 2, 0));
         assert_eq!(both.failures, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
         assert_eq!(both.skipped, ["skipped: no docker here"]);
         assert!(both.is_whole());
-        assert!(!both.with(tally(&["running 2 tests"]).0).is_whole());
+        assert!(!both.with(&tally(&["running 2 tests"]).0).is_whole());
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{demo, dist, lanes, sh};
+use crate::lanes::{self, Outcome};
+use crate::tally::Tally;
+use crate::{demo, dist, sh};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -181,37 +183,78 @@ const UNSTEADY_MAX: usize = 3;
 /// Runs the tests and the doc tests, shows their output but for what passing tests printed, and counts.
 ///
 /// Hundreds of them play whole sessions on whatever else the machine does. One that fails there is asked once more, by
-/// itself: what fails again is a fault, what passes is named in the summary with what it had said, as something to mend.
+/// itself, and so is a program that hung or died: what fails again is a fault, what passes is named in the summary with what
+/// it had said, as something to mend.
 fn test() -> Result<String> {
-    let (tally, has_passed) = lanes::all()?;
-    for skipped in &tally.skipped {
+    let mut outcomes = lanes::all()?;
+    for skipped in &total(&outcomes).skipped {
         println!("{skipped}");
     }
+    let mut unsteady: Vec<String> = Vec::new();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.has_passed) {
+        for (name, said) in &outcome.tally.said {
+            println!("--- {}: {name}\n{}", outcome.program.name, said.join("\n"));
+        }
+        unsteady.extend(unsteady_of(outcome));
+    }
+    if unsteady.len() > UNSTEADY_MAX {
+        let tally = total(&outcomes);
+        bail!("{} failed ({}), {} tests passed", unsteady.len(), unsteady.join(", "), tally.passed);
+    }
+    let mut failed: Vec<String> = Vec::new();
+    for outcome in outcomes.iter_mut().filter(|outcome| !outcome.has_passed) {
+        let names = unsteady_of(outcome).join(", ");
+        println!("=== test: once more, by themselves: {names}");
+        match once_more(outcome)? {
+            Some(tally) => outcome.tally = tally,
+            None => failed.push(names),
+        }
+    }
+    let tally = total(&outcomes);
     let counted =
         format!("{} passed, {} ignored, {} skipped", tally.passed, tally.ignored, tally.skipped.len());
-    if has_passed {
-        return Ok(counted);
+    match (failed.is_empty(), unsteady.is_empty()) {
+        (false, _) => bail!("failed, and again by themselves: {}; {counted}", failed.join(", ")),
+        (true, false) => Ok(format!(
+            "{counted}; UNSTEADY, failed beside the others and passed alone: {}",
+            unsteady.join(", ")
+        )),
+        (true, true) => Ok(counted),
     }
-    for (name, said) in &tally.said {
-        println!("--- {name}\n{}", said.join("\n"));
+}
+
+fn total(outcomes: &[Outcome]) -> Tally {
+    let none = Tally::default();
+    outcomes.iter().fold(none, |all, outcome| all.with(&outcome.tally))
+}
+
+/// The tests of a program that failed, or the program itself where it told no whole result.
+fn unsteady_of(outcome: &Outcome) -> Vec<String> {
+    match outcome.tally.is_whole() && !outcome.tally.failures.is_empty() {
+        true => outcome.tally.failures.iter().cloned().collect(),
+        false => {
+            let slow = outcome.tally.slow.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            vec![format!("all of {} (hung or died; was at: {slow})", outcome.program.name)]
+        }
     }
-    if !tally.slow.is_empty() {
-        bail!("hung, and ended: {}", tally.slow.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
-    }
-    let names: Vec<_> = tally.failures.iter().map(String::as_str).collect();
-    let failed = format!("{} tests failed ({}), {} passed", tally.failed, names.join(", "), tally.passed);
-    if !tally.is_whole() || names.is_empty() || names.len() > UNSTEADY_MAX {
-        bail!("{failed}");
-    }
-    println!("=== test: once more, by themselves: {}", names.join(", "));
-    let (second, has_passed) = lanes::alone(&names)?;
-    if !has_passed || (second.passed as usize) < names.len() {
-        bail!(
-            "{failed}; by themselves {} of them failed again",
-            names.len().saturating_sub(second.passed as usize)
-        );
-    }
-    Ok(format!("{counted}; UNSTEADY, failed beside the others and passed alone: {}", names.join(", ")))
+}
+
+/// Asks what failed again; the program's counts then, where all is well.
+fn once_more(outcome: &Outcome) -> Result<Option<Tally>> {
+    let whole = !outcome.tally.is_whole() || outcome.tally.failures.is_empty();
+    let names: Vec<&str> = match whole {
+        true => vec![],
+        false => outcome.tally.failures.iter().map(String::as_str).collect(),
+    };
+    let again = lanes::alone(&outcome.program, &names)?;
+    let all_passed = again.has_passed && again.tally.is_whole();
+    Ok(match (all_passed, whole) {
+        (true, true) => Some(again.tally),
+        (true, false) if again.tally.passed as usize == names.len() => {
+            Some(Tally::default().with(&outcome.tally).with(&again.tally))
+        }
+        _ => None,
+    })
 }
 
 /// Runs the CPU provider's tests on processors that this machine does not have; says so where it cannot.
@@ -228,13 +271,9 @@ fn emulated() -> Result<String> {
 
 /// Runs the GPU provider's kernels on a newer software device, which has int8 matrices; says so where it cannot be had.
 fn matrices() -> Result<String> {
-    let mut build = sh::cargo(&["test", "--workspace", "--locked", "--no-run", "--message-format=json"]);
-    let messages = sh::output(&mut build)?;
-    let messages = String::from_utf8_lossy(&messages);
-    let program = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find(|message| message["target"]["name"] == "gpu_pearl" && message["profile"]["test"] == true)
+    let program = sh::built_tests()?
+        .into_iter()
+        .find(|message| message["target"]["name"] == "gpu_pearl")
         .and_then(|message| Some(message["executable"].as_str()?.to_owned()))
         .context("cargo does not say where the tests lie")?;
     let mut script = std::process::Command::new(sh::root().join("plugins/gpu-pearl/software-gpu.sh"));

@@ -33,7 +33,13 @@ fn a_miner_in_c_finds_what_the_crate_finds() {
     // The libraries are this package's own, but a test alone does not make cargo build them.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--locked", "--lib", "-p", "pearl-pow-c"]).current_dir(folder());
+    command.args(["build", "--quiet", "--locked"]).current_dir(folder());
+    // Where the whole workspace was built, for this package alone cargo would choose other features, and with it all that
+    // stands on the library would be built anew.
+    match std::env::var_os("PEARLBED_BUILT_WHOLE") {
+        Some(_) => command.args(["--workspace", "--lib", "--bins", "--tests", "--examples"]),
+        None => command.args(["--lib", "-p", "pearl-pow-c"]),
+    };
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
