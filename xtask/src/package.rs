@@ -37,9 +37,12 @@ License: MIT or Apache-2.0
 /// Packs the installation `dist` into `folder`; what is not shipped is hardly compressed, to save the time.
 pub fn make(dist: &Path, folder: &Path, profile: Profile) -> Result<Packages> {
     sh::fresh(folder)?;
-    let level = if profile == Profile::Release { 9 } else { 1 };
+    let (level, of_deb) = match profile {
+        Profile::Release => (9, ["-Zxz", "-z9"]),
+        Profile::Dev => (1, ["-Zgzip", "-z1"]),
+    };
     let tar = tar(dist, folder, level)?;
-    let deb = if sh::has("dpkg-deb") { Some(deb(dist, folder, level)?) } else { None };
+    let deb = if sh::has("dpkg-deb") { Some(deb(dist, folder, of_deb)?) } else { None };
     Ok(Packages { tar, deb })
 }
 
@@ -54,7 +57,7 @@ fn tar(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
     Ok(file)
 }
 
-fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
+fn deb(dist: &Path, folder: &Path, compression: [&str; 2]) -> Result<PathBuf> {
     let architecture = String::from_utf8(sh::output(Command::new("dpkg").arg("--print-architecture"))?)?;
     let architecture = architecture.trim();
     let tree = folder.join("deb");
@@ -95,7 +98,7 @@ fn deb(dist: &Path, folder: &Path, level: u32) -> Result<PathBuf> {
     )?;
     let file = folder.join(format!("pearlbed_{VERSION}_{architecture}.deb"));
     let mut build = Command::new("dpkg-deb");
-    build.args(["--root-owner-group", "-Zxz", &format!("-z{level}"), "--build"]);
+    build.arg("--root-owner-group").args(compression).arg("--build");
     // What it says is no more than what is said below, in the middle of a line of progress.
     sh::output(build.arg(&tree).arg(&file))?;
     std::fs::remove_dir_all(tree)?;
