@@ -53,6 +53,15 @@ pub fn plugin(package: &str) -> PathBuf {
     ))
 }
 
+/// Copies the program `from`, which is to be run there, to `to`.
+///
+/// By another process: were the copy open for writing here, a neighbour's child that was forked in that moment would hold it
+/// open as well, and the system runs no program that somebody writes.
+pub fn copy_program(from: &Path, to: &Path) {
+    let done = Command::new("cp").args([from, to]).status().expect("every system has cp");
+    assert!(done.success(), "{} cannot be copied to {}", from.display(), to.display());
+}
+
 /// The packages as `cargo xtask dist --dev` makes them, in the folder with the `.deb` and the `.tar.gz`; made once a test
 /// process. Where no `.deb` can be made here there is none.
 pub fn packages() -> PathBuf {

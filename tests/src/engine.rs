@@ -1,18 +1,14 @@
-//! A container engine for tests: the one that runs here, or a Docker of the test's own that ends with it.
+//! A container engine for tests: a Docker of the test's own that ends with it, or, without root, the one that runs here.
 //!
-//! The image is built once a test process, by `cargo xtask image --dev`. Needs root where no engine runs.
+//! The image is built once a test process, by `cargo xtask image --dev`. Nothing is left of it: where the engine is
+//! somebody's, the image is removed again.
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
 
 use crate::build;
+use crate::dockerd::{Daemon, Network};
 use crate::machine::has;
-
-/// How long the engine may take to begin, where other work goes on beside it.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the image of the tests is called.
 pub const IMAGE: &str = "pearlbed:tests";
@@ -20,15 +16,9 @@ pub const IMAGE: &str = "pearlbed:tests";
 /// An engine with the image. The last one to let it go ends it.
 #[derive(Debug)]
 pub struct Engine {
-    own: Option<Own>,
-}
-
-/// A Docker of the test's own.
-#[derive(Debug)]
-struct Own {
-    daemon: Child,
-    socket: PathBuf,
-    _run: tempfile::TempDir,
+    own: Option<Daemon>,
+    /// What is made in it.
+    image: &'static str,
 }
 
 static SHARED: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
@@ -45,7 +35,7 @@ impl Engine {
         if let Some(engine) = shared.upgrade() {
             return Ok(engine);
         }
-        let engine = Arc::new(Self::find("container")?);
+        let engine = Arc::new(Self::find("container", IMAGE)?);
         engine.build_image()?;
         *shared = Arc::downgrade(&engine);
         Ok(engine)
@@ -61,59 +51,30 @@ impl Engine {
         if let Some(engine) = shared.upgrade() {
             return Ok(engine);
         }
-        let engine = Arc::new(Self::find("container-bare")?);
+        let engine = Arc::new(Self::find("container-bare", crate::stand_in::IMAGE)?);
         *shared = Arc::downgrade(&engine);
         Ok(engine)
     }
 
     /// Where it listens, if it is the test's own.
     pub fn host(&self) -> Option<String> {
-        self.own.as_ref().map(|own| format!("unix://{}", own.socket.display()))
+        self.own.as_ref().map(Daemon::host)
     }
 
-    fn find(store: &str) -> Result<Self, String> {
+    fn find(store: &str, image: &'static str) -> Result<Self, String> {
         if !has("docker") {
             return Err("docker is not on this machine".into());
         }
-        let running = Self { own: None };
-        if running.docker(&["version"]).status.success() {
-            return Ok(running);
+        if rustix::process::geteuid().is_root() && has("dockerd") {
+            let folder = build::target().join(store);
+            std::fs::create_dir_all(&folder).map_err(|err| err.to_string())?;
+            return Ok(Self { own: Some(Daemon::start(Some(&folder), Network::Shared)?), image });
         }
-        if !rustix::process::geteuid().is_root() || !has("dockerd") {
-            return Err("no Docker runs here, and one of the test's own takes root and dockerd".into());
+        let running = Self { own: None, image };
+        match running.docker(&["version"]).status.success() {
+            true => Ok(running),
+            false => Err("no Docker runs here, and one of the test's own takes root and dockerd".into()),
         }
-        let run = tempfile::tempdir().map_err(|err| err.to_string())?;
-        let socket = run.path().join("docker.sock");
-        let folder = build::target().join(store);
-        std::fs::create_dir_all(&folder).map_err(|err| err.to_string())?;
-        let log = File::create(folder.join("dockerd.log")).map_err(|err| err.to_string())?;
-        let mut daemon = Command::new("dockerd");
-        daemon.arg("--data-root").arg(folder.join("data")).arg("--exec-root").arg(run.path().join("exec"));
-        daemon.arg("--pidfile").arg(run.path().join("pid"));
-        daemon.arg("--host").arg(format!("unix://{}", socket.display()));
-        // Containers of the tests have a loopback interface and no other, so the system's own network stays as it is.
-        daemon.args(["--bridge", "none", "--iptables=false", "--ip6tables=false"]);
-        let daemon = daemon
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(|err| err.to_string())?)
-            .stderr(log)
-            .spawn()
-            .map_err(|err| format!("dockerd: {err}"))?;
-        let mut engine = Self { own: Some(Own { daemon, socket, _run: run }) };
-        let deadline = Instant::now() + PATIENCE;
-        while !engine.docker(&["version"]).status.success() {
-            let own = engine.own.as_mut().expect("it was made above");
-            let ended = own.daemon.try_wait().ok().flatten();
-            if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(folder.join("dockerd.log")).unwrap_or_default();
-                return Err(format!(
-                    "dockerd does not begin here: {}",
-                    log.lines().last().unwrap_or_default()
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(engine)
     }
 
     fn build_image(&self) -> Result<(), String> {
@@ -129,7 +90,7 @@ impl Engine {
 
     fn with_host<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if let Some(own) = &self.own {
-            command.env("DOCKER_HOST", format!("unix://{}", own.socket.display()));
+            command.env("DOCKER_HOST", own.host());
         }
         command.env("DOCKER_BUILDKIT", "0")
     }
@@ -151,13 +112,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let Some(own) = &mut self.own else { return };
-        let pid = i32::try_from(own.daemon.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            // In order: it ends the containers and its own helper.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        // What is somebody's is left as it was; where there is no such image it says so to nobody.
+        if self.own.is_none() {
+            self.docker(&["rmi", self.image]);
         }
-        let _ = own.daemon.wait();
     }
 }
 

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// What all groups of tests are called by.
+const PREFIX: &str = "pearlbed-tests-";
+
 /// A group of processes with limits of its own, until it is dropped.
 #[derive(Debug)]
 pub struct Group {
@@ -24,9 +27,9 @@ impl Group {
     pub fn new(name: &str, settings: &[(&str, &str, &str)]) -> Result<Self, String> {
         let mut group = Self { folders: vec![] };
         for (controller, file, value) in settings {
-            let folder = Path::new("/sys/fs/cgroup")
-                .join(controller)
-                .join(format!("pearlbed-tests-{name}-{}", std::process::id()));
+            let controller = Path::new("/sys/fs/cgroup").join(controller);
+            let folder = controller.join(format!("{PREFIX}{name}-{}", std::process::id()));
+            remove_abandoned(&controller);
             if !group.folders.contains(&folder) {
                 std::fs::create_dir(&folder).map_err(|err| format!("{}: {err}", folder.display()))?;
                 group.folders.push(folder.clone());
@@ -41,6 +44,17 @@ impl Group {
         let lists: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect();
         // SAFETY: the process writes its own number to files before it becomes the program.
         unsafe { command.pre_exec(move || lists.iter().try_for_each(|list| std::fs::write(list, "0"))) };
+    }
+}
+
+/// Removes the groups of test processes that were killed. A group with a process in it cannot be removed, and is not.
+fn remove_abandoned(controller: &Path) {
+    for entry in std::fs::read_dir(controller).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-')).map(|(_, pid)| pid);
+        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir(entry.path());
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod corpus;
+pub mod dockerd;
 pub mod documents;
 pub mod engine;
 pub mod gateway;
@@ -17,6 +18,7 @@ pub mod pearlbed;
 pub mod pool;
 pub mod pool_world;
 pub mod port;
+pub mod ports;
 pub mod reference_pool;
 pub mod session;
 pub mod stand_in;

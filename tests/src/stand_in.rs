@@ -68,10 +68,13 @@ impl Engine {
             at("graph"),
             at("run")
         );
-        // Limits above those of whatever this runs in cannot be set.
+        // Limits above those of whatever this runs in cannot be set. Another Podman of the machine is none of its business.
         let containers = format!(
-            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\nruntime = \"{runtime}\"\n\
-             cgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n"
+            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[network]\n\
+             network_config_dir = \"{}\"\n[engine]\nruntime = \"{runtime}\"\ncgroup_manager = \"cgroupfs\"\n\
+             events_logger = \"file\"\ntmp_dir = \"{}\"\nlock_type = \"file\"\n",
+            at("networks"),
+            at("tmp")
         );
         for (name, text) in [("storage.conf", storage), ("containers.conf", containers)] {
             std::fs::write(folder.path().join(name), text).map_err(|err| err.to_string())?;
@@ -276,7 +279,7 @@ impl Session {
     }
 
     fn of(engine: &str, odd: &str, extra: &str, mining: &str, sections: &str) -> Self {
-        let port = free_port();
+        let port = crate::ports::free();
         let mut extra = extra.to_owned();
         if !extra.contains("model = ") {
             write!(extra, "\nmodel = \"somebody/a-model-pearl\"\n").expect("a text takes text");
@@ -349,10 +352,4 @@ impl Drop for Session {
             }
         }
     }
-}
-
-/// A port of this machine that nobody listens on.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a test may listen");
-    listener.local_addr().expect("it listens").port()
 }

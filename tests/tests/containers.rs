@@ -317,7 +317,7 @@ fn solo_at_a_gateway_its_proofs_are_handed_over_and_a_restart_by_request_makes_a
 #[test]
 fn two_containers_are_two_miners_each_by_a_door_of_its_own() {
     let Some(engine) = have(Engine::docker()) else { return };
-    let second = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let second = pearlbed_tests::ports::free();
     let sections = format!(
         "[[mining.miners]]\nname = \"second\"\nprovider = \"stand-in\"\nextra = {{ vllm_port = {second} }}"
     );

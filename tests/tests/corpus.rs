@@ -185,7 +185,7 @@ fn the_corpus_is_survived_by_an_ordinary_user() {
     let elsewhere = tempfile::tempdir().unwrap();
     std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let program = elsewhere.path().join("pearlbed");
-    std::fs::copy(build::pearlbed(), &program).unwrap();
+    build::copy_program(&build::pearlbed(), &program);
     let prepare = |command: &mut Command| {
         command.uid(SOMEBODY).gid(SOMEBODY);
     };

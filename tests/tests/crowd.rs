@@ -64,7 +64,7 @@ fn shared_ground() -> (Playground, PathBuf) {
     let ground = Playground::new();
     std::fs::set_permissions(ground.root(), PermissionsExt::from_mode(0o755)).unwrap();
     let binary = ground.root().join("pearlbed");
-    std::fs::copy(build::pearlbed(), &binary).unwrap();
+    build::copy_program(&build::pearlbed(), &binary);
     (ground, binary)
 }
 

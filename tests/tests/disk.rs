@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use pearlbed_tests::build;
 use pearlbed_tests::session::Bed;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A file system in memory, gone when dropped.
+/// A file system in memory, gone when dropped, and with it the session whose home it is: after that its bed can be removed.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -37,16 +38,16 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        let mut stop = Command::new(build::pearlbed());
+        let _ = stop.arg("stop").env("PEARLBED_HOME", &self.0).output();
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 
 #[test]
 fn a_full_disk_costs_files_and_not_the_session() {
-    // Declared first, so that it is dropped last: the bed stops its session before the disk goes.
-    let mount;
     let bed = Bed::new("");
-    mount = match Mount::new(&bed.home(), 4 << 20) {
+    let mount = match Mount::new(&bed.home(), 4 << 20) {
         Ok(mount) => mount,
         Err(why) => return println!("skipped: no file system can be mounted here: {why}"),
     };
@@ -72,9 +73,8 @@ fn a_full_disk_costs_files_and_not_the_session() {
 
 #[test]
 fn a_home_that_may_not_be_written_fails_the_start_and_nothing_else() {
-    let mount;
     let bed = Bed::new("");
-    mount = match Mount::new(&bed.home(), 4 << 20) {
+    let mount = match Mount::new(&bed.home(), 4 << 20) {
         Ok(mount) => mount,
         Err(why) => return println!("skipped: no file system can be mounted here: {why}"),
     };

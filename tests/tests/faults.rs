@@ -355,7 +355,7 @@ fn what_a_user_sets_is_ignored_with_raised_privileges() {
     }
     let nobody = 65534;
     let binary = ground.root().join("pearlbed");
-    std::fs::copy(build::pearlbed(), &binary).unwrap();
+    build::copy_program(&build::pearlbed(), &binary);
     std::os::unix::fs::chown(&binary, Some(nobody), None).unwrap();
     std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o4755)).unwrap();
     std::fs::set_permissions(ground.root(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -396,7 +396,7 @@ fn files_and_folders_of_others_are_named() {
         std::os::unix::fs::chown(folder.join("f28-owner.so"), Some(12345), None).unwrap();
         // The binary may lie where nobody can reach it.
         let binary = ground.root().join("pearlbed");
-        std::fs::copy(build::pearlbed(), &binary).unwrap();
+        build::copy_program(&build::pearlbed(), &binary);
         std::fs::set_permissions(ground.root(), PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = Command::new(&binary);
         command.args(arguments).env_clear().env("PEARLBED_HOME", ground.home()).uid(nobody).gid(nobody);

@@ -106,8 +106,7 @@ fn said(output: &Output) -> String {
 
 /// A bed with a session on the devnet that has found something, and serves its numbers.
 fn mining() -> Bed {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = port.expect("loopback has a free port").port();
+    let port = pearlbed_tests::ports::free();
     let bed = Bed::with("", &format!("[mining.session]\nmetrics_listen = \"127.0.0.1:{port}\""));
     // Its loader wants both keys, whatever a session is started with.
     let file = bed.home().join("config.toml");

@@ -278,7 +278,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 #[test]
 fn pool_test_says_what_is_wrong_by_status_and_its_hint_works_when_typed_back() {
     let bed = Bed::new("");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], pearlbed_tests::ports::free()));
     let url = format!("stratum+tcp://{nobody}");
     let test = |args: &[&str]| bed.run(&[&["pool", "test", "--wallet", WALLET], args].concat());
     let answer = test(&[&url]);

@@ -260,7 +260,7 @@ fn a_refusing_pool_is_left_for_its_backup_within_two_seconds_of_the_last_connect
     block_on(async {
         let backup = TestPool::honest();
         // A port where nobody listens.
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], pearlbed_tests::ports::free()));
         let dead = Pool::new(PoolUrl::parse(&format!("stratum+tcp://{nobody}")).unwrap(), WALLET, "rig1");
         let mut session = Session::start(vec![dead, pool(&backup)]);
         let began = Instant::now();
@@ -282,7 +282,7 @@ fn names_without_an_address_with_dead_ones_and_with_another_one_each_time() {
     use std::sync::Arc;
     block_on(async {
         let alive = TestPool::honest();
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], pearlbed_tests::ports::free()));
         let named = || Pool::new(PoolUrl::parse("stratum+tcp://pool.test:3333").unwrap(), WALLET, "rig1");
         let table = Arc::new(Mutex::new(BTreeMap::new()));
         let start = |table: &Arc<Mutex<BTreeMap<String, Vec<std::net::SocketAddr>>>>| {

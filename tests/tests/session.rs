@@ -434,7 +434,7 @@ fn where_only_the_supervisor_is_told_to_stop_the_provider_ends_in_order_and_no_l
 
 #[test]
 fn metrics_speak_the_names_that_openjarvis_reads() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = pearlbed_tests::ports::free();
     let bed = Bed::with("", &format!("[mining.session]\nmetrics_listen = \"127.0.0.1:{port}\""));
     assert_eq!(bed.start().code, 0);
     let status = bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));

@@ -19,9 +19,7 @@ fn a_proof_of_the_largest_model_comes_through_whole() {
 #[test]
 fn the_first_answer_is_held_until_there_is_a_job_and_a_container_started_by_hand_mines() {
     let Some(engine) = have(Engine::docker()) else { return };
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = pearlbed_tests::ports::free();
     let bed = pearlbed_tests::session::Bed::with(
         &format!("gateway_port = {port}"),
         &format!(

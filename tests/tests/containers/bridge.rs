@@ -5,87 +5,27 @@
 use std::path::Path;
 use std::process::Command;
 
+use pearlbed_tests::dockerd::{Daemon, Network};
 use pearlbed_tests::machine::has;
 use pearlbed_tests::session::Bed;
 
 use super::*;
 
-/// A `dockerd` with a bridge, in a network name space of its own.
-struct Apart {
-    daemon: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Apart {
-    fn start() -> Result<Self, String> {
-        if !rustix::process::geteuid().is_root()
-            || !["dockerd", "unshare", "nsenter", "ip"].into_iter().all(has)
-        {
-            return Err("a bridge of the test's own takes root, dockerd, unshare, nsenter and ip".into());
-        }
-        let folder = tempfile::tempdir().map_err(|err| err.to_string())?;
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let script = format!(
-            "ip link set lo up && exec dockerd --data-root {} --exec-root {} --pidfile {} --host unix://{} \
-             --iptables=false --ip6tables=false >{} 2>&1",
-            at("data"),
-            at("exec"),
-            at("pid"),
-            at("sock"),
-            at("log")
-        );
-        let mut command = Command::new("unshare");
-        command.args(["--net", "sh", "-c", &script]).stdin(Stdio::null());
-        let daemon = command.spawn().map_err(|err| err.to_string())?;
-        let mut apart = Self { daemon, folder };
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while !apart.docker(&["version"]).status.success() {
-            let ended = apart.daemon.try_wait().ok().flatten().is_some();
-            if ended || std::time::Instant::now() > deadline {
-                let log = std::fs::read_to_string(apart.folder.path().join("log")).unwrap_or_default();
-                return Err(format!(
-                    "dockerd makes no bridge here: {}",
-                    log.lines().last().unwrap_or_default()
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(apart)
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.folder.path().join("sock").display())
-    }
-
-    fn docker(&self, arguments: &[&str]) -> std::process::Output {
-        let mut command = Command::new("docker");
-        command.args(arguments).env("DOCKER_HOST", self.host()).env("DOCKER_BUILDKIT", "0");
-        command.output().unwrap()
-    }
-
-    /// `pearlbed` where that bridge is.
-    fn pearlbed(&self, bed: &Bed, arguments: &[&str]) -> std::process::Output {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.daemon.id().to_string(), "--net"]);
-        command.arg(pearlbed_tests::build::pearlbed()).args(arguments);
-        command.env("PEARLBED_HOME", bed.home()).env("DOCKER_HOST", self.host());
-        command.output().unwrap()
-    }
-}
-
-impl Drop for Apart {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.daemon.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = rustix::process::kill_process(pid, Signal::TERM);
-        }
-        let _ = self.daemon.wait();
-    }
+/// `pearlbed` where that bridge is.
+fn pearlbed(apart: &Daemon, bed: &Bed, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &apart.pid().to_string(), "--net"]);
+    command.arg(pearlbed_tests::build::pearlbed()).args(arguments);
+    command.env("PEARLBED_HOME", bed.home()).env("DOCKER_HOST", apart.host());
+    command.output().unwrap()
 }
 
 #[test]
 fn on_a_bridge_its_port_is_published_on_loopback_and_what_is_taken_is_told() {
-    let apart = match Apart::start() {
+    if !has("nsenter") {
+        return println!("skipped: no container was run on a bridge: nsenter is not on this machine");
+    }
+    let apart = match Daemon::start(None, Network::Own) {
         Ok(apart) => apart,
         Err(why) => return println!("skipped: no container was run on a bridge: {why}"),
     };
@@ -119,7 +59,7 @@ fn on_a_bridge_its_port_is_published_on_loopback_and_what_is_taken_is_told() {
     );
     let file = Path::new(bed.plugins()).join("stand-in.container.toml");
     std::fs::write(&file, pearlbed_tests::stand_in::data_file(8000, "")).unwrap();
-    let run = |arguments: &[&str]| apart.pearlbed(&bed, arguments);
+    let run = |arguments: &[&str]| pearlbed(&apart, &bed, arguments);
     let start = ["start", "--devnet", "--plugin-dir", bed.plugins(), "--wait", "240"];
     let answer = run(&start);
     assert!(answer.status.success(), "{answer:?}\n{}", bed.log());
@@ -134,20 +74,12 @@ fn on_a_bridge_its_port_is_published_on_loopback_and_what_is_taken_is_told() {
 
     // Whoever listens there already is not pushed aside.
     let mut stranger = Command::new("nsenter");
-    stranger.args([
-        "--target",
-        &apart.daemon.id().to_string(),
-        "--net",
-        "python3",
-        "-m",
-        "http.server",
-        "8000",
-    ]);
+    stranger.args(["--target", &apart.pid().to_string(), "--net", "python3", "-m", "http.server", "8000"]);
     stranger.args(["--bind", "127.0.0.1"]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut stranger = stranger.spawn().unwrap();
     let listens = || {
         let mut probe = Command::new("nsenter");
-        probe.args(["--target", &apart.daemon.id().to_string(), "--net", "python3", "-c"]);
+        probe.args(["--target", &apart.pid().to_string(), "--net", "python3", "-c"]);
         probe.arg("import socket; socket.create_connection(('127.0.0.1', 8000))").stderr(Stdio::null());
         probe.status().unwrap().success()
     };

@@ -90,9 +90,7 @@ fn solo_without_a_gateway_the_one_in_the_image_is_run_and_only_it_hears_of_the_n
 #[test]
 fn where_a_gateway_is_named_or_it_is_not_wanted_none_is_run() {
     let Some(engine) = have(Engine::docker()) else { return };
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = nobody.local_addr().unwrap().port();
-    drop(nobody);
+    let port = pearlbed_tests::ports::free();
     let node = "pearld_rpc_url = \"http://127.0.0.1:1\"\npearld_rpc_password_env = \"NODE_PASSWORD\"";
     let mining = format!("wallet_address = \"{WALLET}\"\nsubmit_target = \"solo\"");
     for (extra, sections) in [

@@ -53,7 +53,7 @@ impl Somebody {
         ] {
             std::fs::write(it.at(name), text).map_err(|err| err.to_string())?;
         }
-        std::fs::copy(pearlbed_tests::build::pearlbed(), it.at("pearlbed")).map_err(|err| err.to_string())?;
+        pearlbed_tests::build::copy_program(&pearlbed_tests::build::pearlbed(), &it.at("pearlbed"));
         Ok(it)
     }
 
@@ -126,7 +126,7 @@ fn on_podman_without_root_a_container_mines_with_its_users_rights_and_no_more() 
     let laid_out = pearlbed_tests::build::target().join("stand-in/podman");
     let copied = Command::new("cp").arg("-r").arg(&laid_out).arg(somebody.at("image/it")).status().unwrap();
     assert!(copied.success());
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = pearlbed_tests::ports::free();
     std::fs::write(
         somebody.at("plugins/stand-in.container.toml"),
         pearlbed_tests::stand_in::data_file(port, ""),
