@@ -192,9 +192,37 @@ fn start(program: &Program, args: &[&str], pipe: PipeWriter) -> Result<Child> {
     }
     // The step `tools` has seen to it that there is one.
     command.env("PEARLBED_NEED_SOFTWARE_GPU", "1");
+    if let Some(folder) = temporary(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()) {
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        command.env("TMPDIR", folder);
+    }
     command.stdout(pipe.try_clone().context("cannot share a pipe")?).stderr(pipe);
     // The command itself holds the pipe open, until here.
     command.spawn().with_context(|| format!("cannot run {}", program.name))
+}
+
+/// Where the tests keep what they make, if not where the system says: what they copy there is run, and a system may forbid that
+/// in `/tmp`. `mounts` is `/proc/self/mountinfo`.
+fn temporary(mounts: &str) -> Option<PathBuf> {
+    let open = |folder: &Path| {
+        let of = |line: &'_ str| {
+            let mut fields = line.split(' ').skip(4);
+            let (at, options) = (fields.next()?, fields.next()?);
+            let shut = options.split(',').any(|option| ["noexec", "ro"].contains(&option));
+            folder.starts_with(at).then_some((at.len(), shut))
+        };
+        // Of two at one place the later one lies above the other.
+        mounts.lines().filter_map(of).max_by_key(|(length, _)| *length).is_none_or(|(_, shut)| !shut)
+    };
+    let usual = std::env::temp_dir();
+    let usual = usual.canonicalize().unwrap_or(usual);
+    match open(&usual) {
+        true => None,
+        false => Some(Path::new("/var/tmp"))
+            .filter(|folder| open(folder))
+            .map(Path::to_owned)
+            .or_else(|| Some(sh::target().join("tmp"))),
+    }
 }
 
 /// The lines that come out of a pipe, as they come.
@@ -214,6 +242,19 @@ fn lines(pipe: PipeReader) -> Receiver<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_keep_what_they_run_where_it_may_be_run() {
+        let usual = std::env::temp_dir().canonicalize().unwrap();
+        let root = "1 0 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n";
+        assert_eq!(temporary(root), None);
+        let at = |path: &str, options: &str| format!("2 1 0:9 / {path} {options} - tmpfs tmpfs rw\n");
+        let shut = |options| format!("{root}{}", at(&usual.display().to_string(), options));
+        assert_eq!(temporary(&shut("rw,nosuid,nodev,noexec")), Some("/var/tmp".into()));
+        assert_eq!(temporary(&shut("rw,nosuid,nodev")), None);
+        let both = shut("rw,noexec") + &at("/var/tmp", "ro");
+        assert_eq!(temporary(&both), Some(sh::target().join("tmp")));
+    }
 
     #[test]
     fn a_program_is_known_by_what_cargo_says_of_it() {
