@@ -55,6 +55,18 @@ fn configure(machine: &Machine, text: &str) {
     machine.ok(&script);
 }
 
+/// Makes the user alice, who has a service manager of her own, and answers how a script is run as her.
+fn alice_lingers(machine: &Machine) -> impl Fn(&str) -> String {
+    machine.ok("useradd --create-home alice && loginctl enable-linger alice");
+    machine.wait_for("test -S /run/user/$(id -u alice)/bus", "loginctl; systemctl status user@*");
+    |script| {
+        format!(
+            "runuser -u alice -- env HOME=/home/alice XDG_RUNTIME_DIR=/run/user/$(id -u alice) \
+             sh -c \"set -e; cd /srv; $(cat <<'END'\n{script}\nEND\n)\""
+        )
+    }
+}
+
 /// Mining on the devnet with one thread: these machines share their processor.
 const DEVNET: &str =
     "[mining]\nprovider = \"cpu-pearl\"\nsubmit_target = \"devnet\"\n[mining.extra]\nthreads = 1";
@@ -227,7 +239,7 @@ fn a_gateway_of_another_user_is_reached_by_its_socket_in_run_pearlbed() {
 }
 
 #[test]
-fn the_units_are_without_fault_and_no_less_closed_than_they_were() {
+fn the_units_are_without_fault_no_less_closed_than_they_were_and_that_of_users_mines() {
     let Some(machine) = machine() else { return };
     let unit = "/usr/lib/systemd/system/pearlbed.service";
     let verified = machine.sh(&format!("systemd-analyze verify --man=no {unit}"));
@@ -239,6 +251,33 @@ fn the_units_are_without_fault_and_no_less_closed_than_they_were() {
     let said = machine.sh(&format!("systemd-analyze security --offline=yes --no-pager {unit}")).stdout;
     let level = said.lines().last().and_then(|line| line.split(": ").nth(1)?.split(' ').next()?.parse().ok());
     assert!(level.is_some_and(|level: f64| level <= EXPOSURE_MAX), "{said}");
+
+    // The package's unit for users, under a manager of a user's own.
+    let alice = alice_lingers(&machine);
+    let unit = machine.ok(&alice("systemctl --user show pearlbed -P FragmentPath"));
+    assert_eq!(unit, "/usr/lib/systemd/user/pearlbed.service");
+    assert_ne!(machine.sh(&alice("systemctl --user start pearlbed")).code, 0, "nothing is set up");
+    let shows = |name: &str| machine.ok(&alice(&format!("systemctl --user show pearlbed -P {name}")));
+    assert_eq!([shows("ExecMainStatus"), shows("NRestarts")], ["6", "0"]);
+    machine.ok(&alice(
+        "pearlbed init --provider cpu-pearl --submit-target devnet --set mining.extra.threads=1 --yes",
+    ));
+    machine.ok(&alice("systemctl --user enable --now pearlbed"));
+    machine.wait_for(&alice("pearlbed status"), &alice("systemctl --user status pearlbed"));
+    machine.ok(&alice("systemctl --user reload pearlbed && pearlbed stop"));
+    machine.wait_for(
+        &alice("! systemctl --user is-active pearlbed"),
+        &alice("systemctl --user status pearlbed"),
+    );
+    assert_eq!([shows("Result"), shows("NRestarts")], ["success", "0"], "who is asked to stop stays so");
+
+    // A session that the command of a service leaves behind is ended by systemd, which is told before and afterwards.
+    let run = "systemd-run --user --wait --pipe --quiet pearlbed start --wait 200";
+    let said = machine.sh(&alice(run));
+    let warned = said.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.code == 0 && warned.contains("`pearlbed start --foreground`"), "{said:?}");
+    let told = alice("pearlbed status --json | grep -F 'systemd ends a session'");
+    machine.wait_for(&told, &alice("pearlbed status"));
 }
 
 #[test]
@@ -273,7 +312,6 @@ fn the_archive_unpacked_below_a_prefix_has_its_units_where_systemd_finds_them() 
     let Some(machine) = machine() else { return };
     machine.ok("dpkg --purge pearlbed");
     machine.copy(&package("gz").expect("an archive is always made"), "/srv/pearlbed-1.tar.gz");
-    machine.ok("useradd --create-home alice");
     let guide = std::fs::read_to_string(build::workspace().join("docs/user-guide.md")).unwrap();
     let (_, installing) = guide.split_once("\n## Installing\n").expect("the guide has the section");
     let blocks: Vec<&str> =
@@ -290,14 +328,7 @@ fn the_archive_unpacked_below_a_prefix_has_its_units_where_systemd_finds_them() 
     wait_until_it_earns(&machine);
     machine.ok("systemctl stop pearlbed && rm -r /usr/local/bin/pearlbed /usr/local/share/systemd /usr/local/lib/pearlbed");
 
-    machine.ok("loginctl enable-linger alice");
-    machine.wait_for("test -S /run/user/$(id -u alice)/bus", "loginctl; systemctl status user@*");
-    let alice = |script: &str| {
-        format!(
-            "runuser -u alice -- env HOME=/home/alice XDG_RUNTIME_DIR=/run/user/$(id -u alice) \
-             sh -c 'set -e; cd /srv; {script}'"
-        )
-    };
+    let alice = alice_lingers(&machine);
     machine.ok(&alice(user));
     let unit = machine.ok(&alice("systemctl --user show pearlbed -P FragmentPath"));
     assert_eq!(unit, "/home/alice/.local/share/systemd/user/pearlbed.service");

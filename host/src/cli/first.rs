@@ -28,6 +28,18 @@ pub fn is_this() -> bool {
     cfg!(target_os = "linux") && std::process::id() == 1
 }
 
+/// What a container's first process may be that ends with the command it runs: this program, and what engines are asked for
+/// an init (`--init`).
+const ENDS_WITH_ITS_COMMAND: [&str; 7] =
+    ["pearlbed", "docker-init", "podman-init", "catatonit", "tini", "tini-static", "dumb-init"];
+
+/// Whether this process is the command that a container was made for: what it leaves running ends with it.
+pub fn is_command() -> bool {
+    let parent = rustix::process::getppid().map(Pid::as_raw_nonzero).map(std::num::NonZero::get);
+    let name = || std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    cfg!(target_os = "linux") && parent == Some(1) && ENDS_WITH_ITS_COMMAND.contains(&name().trim_end())
+}
+
 /// Runs the command line `args` (the program's name first) as a child, and returns its status as a shell counts it: 128
 /// and the signal's number where one ended it.
 ///

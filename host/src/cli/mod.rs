@@ -195,6 +195,7 @@ pub fn main() -> ExitCode {
     left_open::keep_own_rights();
     let args: Vec<OsString> = std::env::args_os().collect();
     if first::is_this() {
+        call_process("first");
         return match first::run(&args) {
             Ok(code) => code.into(),
             Err(err) => {

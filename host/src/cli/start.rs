@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, Error, PluginDirs};
+use super::{Context, Error, PluginDirs, first};
 use crate::exit::Exit;
 use crate::miner::Options;
 use crate::progress::Progress;
@@ -14,6 +14,7 @@ use crate::session::launch;
 use crate::session::lock::Holder;
 use crate::session::look;
 use crate::session::report::Report;
+use crate::session::service;
 use crate::session::supervise::{self, Outcome, SuperviseError};
 use crate::work::SourceConfig;
 
@@ -82,7 +83,13 @@ impl Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let options = args.options(context)?;
-    if args.foreground {
+    let ends_with_us = !args.foreground && first::is_command();
+    if ends_with_us {
+        context.note(
+            "a container ends with its command: this session stays in the foreground, as with `--foreground`",
+        );
+    }
+    if args.foreground || ends_with_us {
         return match supervise::run(&options, Announcer::default(), true)? {
             Outcome::Stopped => Ok(Exit::Ok),
             // Whoever waits for this process to mine is told that it does not, a service manager above all.
@@ -95,6 +102,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
     if let Some(holder) = look::live_holder(&options.home) {
         return already_running(context, &options, Some(holder));
+    }
+    if service::is_command(context.env(), std::process::id()) {
+        context.note(
+            "systemd ends what the command of a service leaves running, unless the unit's Type= is forking, or oneshot with \
+             RemainAfterExit=yes: `pearlbed start --foreground` is what a service runs",
+        );
     }
     // What is wrong with the configuration is said here, before anything is started.
     let config = options.config().map_err(SuperviseError::config)?;

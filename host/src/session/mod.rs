@@ -27,6 +27,7 @@ pub mod past;
 pub mod paused;
 pub mod pools;
 pub mod report;
+pub mod service;
 pub mod socket;
 pub mod state;
 pub mod supervise;

@@ -4,11 +4,12 @@
 //! It never decides anything: who calls has.
 
 use std::io;
+use std::time::Instant;
 
 use crate::home::Env;
 use crate::session::announce::{Announcement, Announcer};
 use crate::session::log::{Level, SessionLog, Speaker};
-use crate::session::notify;
+use crate::session::{notify, service};
 
 /// The ways out.
 #[derive(Debug)]
@@ -19,12 +20,15 @@ pub(super) struct Herald {
     last_error: Option<String>,
     /// The service manager's status line.
     status: String,
+    /// Who started this process, and when it was told all that it waited for.
+    starter: (Option<u32>, Option<Instant>),
 }
 
 impl Herald {
     /// Speaks in `log` and to `announcer`; `env` names the service manager.
     pub fn new(log: SessionLog, announcer: Announcer, env: Env) -> Self {
-        Self { log, announcer, env, last_error: None, status: String::new() }
+        let starter = rustix::process::getppid().and_then(|pid| pid.as_raw_nonzero().get().try_into().ok());
+        Self { log, announcer, env, last_error: None, status: String::new(), starter: (starter, None) }
     }
 
     /// A line of `speaker`'s.
@@ -66,6 +70,13 @@ impl Herald {
     /// Nothing more will be announced.
     pub fn hush(&mut self) {
         self.announcer.close();
+        self.starter.1 = Some(Instant::now());
+    }
+
+    /// Why a signal ends the session, with what is behind that where it is known.
+    pub fn behind(&self, why: &str, now: Instant) -> String {
+        let (starter, started) = self.starter;
+        service::behind(why, &self.env, starter, started, now)
     }
 
     /// Whether a service manager listens.

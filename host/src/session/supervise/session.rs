@@ -255,7 +255,7 @@ impl Session {
                 Turn::Work(Some(event)) => self.work_event(event, now),
                 Turn::Work(None) => return Err(SuperviseError::WorkEnded),
                 Turn::Call(call) => self.call(call, now),
-                Turn::Stop(why) => self.stop(why, now),
+                Turn::Stop(why) => self.stop(&self.herald.behind(why, now), now),
                 // What a closed terminal sends is no wish for a reload.
                 Turn::Reload if self.outlets.terminal && !terminal_is_there() => {
                     self.stop("its terminal was closed (SIGHUP)", now)
