@@ -154,6 +154,8 @@ fn denied(path: &Path) -> String {
         return format!("you may not look into {}: ask its owner, {ANOTHER}", printable_path(above));
     };
     let shown = printable_path(guilty);
+    // The first that is not there: what somebody has to make where the folder above is everybody's.
+    let missing = path.ancestors().take_while(|step| *step != guilty).last().unwrap_or(guilty);
     if metadata.uid() == me {
         let rights = if metadata.is_dir() { "u+rwx" } else { "u+rw" };
         return format!("it is yours: `chmod {rights} {shown}`, {ANOTHER}");
@@ -162,15 +164,22 @@ fn denied(path: &Path) -> String {
     if container().is_some() {
         // Nothing in there may change an owner, and who this user is was said from outside.
         let (uid, gid) = (metadata.uid(), metadata.gid());
-        // Nobody is told to mine as root.
-        let as_owner = match uid {
-            0 => String::new(),
-            _ => format!("run the container as its owner (`--user {uid}:{gid}`), "),
-        };
+        let own = (me, rustix::process::getegid().as_raw());
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         return format!(
-            "{shown} belongs to {owner}, and this is user {me}: give it to this user where the container is started \
-             (`chown -R {me}` of the folder that is mounted there, `uid={me}` of a tmpfs), {as_owner}{ANOTHER}"
+            "{shown} belongs to {owner}, and this is user {me}: {}, {ANOTHER}",
+            for_mounted(own, (uid, gid), &map, container() == Some("Podman"))
         );
+    }
+    if metadata.uid() == 0 && is_the_systems(guilty) {
+        let whose = format!("{shown} belongs to root, as part of the system");
+        return match missing == guilty {
+            true => format!("{whose}: {}", ANOTHER.trim_start_matches("or ")),
+            false => {
+                let missing = printable_path(missing);
+                format!("{whose}: `sudo install -d -o \"$(id -un)\" {missing}`, {ANOTHER}")
+            }
+        };
     }
     if metadata.uid() == 0 {
         return format!(
@@ -179,6 +188,50 @@ fn denied(path: &Path) -> String {
     }
     // To take somebody else's home away from him would only move the trouble: a service mines there, or another person.
     format!("{shown} belongs to {owner}: run the command as {owner} (`sudo -u {owner} …`), {ANOTHER}")
+}
+
+/// Whether a folder is part of the system, so that it is given to nobody.
+fn is_the_systems(folder: &Path) -> bool {
+    let names: Vec<_> = folder.components().skip(1).map(|name| name.as_os_str().to_owned()).collect();
+    let first = names.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match &*first {
+        "usr" | "etc" | "bin" | "sbin" | "lib" | "lib64" | "boot" | "dev" | "proc" | "sys" => true,
+        "var" | "run" => names.len() <= 2,
+        _ => names.len() <= 1,
+    }
+}
+
+/// What to do where a container's user `me` may not use a folder of `owner`, each a user and a group as the container has
+/// them; `map` is its `/proc/self/uid_map`. A container with a name space of users has other numbers than the machine.
+fn for_mounted(me: (u32, u32), owner: (u32, u32), map: &str, podman: bool) -> String {
+    let give = "give it to this user where the container is started";
+    let numbers = |line: &str| -> Option<[u32; 3]> {
+        let numbers: Vec<u32> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        numbers.try_into().ok()
+    };
+    let ranges: Vec<[u32; 3]> = map.lines().filter_map(numbers).collect();
+    let own_space = !ranges.is_empty() && ranges != [[0, 0, u32::MAX]];
+    // Nobody is told to mine as root, and in a name space of users root is somebody else.
+    let as_owner = match owner.0 {
+        0 if !own_space => String::new(),
+        _ => format!(", run the container as its owner (`--user {}:{}`)", owner.0, owner.1),
+    };
+    if own_space && podman {
+        return format!(
+            "{give} (`podman unshare chown -R {} FOLDER`), let this user be you \
+             (`--userns keep-id:uid={},gid={}`){as_owner}",
+            me.0, me.0, me.1
+        );
+    }
+    let within = |[inside, _, count]: &[u32; 3]| (*inside..inside.saturating_add(*count)).contains(&me.0);
+    let outside = match ranges.iter().find(|range| own_space && within(range)) {
+        Some([inside, outside, _]) => outside.saturating_add(me.0 - inside),
+        None => me.0,
+    };
+    format!(
+        "{give} (`chown -R {outside}` of the folder that is mounted there, `uid={}` of a tmpfs){as_owner}",
+        me.0
+    )
 }
 
 /// Which engine's container this process is in, as far as that engine says so.
@@ -336,13 +389,38 @@ mod tests {
     }
 
     #[test]
+    fn no_folder_of_the_system_is_given_away() {
+        for folder in ["/", "/var", "/var/lib", "/usr/local/share", "/home", "/opt", "/etc/x", "/run/user"] {
+            assert!(is_the_systems(Path::new(folder)), "{folder}");
+        }
+        for folder in ["/home/alice", "/var/lib/pearlbed", "/opt/pearlbed", "/srv/beds/one"] {
+            assert!(!is_the_systems(Path::new(folder)), "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_folder_in_a_container_is_given_by_the_numbers_that_the_machine_has() {
+        let (me, root) = ((65532, 65532), (0, 0));
+        let plain = for_mounted(me, root, "         0          0 4294967295\n", true);
+        assert!(plain.contains("`chown -R 65532`") && !plain.contains("--user"), "{plain}");
+        let rootless = for_mounted(me, root, "0 1000 1\n1 600000 65536\n", true);
+        assert!(rootless.contains("`podman unshare chown -R 65532 FOLDER`"), "{rootless}");
+        assert!(rootless.contains("`--userns keep-id:uid=65532,gid=65532`"), "{rootless}");
+        assert!(rootless.contains("`--user 0:0`"), "root in there is who started it: {rootless}");
+        let remapped = for_mounted(me, (1000, 1000), "0 100000 65536\n", false);
+        assert!(remapped.contains("`chown -R 165532`") && remapped.contains("`uid=65532`"), "{remapped}");
+        assert!(remapped.contains("`--user 1000:1000`"), "{remapped}");
+    }
+
+    #[test]
     fn what_belongs_to_another_is_named_with_its_owner_and_a_command_that_works() {
         let root = Path::new("/");
         let said = denied(&root.join("no-such-folder-of-ours"));
         if rustix::process::geteuid().is_root() {
             assert!(said.starts_with("it is yours"), "{said}");
         } else {
-            assert!(said.contains("belongs to root: `sudo chown") || container().is_some(), "{said}");
+            let made = "belongs to root, as part of the system: `sudo install -d -o \"$(id -un)\" /no-such-folder-of-ours`";
+            assert!(said.contains(made) || container().is_some(), "{said}");
         }
         assert_eq!(user_name(0), "root");
         assert_eq!(user_name(4_000_000_000), "user 4000000000");

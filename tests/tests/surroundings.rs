@@ -44,7 +44,7 @@ impl Ground {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::copy(build::pearlbed(), folder.path().join("pearlbed")).unwrap();
+        build::copy_program(&build::pearlbed(), &folder.path().join("pearlbed"));
         Self { folder }
     }
 
@@ -321,8 +321,13 @@ fn what_trying_again_does_not_help_ends_alike_for_every_command() {
             &["init", "--provider", "nobody", "--submit-target", "devnet", "--yes"],
             &["pool", "test"],
             &["inspect-model", "/nowhere"],
+            &["inspect-model", "/etc/passwd"],
         ],
     );
+    let missing = ground.run(None, &["plugins", "inspect", "/nowhere.so"]);
+    assert_eq!(missing.status.code(), Some(6), "{missing:?}");
+    let open = ground.run(None, &["devnet", "--listen", "192.0.2.1:1"]);
+    assert_eq!(open.status.code(), Some(2), "{open:?}");
     // A file stands where the home should be.
     std::fs::remove_dir_all(ground.home()).unwrap();
     std::fs::write(ground.home(), "").unwrap();
@@ -505,9 +510,7 @@ fn hidden_files_beside_a_plugin_are_counted_and_never_looked_at() {
 #[test]
 fn an_address_where_nothing_listens_is_not_recorded_as_a_miner() {
     let ground = Ground::new();
-    // Bound, and given up again: nobody else has it for a moment.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{free}");
+    let url = format!("http://127.0.0.1:{}", pearlbed_tests::ports::free());
     let refused = ground.run(None, &["attach", "--gateway-url", &url]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(stderr(&refused).contains("nothing answers at"), "{}", stderr(&refused));

@@ -92,6 +92,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     }
 }
 
+/// An address that cannot be listened on. One that other machines reach is no value of the flag.
+fn refused(address: SocketAddr, err: std::io::Error) -> Error {
+    let err = Error::caused_by(format!("failed to listen on {address}"), err);
+    if address.ip().is_loopback() { err } else { err.with_exit(Exit::Usage) }
+}
+
 async fn run_pool(
     args: &Args,
     context: &Context,
@@ -101,7 +107,7 @@ async fn run_pool(
     let listener = pool::listen(address).await.map_err(|err| {
         let hint =
             remedy::for_address(&err, "choose another address with --stratum, for instance 127.0.0.1:0");
-        Error::caused_by(format!("failed to listen on {address}"), err).with_hint(hint)
+        refused(address, err).with_hint(hint)
     })?;
     let bound = listener.local_addr().unwrap_or(address);
     let height = network.height();
@@ -187,7 +193,7 @@ async fn run_server(args: &Args, context: &Context, network: Devnet) -> Result<E
         None => Listener::tcp(args.listen).await.map_err(|err| {
             let hint =
                 remedy::for_address(&err, "choose another address with --listen, for instance 127.0.0.1:0");
-            Error::caused_by(format!("failed to listen on {}", args.listen), err).with_hint(hint)
+            refused(args.listen, err).with_hint(hint)
         })?,
     };
     let address = listener.address();

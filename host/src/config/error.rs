@@ -77,6 +77,9 @@ impl Explain for ConfigError {
                 Some("text stands in quotes, lists in brackets: `provider = \"…\"`".to_owned())
             }
             Self::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::UnknownKey { known, .. } if known.is_empty() => {
+                Some("`pearlbed config keys` lists the settings".to_owned())
+            }
             Self::UnknownKey { known, .. } => Some(format!("known here: {}", known.join(", "))),
             Self::UnknownSection { nearest, .. } => Some(format!("did you mean [{nearest}]?")),
             Self::UnknownVariable { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),

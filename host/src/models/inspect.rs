@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Model;
 use super::weights::{self, WeightFile, Weights, regular};
+use crate::exit::Exit;
 use crate::explain::Explain;
 
 /// JSON files beyond this are not read: a `tokenizer.json` may have tens of megabytes, a `config.json` has kilobytes.
@@ -83,6 +84,13 @@ impl Explain for InspectError {
             Self::NotAFolder { .. } => {
                 Some("give the folder of the checkpoint: the one with config.json in it".to_owned())
             }
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Folder { err, .. } => crate::remedy::exit_for(err),
+            Self::NotAFolder { .. } => Exit::Futile,
         }
     }
 }

@@ -175,16 +175,15 @@ pub(super) fn probe(
         for _ in 0..workers {
             pool.start_worker(scope);
         }
+        // Where there may be no more threads, this one does it all.
+        if pool.children.fetch_add(1, Ordering::Relaxed) == 0 {
+            pool.work(scope);
+        } else {
+            pool.children.fetch_sub(1, Ordering::Relaxed);
+        }
     });
     let done = pool.done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let lost = || {
-        Probe::failed(Reason::new(
-            "no-probe",
-            "it was not probed: no process could be started",
-            "free some memory and run the command again",
-        ))
-    };
-    done.into_iter().map(|probe| probe.unwrap_or_else(lost)).collect()
+    done.into_iter().map(|probe| probe.unwrap_or_else(at_fault)).collect()
 }
 
 /// A job that is not done.

@@ -70,7 +70,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     } else {
         context.print(&render_inspection(&entry, context.width()))?;
     }
-    Ok(if entry.is_usable() { Exit::Ok } else { Exit::Failed })
+    Ok(match entry.skipped() {
+        None if entry.is_usable() => Exit::Ok,
+        Some(reason) if reason.code == "missing" => Exit::Futile,
+        _ => Exit::Failed,
+    })
 }
 
 #[derive(Serialize)]

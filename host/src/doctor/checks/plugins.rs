@@ -249,12 +249,14 @@ pub fn choice(facts: &Facts) -> Vec<Verdict> {
         Some(chosen) if able.contains(&chosen) => can_mine(format!("{}, as configured", printable(chosen))),
         Some(chosen) => the_chosen_one(survey, chosen, &able),
         None if able.is_empty() => {
-            let unasked =
-                survey.entries.iter().filter(|entry| entry.skipped().is_some_and(Reason::is_unasked)).count();
-            if unasked > 0 {
+            let unasked = || survey.entries.iter().filter_map(Entry::skipped).filter(|why| why.is_unasked());
+            if let Some(first) = unasked().next() {
                 return vec![Verdict::warn(
-                    format!("whether a provider can mine here is not known: {unasked} could not be asked"),
-                    "`pearlbed plugins inspect` asks one alone; take away the plugins that hang",
+                    format!(
+                        "whether a provider can mine here is not known: {} could not be asked",
+                        unasked().count()
+                    ),
+                    ask_alone(first, "one"),
                 )];
             }
             let fix = if survey.entries.iter().any(|entry| entry.look.is_some()) {
@@ -269,6 +271,17 @@ pub fn choice(facts: &Facts) -> Vec<Verdict> {
     }]
 }
 
+/// What to do where a plugin could not be asked, for the reason `why`: others may have taken its time, or the system lacks
+/// something, which its own remedy is for.
+fn ask_alone(why: &Reason, which: &str) -> String {
+    match why.code {
+        "no-probe" => why.fix.clone(),
+        _ => {
+            format!("`pearlbed plugins inspect` on {which} alone says more; take away the plugins that hang")
+        }
+    }
+}
+
 /// What keeps the configured provider from mining. `able` can.
 fn the_chosen_one(survey: &Survey, chosen: &str, able: &[&str]) -> Verdict {
     let shown = printable(chosen);
@@ -281,14 +294,16 @@ fn the_chosen_one(survey: &Survey, chosen: &str, able: &[&str]) -> Verdict {
             format!("the configured provider `{shown}` cannot mine here"),
             format!("do what its reason asks for{instead}"),
         ),
-        Some(entry) if entry.skipped().is_some_and(Reason::is_unasked) => Verdict::warn(
-            format!("the configured provider `{shown}` could not be asked"),
-            format!("`pearlbed plugins inspect {shown}` asks it alone; take away the plugins that hang"),
-        ),
-        Some(_) => Verdict::fail(
-            format!("the plugin of the configured provider `{shown}` is skipped"),
-            format!("put right what the section Plugins says of it{instead}"),
-        ),
+        Some(entry) => match entry.skipped().filter(|why| why.is_unasked()) {
+            Some(why) => Verdict::warn(
+                format!("the configured provider `{shown}` could not be asked"),
+                ask_alone(why, &shown),
+            ),
+            None => Verdict::fail(
+                format!("the plugin of the configured provider `{shown}` is skipped"),
+                format!("put right what the section Plugins says of it{instead}"),
+            ),
+        },
         None => {
             let ids: Vec<_> = survey.entries.iter().filter_map(Entry::id).collect();
             let meant = nearest(chosen, ids.iter().copied());
