@@ -250,7 +250,14 @@ fn a_report_holds_what_is_asked_for_and_no_secret() {
     );
     std::fs::write(ground.home().join("config.toml"), config).unwrap();
     std::fs::create_dir(ground.home().join("logs")).unwrap();
-    let log = format!("2026-01-01T00:00:00Z info  provider    sees {} and pays {wallet}\n", SECRET.1);
+    let log = format!(
+        "2026-01-01T00:00:00Z info  provider    sees {} and pays {wallet}\n\
+         2026-01-01T00:00:00Z info  provider    asks me:hunter2/with-a-slash@localhost:44107\n\
+         2026-01-01T00:00:00Z info  provider    curl -u me:hunter2 and the password is hunter2x\n\
+         2026-01-01T00:00:00Z info  provider    {{\"method\":\"mining.authorize\",\"params\":[\"w\",\"hunter2\"]}}\n\
+         2026-01-01T00:00:00Z info  provider    mnemonic: hunter2 hunter2 hunter2\n",
+        SECRET.1
+    );
     std::fs::write(ground.home().join("logs/mining.log"), log).unwrap();
     let file = ground.root().join("victim-report.txt");
     let file_name = file.to_str().unwrap();

@@ -70,6 +70,7 @@ pub fn write(context: &Context, path: &Path, text: &str) -> Result<(), Error> {
         let there = err.kind() == io::ErrorKind::AlreadyExists;
         let err = Error::of_file(format!("failed to write {}", printable_path(path)), err, path);
         match there {
+            true if path.is_dir() => err.with_hint("it is a folder: name a file in it"),
             true => err.with_hint("remove it, or name another file: `pearlbed doctor --report FILE`"),
             false => err,
         }

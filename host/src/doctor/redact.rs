@@ -1,12 +1,14 @@
 //! What a report to others must not hold: values of secrets, whole wallet addresses, names of people in paths.
 //!
-//! A plain function of text. It knows the secrets that the configuration and the environment name, and the shapes of
-//! those that nobody named: a key that calls itself a password, what stands before the `@` of an address, the query
-//! behind one.
+//! A plain function of text. It knows the secrets that the configuration and the environment name, in each form that text
+//! has them in, and the shapes of those that nobody named: a key that calls itself a password, what stands before the `@` of
+//! an address, the query behind one, and what is in `shapes`.
 //!
 //! # Limitations
 //!
 //! A secret that nobody named, in a place that has no shape, is not recognised: whoever sends a report reads it first.
+
+mod shapes;
 
 use crate::config::Config;
 use crate::home::Env;
@@ -14,7 +16,7 @@ use crate::home::Env;
 /// Shorter values are not blotted out: they would tear holes into ordinary text.
 const SECRET_BYTES_MIN: usize = 4;
 /// Words in the name of a variable or a key, written without its dashes, that say that its value is nobody else's business.
-const TELLTALES: [&str; 12] = [
+const TELLTALES: [&str; 13] = [
     "password",
     "passwd",
     "passphrase",
@@ -22,6 +24,7 @@ const TELLTALES: [&str; 12] = [
     "token",
     "apikey",
     "accesskey",
+    "authkey",
     "private",
     "credential",
     "authorization",
@@ -29,7 +32,7 @@ const TELLTALES: [&str; 12] = [
     "mnemonic",
 ];
 /// Such names are short, and only ends of longer ones.
-const TELLTALE_ENDS: [&str; 3] = ["pass", "pwd", "rpcuser"];
+const TELLTALE_ENDS: [&str; 4] = ["pass", "pwd", "rpcuser", "rpcauth"];
 /// The name that pearld gives whoever asks it, where nobody has chosen another.
 const DEFAULT_USER: &str = "rpcuser";
 /// Names that only look like it.
@@ -44,6 +47,11 @@ const ADDRESS_CHARS_MIN: usize = 20;
 const ADDRESS_PREFIXES: [&str; 4] = ["prl1", "tprl1", "rprl1", "sprl1"];
 /// Where the homes of people are.
 const HOMES: [&str; 2] = ["/home/", "/Users/"];
+/// Names of accounts that are nobody's own.
+const ROLES: [&str; 14] = [
+    "root", "pearlbed", "pearl", "miner", "mining", "user", "admin", "ubuntu", "debian", "nobody", "gateway",
+    "node", "pool", "home",
+];
 /// Whom files may belong to and who is nobody.
 const NOBODIES: [&str; 7] = ["root", "pearlbed", "nobody", "you", "this", "user", "another"];
 
@@ -55,6 +63,8 @@ pub struct Redactor {
     /// Who is paid, in whatever form: shortened wherever it stands.
     payees: Vec<String>,
     home: Option<String>,
+    /// Whose account this is, where that is a person's.
+    user: Option<String>,
 }
 
 impl Redactor {
@@ -70,12 +80,15 @@ impl Redactor {
         let secrets = longest_first(named.chain(telling).chain(user));
         let home =
             env.var("HOME").filter(|home| home.len() > 1).map(|home| home.trim_end_matches('/').to_owned());
-        Self { secrets, payees: longest_first(config.map(payees).unwrap_or_default().into_iter()), home }
+        let person = |name: &&str| name.len() >= SECRET_BYTES_MIN && !ROLES.contains(name);
+        let user = env.var("USER").or_else(|| env.var("LOGNAME")).filter(person).map(str::to_owned);
+        let payees = longest_first(config.map(payees).unwrap_or_default().into_iter());
+        Self { secrets: in_each_form(secrets), payees, home, user }
     }
 
     /// `text` without what it must not hold, line by line as it was.
     pub fn text(&self, text: &str) -> String {
-        let mut text = without_values_of_secret_keys(text);
+        let mut text = without_values_of_secret_keys(&shapes::without_armoured_keys(text));
         for secret in &self.secrets {
             text = text.replace(secret.as_str(), HIDDEN);
         }
@@ -84,7 +97,8 @@ impl Redactor {
         }
         let mut out = String::with_capacity(text.len());
         for line in text.split_inclusive('\n') {
-            let line = without_parts_of_addresses(line);
+            let line = shapes::without_shapes(line);
+            let line = without_parts_of_addresses(&line);
             let line = with_short_wallets(&line);
             let line = without_users_of_mail(&line);
             let line = match &self.home {
@@ -92,6 +106,11 @@ impl Redactor {
                 None => line,
             };
             let line = HOMES.iter().fold(line, |line, homes| without_words_behind(&line, homes, &[]));
+            let line = without_words_behind(&line, "sudo -u ", &NOBODIES);
+            let line = match &self.user {
+                Some(user) => with_other_word(&line, user, HIDDEN),
+                None => line,
+            };
             out.push_str(&without_words_behind(&line, " belongs to ", &NOBODIES));
         }
         out
@@ -105,6 +124,27 @@ fn longest_first<'a>(values: impl Iterator<Item = &'a str>) -> Vec<String> {
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     values.dedup();
     values
+}
+
+/// Secrets as other texts have them as well: JSON and lists of words write some characters in another way, and so do
+/// addresses.
+fn in_each_form(secrets: Vec<String>) -> Vec<String> {
+    let mut all = Vec::with_capacity(secrets.len());
+    for secret in secrets {
+        let quoted = serde_json::to_string(&secret).unwrap_or_default();
+        let quoted = quoted.trim_matches('"').to_owned();
+        let percent = secret.bytes().fold(String::new(), |out, byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out + &char::from(byte).to_string()
+            }
+            _ => out + &format!("%{byte:02X}"),
+        });
+        let forms = [percent.to_lowercase(), percent, secret.escape_default().to_string(), quoted, secret];
+        all.extend(forms);
+    }
+    all.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    all.dedup();
+    all
 }
 
 /// Who is paid by `config`: wallets that no address's form tells, and accounts at pools.
@@ -187,8 +227,12 @@ fn value_behind(word: &str, after: &str) -> Option<(usize, usize)> {
     }
     at += blanks(&after[at..], &[' ', '\t', '>']);
     let value = &after[at..];
-    let ends_bare = |c: char| c.is_whitespace() || ",;)}]\"'`".contains(c);
-    let bare = |text: &str| text.find(ends_bare).unwrap_or(text.len());
+    // What follows a value ends it, and what stands within one does not: `a,b` is one, and so is `a"b`.
+    let separates = |c: char| ",;)}]\"'`".contains(c);
+    let bare = |text: &str| {
+        let word = &text[..text.find(char::is_whitespace).unwrap_or(text.len())];
+        word.trim_end_matches(separates).len()
+    };
     let length = match value.chars().next()? {
         '\n' | '#' | '{' | ',' => return None,
         quote @ ('"' | '\'') => {
@@ -308,13 +352,29 @@ fn with_short_wallets(line: &str) -> String {
 
 /// Paths below `home` with `~` in its place.
 fn with_tilde(line: &str, home: &str) -> String {
+    replaced(line, home, "~", |_, after| !after.is_some_and(|c| c.is_alphanumeric() || "-_.".contains(c)))
+}
+
+/// `line` with `other` in the place of the word `name`.
+fn with_other_word(line: &str, name: &str, other: &str) -> String {
+    let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || "-_".contains(c));
+    replaced(line, name, other, |before, after| !joins(before) && !joins(after))
+}
+
+/// `line` with `other` in the place of `what`, where the characters before and after it allow that.
+fn replaced(
+    line: &str,
+    what: &str,
+    other: &str,
+    fits: impl Fn(Option<char>, Option<char>) -> bool,
+) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
-    while let Some(at) = rest.find(home) {
-        let after = &rest[at + home.len()..];
-        let whole = after.chars().next().is_none_or(|c| !(c.is_alphanumeric() || "-_.".contains(c)));
+    while let Some(at) = rest.find(what) {
+        let after = &rest[at + what.len()..];
         out.push_str(&rest[..at]);
-        out.push_str(if whole { "~" } else { home });
+        let fits = fits(out.chars().next_back(), after.chars().next());
+        out.push_str(if fits { other } else { what });
         rest = after;
     }
     out.push_str(rest);
@@ -342,6 +402,22 @@ mod tests {
             redacted("a hunter2-and-more b\nhunter2hunter2\nabc /srv"),
             "a [hidden] b\n[hidden][hidden]\nabc /srv"
         );
+    }
+
+    #[test]
+    fn a_secret_is_known_in_each_form_and_a_person_by_the_name_of_the_account() {
+        let env = Env::of([("MY_PASSWORD", "we\"ird\\pä1"), ("USER", "alice"), ("LOGNAME", "bob")]);
+        let redactor = Redactor::new(&env, None);
+        let forms = ["we\"ird\\pä1", "we\\\"ird\\\\pä1", "we%22ird%5Cp%C3%A41", "we%22ird%5cp%c3%a41"];
+        for form in forms {
+            assert_eq!(redactor.text(&format!("says {form}, again")), "says [hidden], again", "{form}");
+        }
+        assert_eq!(
+            redactor.text("user alice, not alices, in /mnt/alice"),
+            "user [hidden], not alices, in /mnt/[hidden]"
+        );
+        let miner = Redactor::new(&Env::of([("USER", "miner")]), None);
+        assert_eq!(miner.text("the miner mines"), "the miner mines");
     }
 
     #[test]
@@ -386,10 +462,11 @@ mod tests {
                 "\"vllm_args\": [\n  \"--api-key\",\n  [hidden]\n]",
             ),
             ("gw --rpcpass xyz --port 7", "gw --rpcpass [hidden] --port 7"),
+            ("password: a,b\"c rpcauth=me:xyz", "password: [hidden] rpcauth=[hidden]"),
             ("write to alice@pool.example.", "write to [hidden]@pool.example."),
             (
                 "/home/bob/x belongs to bob: `sudo -u bob`",
-                "/home/[hidden]/x belongs to [hidden]: `sudo -u bob`",
+                "/home/[hidden]/x belongs to [hidden]: `sudo -u [hidden]`",
             ),
             ("/var/lib/x belongs to root", "/var/lib/x belongs to root"),
         ] {
