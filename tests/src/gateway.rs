@@ -49,7 +49,8 @@ pub enum Mishap {
 pub struct Behaviour {
     /// Wait before every answer.
     pub delay: Duration,
-    /// How long it is deaf after it took a proof.
+    /// How long it proves after it took a proof, and is deaf meanwhile. Less than it has taken already ends it at once: a test
+    /// that has seen what it is about need not hit a moment.
     pub proving: Duration,
     /// It has no template.
     pub paused: bool,
@@ -442,7 +443,6 @@ impl Shared {
 
     fn prove(&self, submission: &Submission) {
         let header = submission.header;
-        let proving = self.behaviour.lock().unwrap().proving;
         let mut template = self.template.lock().unwrap();
         if template.header != header || template.solved {
             // "Submitted block with old header. Skipping submission."
@@ -454,8 +454,15 @@ impl Shared {
             self.stopping.store(true, Ordering::SeqCst);
             return;
         }
-        if self.behaviour.lock().unwrap().poisoned || !self.sleep(proving) {
+        if self.behaviour.lock().unwrap().poisoned {
             return;
+        }
+        let began = Instant::now();
+        while began.elapsed() < self.behaviour.lock().unwrap().proving {
+            if self.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            thread::sleep(LOOK);
         }
         let mut behaviour = self.behaviour.lock().unwrap();
         if behaviour.failing_submits > 0 {

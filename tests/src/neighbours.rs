@@ -82,6 +82,9 @@ impl Task {
     }
 }
 
+/// How long a login and the first job may take, on the busiest machine.
+const LOGIN_TIME: Duration = Duration::from_secs(120);
+
 /// What came of an honest program's timetable.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
@@ -120,6 +123,7 @@ impl Honest {
             r#"{{"id":0,"method":"mining.authorize","params":{{"wallet":"prl1x","worker":"{worker}","agent":"honest/{version}","pass":"x"}}}}"#
         );
         writeln!(stream, "{login}").unwrap();
+        stream.set_read_timeout(Some(LOGIN_TIME)).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let task = loop {
             let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
@@ -128,6 +132,8 @@ impl Honest {
                 break Task::of(&line["params"]);
             }
         };
+        // From here on its reader waits for as long as the connection stands.
+        stream.set_read_timeout(None).unwrap();
         let (sender, replies) = mpsc::channel();
         let ((new_tasks, tasks), (saying, said)) = (mpsc::channel(), mpsc::channel());
         std::thread::spawn(move || {

@@ -56,7 +56,7 @@ impl Network {
 
     /// The newest block of the main chain.
     pub fn tip(&self) -> Block {
-        self.main_chain().pop().expect("the first block stays")
+        self.state.lock().unwrap().tip()
     }
 
     /// The main chain, oldest first.
@@ -81,35 +81,57 @@ impl Network {
 
     /// A fresh 76-byte header on the tip (protocol section 1). Every call makes another one.
     pub fn template(&self) -> [u8; 76] {
-        let tip = self.tip();
+        self.state.lock().unwrap().template()
+    }
+
+    /// Makes a block of a header, by a proof with this commitment (protocol section 12.1). False if it does not build on the
+    /// tip.
+    pub fn submit_proved(&self, header: &[u8; 76], commitment: Option<[u8; 32]>) -> bool {
+        self.state.lock().unwrap().submit(header, commitment)
+    }
+
+    /// Somebody else finds `count` blocks, one after the other and before anybody finds another.
+    pub fn mine_elsewhere(&self, count: usize) {
+        self.state.lock().unwrap().mine_elsewhere(count);
+    }
+
+    /// The newest block is undone, and two others take its place.
+    pub fn reorganise(&self) {
         let mut state = self.state.lock().unwrap();
-        state.serial += 1;
+        let tip = state.tip();
+        state.blocks.iter_mut().filter(|block| block.hash == tip.hash).for_each(|block| block.main = false);
+        state.mine_elsewhere(2);
+    }
+}
+
+/// Each of these under one lock: whoever submits, and whoever mines elsewhere, does so on one tip.
+impl State {
+    fn tip(&self) -> Block {
+        self.blocks.iter().rfind(|block| block.main).cloned().expect("the first block stays")
+    }
+
+    fn template(&mut self) -> [u8; 76] {
+        let tip = self.tip();
+        self.serial += 1;
         let mut header = [0; 76];
         header[..4].copy_from_slice(&0x2000_0000_u32.to_le_bytes());
         header[4..36].copy_from_slice(&tip.hash);
-        header[36..44].copy_from_slice(&state.serial.to_le_bytes());
+        header[36..44].copy_from_slice(&self.serial.to_le_bytes());
         header[44..68].fill(0x5a);
         header[68..72].copy_from_slice(&(tip.time + 1).to_le_bytes());
-        header[72..].copy_from_slice(&state.nbits.to_le_bytes());
+        header[72..].copy_from_slice(&self.nbits.to_le_bytes());
         header
     }
 
-    /// Makes a block of a header. False if it does not build on the tip.
-    pub fn submit(&self, header: &[u8; 76]) -> bool {
-        self.submit_proved(header, None)
-    }
-
-    /// The same by a proof with this commitment (protocol section 12.1).
-    pub fn submit_proved(&self, header: &[u8; 76], commitment: Option<[u8; 32]>) -> bool {
+    fn submit(&mut self, header: &[u8; 76], commitment: Option<[u8; 32]>) -> bool {
         let tip = self.tip();
         if header[4..36] != tip.hash {
             return false;
         }
-        let mut state = self.state.lock().unwrap();
-        state.serial += 1;
+        self.serial += 1;
         let mut hash = [0x11; 32];
-        hash[..8].copy_from_slice(&state.serial.to_le_bytes());
-        state.blocks.push(Block {
+        hash[..8].copy_from_slice(&self.serial.to_le_bytes());
+        self.blocks.push(Block {
             hash,
             prev: tip.hash,
             merkle_root: header[36..68].try_into().unwrap(),
@@ -121,23 +143,10 @@ impl Network {
         true
     }
 
-    /// Somebody else finds `count` blocks.
-    pub fn mine_elsewhere(&self, count: usize) {
+    fn mine_elsewhere(&mut self, count: usize) {
         for _ in 0..count {
-            assert!(self.submit(&self.template()));
+            let header = self.template();
+            assert!(self.submit(&header, None));
         }
-    }
-
-    /// The newest block is undone, and two others take its place.
-    pub fn reorganise(&self) {
-        let tip = self.tip();
-        self.state
-            .lock()
-            .unwrap()
-            .blocks
-            .iter_mut()
-            .filter(|block| block.hash == tip.hash)
-            .for_each(|block| block.main = false);
-        self.mine_elsewhere(2);
     }
 }

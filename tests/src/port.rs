@@ -113,12 +113,12 @@ fn is_settled(proofs: &Value) -> bool {
 /// for it. `kills` of the port process may each have taken an answer with them: its proof comes again, and is called a
 /// duplicate.
 pub fn agree(first: &Bed, second: &Bed, language: Language, kills: u64) -> Value {
-    let seen = first.wait_for(PATIENCE, |status| {
+    first.wait_for(PATIENCE, |status| {
         row(status, language).is_some_and(|miner| {
-            miner["proofs"]["accepted"].as_u64() >= Some(3) && miner["program"]["last_request_at"].is_u64()
+            let is_mining = miner["condition"] == "mining" && miner["program"]["last_request_at"].is_u64();
+            is_mining && miner["proofs"]["accepted"].as_u64() >= Some(3)
         })
     });
-    assert_eq!(row(&seen, language).unwrap()["condition"], "mining", "{seen:#}");
     let paused = second.run(&["pause"]);
     assert_eq!(paused.code, 0, "{paused:?}");
     // Nothing is under way any more, on either side.

@@ -45,6 +45,7 @@ impl ReferencePool {
     pub fn ledger(&self) -> (std::collections::BTreeMap<String, u64>, f64) {
         let mut stream =
             std::net::TcpStream::connect(self.address.strip_prefix("stratum+tcp://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
         stream.write_all(b"GET /ledger HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -3,12 +3,15 @@
 use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::build;
+
+/// How long a page may take, on the busiest machine.
+const HTTP_TIME: Duration = Duration::from_secs(60);
 
 /// A home folder, a plugin folder with the provider `odd-miner`, and the real binary. Dropping it stops the session.
 #[derive(Debug)]
@@ -123,6 +126,14 @@ impl Bed {
         serde_json::from_slice(&std::fs::read(self.home().join("runtime/mining.json")).ok()?).ok()
     }
 
+    /// Puts a record in the place of the session's, as other programs do: whole from one moment to the next.
+    pub fn put_record(&self, text: &str) {
+        let file = self.home().join("runtime/mining.json");
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).expect("the folder is the test's own");
+        std::fs::rename(&new, file).expect("the same");
+    }
+
     /// The session's processes: supervisor and provider.
     pub fn pids(&self) -> Vec<u32> {
         let status = self.status();
@@ -171,6 +182,7 @@ impl Bed {
     /// One page over plain HTTP, head included.
     pub fn http(&self, address: &str, path: &str) -> String {
         let mut stream = std::net::TcpStream::connect(address).expect("the session listens there");
+        stream.set_read_timeout(Some(HTTP_TIME)).expect("the time is not zero");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
@@ -235,6 +247,18 @@ pub fn reap_orphans(not: Option<u32>) {
             let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
             let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
         }
+    }
+}
+
+/// How a session in the foreground ended, which it has to within `patience`.
+pub fn ended(session: &mut Child, patience: Duration) -> ExitStatus {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = session.try_wait().expect("it is a child of this process") {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "process {} does not end", session.id());
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pearlbed_tests::build;
 use pearlbed_tests::documents::{document, rows, sources};
-use pearlbed_tests::session::{Bed, wait_until};
+use pearlbed_tests::session::{Bed, ended, wait_until};
 use pearlbed_tests::terminal::Terminal;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -227,7 +227,7 @@ fn a_foreground_session_ends_in_order_with_its_terminal() {
     bed.wait_for(PATIENCE, |status| status["state"] == "RUNNING");
     let pids = bed.pids();
     drop(ours);
-    assert!(session.wait().unwrap().success(), "{}", bed.log());
+    assert!(ended(&mut session, PATIENCE).success(), "{}", bed.log());
     assert!(bed.log().contains("its terminal was closed"), "{}", bed.log());
     assert!(bed.alive(&pids).is_empty());
     assert_eq!(bed.status()["state"], "STOPPED");
@@ -300,7 +300,7 @@ fn a_record_of_another_program_in_our_place_is_left_and_told_and_ours_is_made_ag
     let file = bed.home().join("runtime/mining.json");
     // Its process is this test's, which runs.
     let foreign = format!(r#"{{"provider":"vllm-pearl","gateway_pid":{}}}"#, std::process::id());
-    std::fs::write(&file, &foreign).unwrap();
+    bed.put_record(&foreign);
     let told =
         |status: &Value| status["last_error"].to_string().contains("another program recorded a session");
     bed.wait_for(PATIENCE, told);

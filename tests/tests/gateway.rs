@@ -147,6 +147,15 @@ impl Session {
         }
     }
 
+    /// Waits, listening, until `done`.
+    async fn wait(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < deadline, "never saw {what}; saw {:#?}", self.events);
+            self.pause(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits, listening, until the trouble with the node is as wanted.
     async fn node_trouble(&mut self, wanted: impl Fn(Option<&Trouble>) -> bool) -> Option<Trouble> {
         let deadline = Instant::now() + PATIENCE;
@@ -197,7 +206,7 @@ fn a_proof_goes_through_a_deaf_gateway_into_a_confirmed_block() {
     run(|home| async move {
         let network = network();
         let (gateway, node) = (Gateway::tcp(&network), node(&network));
-        gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(2));
+        gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(3600));
         let mut session = Session::start(home.path(), config(&gateway, Some(&node)));
         let job = session.job().await;
         assert_eq!(job.header, gateway.header());
@@ -208,6 +217,7 @@ fn a_proof_goes_through_a_deaf_gateway_into_a_confirmed_block() {
         assert_eq!(kept(home.path()), 1, "it is on disk before anything else happens");
         session.state(&id, "handed-over").await;
         assert!(session.condition("proving").await.is_earning());
+        gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
         let ProofState::InBlock { height, .. } = session.state(&id, "in-block").await else { unreachable!() };
         assert_eq!(height, 1);
         assert_eq!(kept(home.path()), 0);
@@ -312,9 +322,7 @@ fn a_proof_found_while_the_gateway_is_away_is_handed_over_when_it_comes_back_wit
         let mut session = Session::start(home.path(), config(&gateway, None));
         let job = session.job().await;
         let id = session.find(&job, 1);
-        while gateway.seen().submissions.len() < 3 {
-            session.pause(Duration::from_millis(20)).await;
-        }
+        session.wait("three tries", |_| gateway.seen().submissions.len() >= 3).await;
         // The supervisor is killed: the proof is on disk.
         drop(session);
         assert_eq!(kept(home.path()), 1);
@@ -667,8 +675,9 @@ fn a_gateway_that_the_session_starts_is_kept_running_told_everything_and_stopped
                 .any(|event| matches!(event, WorkEvent::Note(note) if note.contains("exit status: 3")))
         );
         assert!(!format!("{:?}", session.events).contains(&password), "the password is in no event");
-        let lines = std::fs::read_to_string(&record).unwrap();
-        let last: Vec<_> = lines.lines().last().unwrap().split(' ').map(str::to_owned).collect();
+        let lines = || std::fs::read_to_string(&record).unwrap_or_default();
+        session.wait("the second's line", |_| lines().lines().count() >= 2).await;
+        let last: Vec<_> = lines().lines().last().unwrap().split(' ').map(str::to_owned).collect();
         assert_eq!(last[1..], ["start", "uds", USER, &password, "prl1pexample"]);
         session.handle.stop().await;
         let pid = rustix::process::Pid::from_raw(last[0].parse().unwrap()).unwrap();

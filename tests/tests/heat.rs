@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pearlbed_tests::build;
-use pearlbed_tests::session::{Bed, wait_until};
+use pearlbed_tests::session::{Bed, ended, wait_until};
 
 /// For whatever takes a moment on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -80,5 +80,5 @@ fn a_card_at_its_limit_has_its_miner_rest_and_one_that_has_cooled_down_lets_it_w
     let without = "[cool] no temperature of its cards can be read, so `temperature_limit` is without effect";
     assert_eq!(log.matches(without).count(), 1, "{log}");
     assert_eq!(bed.run(&["stop"]).code, 0, "{log}");
-    assert!(session.wait().unwrap().success());
+    assert!(ended(&mut session, PATIENCE).success());
 }

@@ -140,6 +140,13 @@ fn after_an_end_without_a_word_the_status_tells_that_sessions_own_counts() {
         || written()["proofs"]["verified"].as_u64() >= Some(1),
         written,
     );
+    // It writes nothing between what is read here and its end.
+    bed.signal(supervisor, Signal::STOP);
+    let stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{supervisor}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    };
+    pearlbed_tests::session::wait_until(PATIENCE, stopped, || supervisor);
     let last = written();
     bed.signal(supervisor, Signal::KILL);
     let status = bed.wait_for(PATIENCE, |status| status["state"] == "FAILED");
@@ -229,7 +236,9 @@ fn rates_add_up_and_a_miner_that_crashes_is_given_up_while_the_others_lose_nothi
     let bed = crew();
     let answer = bed.start();
     assert_eq!(answer.code, 0, "{answer:?}");
-    let begun = bed.wait_for(PATIENCE, |status| rows(status).len() == 5);
+    let begun = bed.wait_for(PATIENCE, |status| {
+        rows(status).len() == 5 && HONEST.iter().all(|name| row(status, name)["provider_pid"].is_u64())
+    });
     let number = |row: &Value, key: &str| row[key].as_u64().unwrap_or_default();
     let crashed = bed.wait_for(PATIENCE, |status| {
         let rows = rows(status);
@@ -292,7 +301,7 @@ fn a_miner_that_mines_in_between_is_started_again_nine_times_and_given_up_at_its
         [mining.session]\nrestart_wait = \"10ms\"\n";
     let bed = Bed::with("", mining);
     assert_eq!(bed.start().code, 0);
-    let begun = bed.wait_for(PATIENCE, |status| rows(status).len() == 2);
+    let begun = bed.wait_for(PATIENCE, |status| row(status, "odd-miner")["provider_pid"].is_u64());
     let status = bed.wait_for(PATIENCE, |status| row(status, "crasher")["condition"] == "given-up");
     let after = rows(&status);
     let why = after["crasher"]["reason"].as_str().unwrap();

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use pearlbed_tests::build;
-use pearlbed_tests::session::{Bed, wait_until};
+use pearlbed_tests::session::{Answer, Bed, wait_until};
 use pearlbed_tests::stand_in::Session;
 use serde_json::{Value, json};
 
@@ -312,6 +312,105 @@ fn what_init_writes_for_a_container_is_read_with_its_kinds() {
     assert_eq!(extra["vllm_args"], "--seed 7", "{seen:#}");
 }
 
+#[test]
+fn each_option_of_its_commands_is_taken_or_explained_by_ours() {
+    let bed = Bed::new("");
+    let Some(jarvis) = Jarvis::beside(&bed) else { return };
+    let commands = [
+        "init",
+        "start",
+        "stop",
+        "status",
+        "attach",
+        "doctor",
+        "logs",
+        "models",
+        "validate-model",
+        "inspect-model",
+    ];
+    let mut options = 0;
+    for command in commands {
+        let help = said(&jarvis.mine(&[command, "--help"]));
+        let words = help.split(|c: char| c.is_whitespace() || ",[]|".contains(c));
+        for option in words.filter(|word| word.starts_with("--") && word.len() > 2 && *word != "--help") {
+            options += 1;
+            // Read from left to right, so that nothing is done.
+            let answer = bed.run(&[command, option, "--help"]);
+            assert!(!answer.stderr.contains("unexpected argument"), "{command} {option}: {answer:?}");
+        }
+    }
+    assert!(options > 30, "{options}");
+}
+
+#[test]
+fn a_setup_that_is_typed_in_its_words_says_what_its_own_file_says() {
+    let bed = Bed::new("");
+    let file = "vllm-pearl.container.toml";
+    std::fs::copy(build::workspace().join("containers").join(file), Path::new(bed.plugins()).join(file))
+        .expect("it is in the repository");
+    let model = bed.dir().join("a model");
+    std::fs::create_dir(&model).expect("the folder is the test's own");
+    let model = model.to_str().expect("temporary names are plain");
+    let line = format!(
+        "init|--provider|vllm-pearl|--wallet|{WALLET}|--pearld-url|http://localhost:44107|--pearld-user|rpcuser|\
+         --pearld-password-env|PEARLD_RPC_PASSWORD|--model|{MODEL}|--local-model-path|{model}|--vllm-arg|--enforce-eager|\
+         --vllm-arg|--max-num-seqs=16|--image|openjarvis/pearl-miner:master|--cuda-visible-devices|0|--gateway-host|127.0.0.1|\
+         --gateway-port|8337|--gateway-metrics-port|8339|--submit-target|solo|--yes|--plugin-dir|{}",
+        bed.plugins()
+    );
+    let answer = bed.run(&line.split('|').collect::<Vec<_>>());
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let text = std::fs::read_to_string(bed.home().join("config.toml")).expect("it was written");
+    for line in [
+        &format!("wallet_address = \"{WALLET}\"")[..],
+        "docker_image_tag = \"openjarvis/pearl-miner:master\"",
+        &format!("model = \"{MODEL}\""),
+        // By its number, which is a name.
+        "cuda_visible_devices = \"0\"",
+        "gateway_host = \"127.0.0.1\"",
+        "gateway_port = 8337",
+        "metrics_port = 8339",
+        "pearld_rpc_url = \"http://localhost:44107\"",
+        &format!("local_model_path = \"{model}\""),
+        "vllm_args = [\"--enforce-eager\", \"--max-num-seqs=16\"]",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&answer.stdout).contains("A container is confined by your own engine"), "{answer:?}");
+
+    // A provider without an engine takes none of these, which is said; and what is on TCP is on no socket.
+    let socket = [
+        "init",
+        "--yes",
+        "--set",
+        "mining.gateway.socket=/run/gw.sock",
+        "--set",
+        "mining.provider=odd-miner",
+    ];
+    assert_eq!(bed.run(&socket).code, 0);
+    let answer = bed.run(&[
+        "init",
+        "--yes",
+        "--plugin-dir",
+        bed.plugins(),
+        "--image",
+        "x",
+        "--gateway-host",
+        "10.0.0.7",
+    ]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let note = "`odd-miner` has no inference engine, and passes over docker_image_tag";
+    assert!(words(&answer.stderr).contains(note), "{answer:?}");
+    let text = std::fs::read_to_string(bed.home().join("config.toml")).expect("it was written");
+    assert!(text.contains("gateway_host = \"10.0.0.7\"") && !text.contains("/run/gw.sock"), "{text}");
+    let missing = bed.run(&["init", "--yes", "--local-model-path", "/nowhere/at/all"]);
+    assert!(
+        missing.code == 2 && missing.stderr.contains("there is no folder /nowhere/at/all"),
+        "{missing:?}"
+    );
+}
+
 /// The wait of a session of its own: a gateway that does nothing, found by the name that it looks for.
 fn stand_in_gateway(dir: &Path) {
     let bin = dir.join("bin");
@@ -494,15 +593,23 @@ fn its_attach_beside_our_session_is_told_and_its_stop_after_it_leaves_our_sessio
     let theirs = bed.sidecar().unwrap();
     let told = |status: &Value| status["endpoints"].to_string().contains("(vllm-pearl)");
     bed.wait_for(PATIENCE, told);
-    assert_eq!(bed.sidecar(), Some(theirs));
-    // Ours is stopped by us all the same, and theirs stays.
+    assert_eq!(bed.sidecar(), Some(theirs.clone()));
+    // Ours is stopped by us all the same, and theirs stays, which is said.
+    let words = |answer: &Answer| answer.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     let stopped = bed.run(&["stop"]);
     assert!(stopped.code == 0 && bed.alive(&ours).is_empty(), "{stopped:?}");
+    assert!(words(&stopped).contains("another program (vllm-pearl) is left there"), "{stopped:?}");
     assert_eq!(bed.sidecar().unwrap()["provider"], "vllm-pearl");
     assert_ne!(bed.start().code, 0, "whether it mines cannot be told");
-    assert_eq!(bed.run(&["stop", "--forget"]).code, 0);
+    let forgotten = bed.run(&["stop", "--forget"]);
+    assert!(forgotten.code == 0 && !forgotten.stdout.contains("has ended"), "{forgotten:?}");
     assert_eq!(bed.start().code, 0);
     assert_eq!(bed.sidecar().unwrap()["provider"], record["provider"]);
+    // What is to be forgotten besides is forgotten beside a session that runs, too.
+    bed.put_record(&theirs.to_string());
+    let stopped = bed.run(&["stop", "--forget"]);
+    assert!(stopped.code == 0 && words(&stopped).contains("removed the record"), "{stopped:?}");
+    assert_eq!(bed.sidecar(), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use pearlbed_tests::reference_pool::ReferencePool;
-use pearlbed_tests::session::Bed;
+use pearlbed_tests::session::{Bed, ended};
 use pearlbed_tests::terminal::Terminal;
 use serde_json::Value;
 
@@ -271,7 +271,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     assert!(status["pool"]["since_seconds"].as_f64().unwrap() < 600.0, "{status:#}");
     let stop = bed.run(&["stop"]);
     assert_eq!(stop.code, 0, "{stop:?}");
-    session.wait().unwrap();
+    ended(&mut session, PATIENCE);
     agree(&bed, &pool);
 }
 

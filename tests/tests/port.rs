@@ -233,12 +233,12 @@ fn the_port_process_may_be_killed_at_any_moment_and_nothing_that_was_answered_is
 fn the_port_closes_with_its_supervisor_and_clients_see_it() {
     let bed = served();
     let mut client = UnixStream::connect(socket(&bed)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"getMiningInfo\"}\n").unwrap();
     let mut reader = BufReader::new(client.try_clone().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     assert!(line.contains("incomplete_header_bytes"), "{line}");
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
     let supervisor = u32::try_from(bed.status()["supervisor_pid"].as_u64().unwrap()).unwrap();
     bed.signal(supervisor, Signal::KILL);
     line.clear();

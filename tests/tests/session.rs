@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pearlbed_tests::lacking::Lacking;
-use pearlbed_tests::session::{Bed, children, wait_until};
+use pearlbed_tests::session::{Bed, children, ended, wait_until};
 use pearlbed_tests::surgery::Library;
 use pearlbed_tests::{build, misbehave};
 use serde_json::json;
@@ -328,7 +328,7 @@ fn a_session_is_ready_without_its_gateway_and_says_what_it_waits_for() {
     let waits = std::iter::repeat_with(|| manager.told()).find(|told| told.contains("/nowhere/gateway.sock"));
     assert!(waits.unwrap().starts_with("STATUS=gateway at unix:/nowhere/gateway.sock cannot"));
     bed.signal(session.id(), rustix::process::Signal::TERM);
-    assert!(session.wait().unwrap().success());
+    assert!(ended(&mut session, PATIENCE).success());
     let mut told = std::iter::repeat_with(|| manager.told()).skip_while(|told| told != "STOPPING=1");
     assert!(told.any(|told| told == "STATUS=stopping: told to end (SIGTERM)"));
 }
@@ -345,8 +345,8 @@ fn the_journal_is_told_how_grave_each_line_is_and_not_the_time() {
         command.env("JOURNAL_STREAM", format!("{}:{}", stat.dev(), stat.ino())).stderr(journal);
         command
     };
-    let ended = run(&["start", "--foreground", "--plugin-dir", bed.plugins()]).status().unwrap();
-    assert_eq!(ended.code(), Some(6));
+    let refused = run(&["start", "--foreground", "--plugin-dir", bed.plugins()]).status().unwrap();
+    assert_eq!(refused.code(), Some(6));
     let said = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("<3>")), "{said}");
@@ -357,7 +357,7 @@ fn the_journal_is_told_how_grave_each_line_is_and_not_the_time() {
         run(&["start", "--devnet", "--foreground", "--plugin-dir", bed.plugins()]).spawn().unwrap();
     bed.wait_for(PATIENCE, |status| status["earning"] == json!(true));
     bed.signal(session.id(), rustix::process::Signal::TERM);
-    assert!(session.wait().unwrap().success());
+    assert!(ended(&mut session, PATIENCE).success());
     let said = std::fs::read_to_string(&path).unwrap();
     for line in said.lines() {
         let (priority, text) = line.split_once('>').unwrap();
@@ -402,7 +402,7 @@ fn the_foreground_session_tells_the_service_manager_and_ends_with_sigterm() {
     );
 
     bed.signal(session.id(), rustix::process::Signal::TERM);
-    assert!(session.wait().unwrap().success());
+    assert!(ended(&mut session, PATIENCE).success());
     assert_eq!(bed.status()["state"], "STOPPED");
 }
 
@@ -422,7 +422,7 @@ fn where_only_the_supervisor_is_told_to_stop_the_provider_ends_in_order_and_no_l
         .unwrap();
     bed.wait_for(PATIENCE, |status| status["proofs"]["accepted"].as_u64() >= Some(1));
     bed.signal(session.id(), rustix::process::Signal::TERM);
-    assert!(session.wait().unwrap().success());
+    assert!(ended(&mut session, PATIENCE).success());
     let log = bed.log();
     let stops = log.find("told to end (SIGTERM)").unwrap_or_else(|| panic!("{log}"));
     let after = &log[stops..];

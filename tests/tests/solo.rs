@@ -6,19 +6,23 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 use std::cell::Cell;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use pearl_pow::{CertificateVersion, Header, Job};
 use pearlbed_tests::gateway::{Gateway, Mishap, Seen, Submission};
 use pearlbed_tests::network::Network;
 use pearlbed_tests::node::Node;
-use pearlbed_tests::session::Bed;
+use pearlbed_tests::session::{Bed, wait_until};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// 2^28 hashes for a block: a second or so of the provider that the tests have.
 const NBITS: u32 = 0x1d10_0000;
+/// For as long as the test does not say otherwise.
+const FOR_LONG: Duration = Duration::from_secs(3600);
 const USER: &str = "rpcuser";
 const PASSWORD: &str = "correct-horse-battery-staple";
 const ADDRESS: &str = "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k";
@@ -157,8 +161,8 @@ fn proofs_become_blocks_through_a_gateway_that_goes_deaf_and_the_node_says_so() 
     let solo = Solo::new();
     solo.start();
     solo.accepted(2);
-    // Long enough to be noticed; that minutes are borne is a matter of defaults, which `gateway.rs` holds.
-    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(9));
+    // That minutes are borne is a matter of defaults, which `gateway.rs` holds.
+    solo.gateway.behave(|behaviour| behaviour.proving = FOR_LONG);
     let status = solo.wait(|status| status["work"]["condition"] == "proving");
     assert_eq!(status["earning"], true, "{status:#}");
     let before = status["proofs"]["accepted"].as_u64().unwrap();
@@ -256,15 +260,11 @@ fn a_proof_outlives_the_supervisor_and_becomes_a_block_in_the_next_session() {
     );
     solo.gateway.behave(|behaviour| behaviour.queue_full = false);
     solo.start();
-    pearlbed_tests::session::wait_until(
-        PATIENCE,
-        || solo.network.main_chain().len() > before,
-        || solo.bed.log(),
-    );
+    wait_until(PATIENCE, || solo.network.main_chain().len() > before, || solo.bed.log());
     let taken = solo.gateway.seen().submissions.pop().unwrap();
     assert_eq!(taken.header, first.header);
     let log = solo.bed.log();
-    pearlbed_tests::session::wait_until(
+    wait_until(
         PATIENCE,
         || std::fs::read_dir(solo.bed.home().join("runtime/proofs")).unwrap().count() == 0,
         || &log,
@@ -393,12 +393,11 @@ fn trouble_with_the_node_or_the_gateway_is_shown_while_it_lasts_and_no_longer() 
     solo.assert_manners();
 }
 
-/// A gateway's command that does nothing for three seconds, is started again, and says each time which descriptors it was given.
-fn idle_command(folder: &Path) -> String {
+/// A gateway's command: a script of this text, which is given the folder that it lies in.
+fn script(folder: &Path, text: &str) -> String {
     use std::os::unix::fs::PermissionsExt as _;
-    let script = folder.join("idle-gateway");
-    let text = format!("#!/bin/sh\nls -l /proc/$$/fd >> {}\nsleep 3\n", folder.join("descriptors").display());
-    std::fs::write(&script, text).unwrap();
+    let script = folder.join("a-gateway");
+    std::fs::write(&script, format!("#!/bin/sh\nfolder={}\n{text}", folder.display())).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
     script.display().to_string()
 }
@@ -406,7 +405,7 @@ fn idle_command(folder: &Path) -> String {
 #[test]
 fn who_shares_the_processor_rests_while_our_block_is_proved_and_the_status_says_so() {
     let solo = Solo::new();
-    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(12));
+    solo.gateway.behave(|behaviour| behaviour.proving = FOR_LONG);
     solo.start();
     let status = solo.wait(|status| status["reason"].to_string().contains("rests meanwhile"));
     assert_eq!((&status["earning"], &status["condition"]), (&true.into(), &"earning".into()), "{status:#}");
@@ -422,33 +421,154 @@ fn who_shares_the_processor_rests_while_our_block_is_proved_and_the_status_says_
 fn a_stop_waits_for_the_block_that_the_sessions_own_gateway_is_proving() {
     let solo = Solo::new();
     let folder = tempfile::tempdir().unwrap();
+    // It says each time which descriptors it was given, and ends soon, so that it is also started after a provider was confined.
+    let command =
+        script(folder.path(), "ls -l /proc/$$/fd >> $folder/descriptors\necho >> $folder/starts\nsleep 1\n");
     let extra = format!(
         "gateway_port = {}\npearld_rpc_url = \"{}\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"",
         solo.gateway.port(),
         solo.node.url()
     );
     let mining = format!(
-        "[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"\n[mining.gateway]\ncommand = [\"{}\"]",
-        idle_command(folder.path())
+        "[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"\n[mining.gateway]\ncommand = [\"{command}\"]"
     );
     solo.bed.config(&extra, &mining);
-    solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(15));
+    solo.gateway.behave(|behaviour| behaviour.proving = FOR_LONG);
     solo.start();
-    solo.wait(|_| solo.gateway.seen().proved > 0);
-    let before = solo.network.main_chain().len();
-    let answer = solo.bed.run(&["stop"]);
-    assert_eq!(answer.code, 0, "{answer:?}");
-    let said = answer.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("which a stop waits for"), "{answer:?}");
-    assert!(said.contains("`pearlbed stop` again"), "{answer:?}");
-    assert_eq!(solo.network.main_chain().len(), before + 1, "the block is there");
-    // Nothing of ours is open in what we start, also after a provider was confined: a shell's own, and its script.
-    let given = std::fs::read_to_string(folder.path().join("descriptors")).unwrap();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    solo.wait(|status| status["provider_pid"].is_u64());
+    let before = read("starts").lines().count();
+    wait_until(PATIENCE, || read("starts").lines().count() > before, || solo.bed.log());
+    wait_until(PATIENCE, || solo.gateway.seen().proved > 0, || solo.bed.log());
+    let blocks = solo.network.main_chain().len();
+    let mut stop = solo.bed.command(&["stop"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // It ends by itself where nothing else is to be heard of it.
+    let mut heard = BufReader::new(stop.stderr.take().unwrap());
+    let mut said = String::new();
+    let unfolded = |said: &str| said.split_whitespace().collect::<Vec<_>>().join(" ");
+    while !unfolded(&said).contains("`pearlbed stop` again") {
+        assert!(
+            heard.read_line(&mut said).unwrap() > 0,
+            "it never said that it waits: {said}\n{}",
+            solo.bed.log()
+        );
+    }
+    assert!(unfolded(&said).contains("which a stop waits for"), "{said}");
+    solo.gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
+    heard.read_to_string(&mut said).unwrap();
+    assert!(stop.wait().unwrap().success(), "{said}");
+    assert_eq!(solo.network.main_chain().len(), blocks + 1, "the block is there");
+    // Nothing of ours is open in what we start: a shell's own, its script, and what it writes to.
+    let given = read("descriptors");
     let open: Vec<_> =
         given.lines().filter_map(|line| line.split_once(" -> ")).map(|(_, file)| file).collect();
     assert!(open.len() > 4, "it was started more than once: {given}");
-    let known = |file: &str| ["/dev/null", "pipe:", "/tmp"].iter().any(|known| file.starts_with(known));
-    assert!(open.iter().all(|file| known(file) || file.ends_with("idle-gateway")), "{given}");
+    let known = |file: &str| ["/dev/null", "pipe:"].iter().any(|known| file.starts_with(known));
+    assert!(
+        open.iter().all(|file| known(file) || file.ends_with("a-gateway") || file.ends_with("/descriptors")),
+        "{given}"
+    );
+}
+
+#[test]
+fn a_gateway_that_a_session_starts_is_given_the_nodes_certificate_and_its_log_is_told_plainly_to_its_end() {
+    let network = Network::new(0x1801_d1b2, 3);
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = folder.path().join("rpc.cert");
+    let node = Node::https(&network, USER, PASSWORD, &certificate);
+    // As the real one writes: in colours, with a date, and what matters at the end of a long line.
+    let text = "echo \"$SSL_CERT_FILE\" > $folder/trusts\n\
+         printf '\\033[2m2026-11-30T12:00:00.000000Z\\033[0m \\033[31mERROR\\033[0m gw: Error: %s the cause\\n' \
+         \"$(head -c 3000 /dev/zero | tr '\\0' x)\" >&2\nexec sleep 600\n";
+    let command = script(folder.path(), text);
+    let extra =
+        format!("pearld_rpc_url = \"{}\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"", node.url());
+    let socket = folder.path().join("gw.sock");
+    let sections = format!(
+        "[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"\n[mining.node]\ncertificate = {certificate:?}\n\
+         [mining.gateway]\nsocket = {socket:?}\ncommand = [\"{command}\"]"
+    );
+    let bed = Bed::with(&extra, &sections);
+    let mut start = bed.command(&["start", "--wait", "1", "--plugin-dir", bed.plugins()]);
+    let started = start.env("MY_NODE_PASSWORD", PASSWORD).output().unwrap();
+    assert_eq!(started.status.code(), Some(4), "it waits for the gateway: {started:?}");
+    wait_until(PATIENCE, || bed.log().contains("the cause"), || bed.log());
+    let log = bed.log();
+    let line = log.lines().find(|line| line.contains("the cause")).unwrap();
+    assert!(line.ends_with("x the cause") && line.len() < 1000, "{line}");
+    assert!(
+        !line.contains("2026-11-30T12:00:00") && !line.contains("[31m") && !line.contains("\\u{1b}"),
+        "{line}"
+    );
+    let trusts = std::fs::read_to_string(folder.path().join("trusts")).unwrap();
+    assert_eq!(Path::new(trusts.trim_end()), certificate);
+}
+
+#[test]
+fn no_provider_is_told_who_is_paid_nor_where_the_node_is_whatever_it_is_granted() {
+    let mut solo = Solo::new();
+    let config = solo.bed.home().join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap().replacen(
+        "[mining.extra]\n",
+        "[mining.extra]\nodd = \"tell\"\n",
+        1,
+    );
+    std::fs::write(&config, format!("{text}[mining.grants]\nodd-miner = [\"program:/bin/true\"]\n")).unwrap();
+    solo.gateway.stop();
+    let mut command = solo.bed.command(&["start", "--wait", "1", "--plugin-dir", solo.bed.plugins()]);
+    command.env("MY_NODE_PASSWORD", PASSWORD).output().unwrap();
+    wait_until(PATIENCE, || solo.bed.log().contains("told of the wallet"), || solo.bed.log());
+    let log = solo.bed.log();
+    let told = log.lines().find(|line| line.contains("told of the wallet")).unwrap();
+    assert!(told.contains("told of the wallet ``"), "{told}");
+    let node = solo.node.url();
+    assert!(!told.contains(ADDRESS) && !told.contains(&node) && !told.contains(USER), "{told}");
+}
+
+#[test]
+fn of_a_node_doctor_says_whether_it_is_busy_silent_of_another_network_or_not_there() {
+    let network = Network::new(NBITS, 3);
+    let node = Node::http(&network, USER, PASSWORD);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}", silent.local_addr().unwrap());
+    let access = |url: &str| {
+        let extra = format!("pearld_rpc_url = \"{url}\"\npearld_rpc_password_env = \"MY_NODE_PASSWORD\"");
+        let mining = format!("[mining]\nprovider = \"odd-miner\"\nwallet_address = \"{ADDRESS}\"");
+        let bed = Bed::with(&extra, &mining);
+        let mut command =
+            bed.command(&["doctor", "--json", "--only", "node-access", "--plugin-dir", bed.plugins()]);
+        let output = command.env("MY_NODE_PASSWORD", PASSWORD).output().unwrap();
+        let answer: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|err| panic!("{err}: {output:?}"));
+        ["state", "finding", "fix"]
+            .map(|key| answer["checks"][0][key].as_str().unwrap_or_default().to_owned())
+    };
+
+    node.behave(|behaviour| behaviour.unavailable = true);
+    let [state, finding, fix] = access(&node.url());
+    assert!(state == "fail" && finding.contains("HTTP status 503"), "{state} {finding}");
+    assert!(fix.contains("busy or just starting") && !fix.contains("really a pearld"), "{fix}");
+
+    let [state, finding, fix] = access(&silent_url);
+    // It says how long it has waited, which is less than the two seconds that doctor takes. On a machine that is very busy
+    // these are over before it has.
+    let waited = finding.split_once("did not answer within ").map(|(_, time)| time.trim_end_matches(" ms"));
+    let waited = waited.map(|time| time.trim_end_matches(" s").parse::<f64>());
+    let told = matches!(waited, Some(Ok(time)) if time < 2.0 || time > 20.0);
+    assert!(state != "ok" && (told || finding.starts_with("no answer within")), "{state} {finding}");
+    assert!(!told || fix.contains("it may be busy, or no pearld"), "{fix}");
+
+    let nobody = "http://127.0.0.1:1";
+    let [state, finding, _] = access(nobody);
+    assert!(state == "fail" && finding.contains("Connection refused"), "{state} {finding}");
+
+    // It is a node of a test network, and the wallet is the main one's.
+    node.behave(|behaviour| behaviour.unavailable = false);
+    let [state, finding, _] = access(&node.url());
+    assert!(
+        state != "ok" && finding.contains("regtest") && finding.contains("begins `prl1`"),
+        "{state} {finding}"
+    );
 }
 
 #[test]
@@ -460,7 +580,10 @@ fn of_a_very_easy_target_every_find_is_accounted_for_nothing_is_restarted_and_th
     std::fs::write(&config, format!("{text}[mining.gateway]\nrest_while_proving = false\n")).unwrap();
     solo.gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(1));
     solo.start();
-    let status = solo.accepted(3);
+    let status = solo.wait(|status| {
+        let count = |key: &str| status["proofs"][key].as_u64().unwrap_or(0);
+        count("accepted") >= 3 && count("found") > 50 && count("spare") > 20
+    });
     assert_eq!((&status["restarts"], &status["earning"]), (&0.into(), &true.into()), "{status:#}");
     assert_eq!(solo.bed.run(&["stop"]).code, 0);
     let ended = solo.bed.status()["last_session"]["proofs"].clone();

@@ -515,6 +515,10 @@ fn an_address_where_nothing_listens_is_not_recorded_as_a_miner() {
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(stderr(&refused).contains("nothing answers at"), "{}", stderr(&refused));
     assert!(!ground.home().join("runtime/mining.json").exists());
+    // No start helps against a name that nobody knows; nobody is asked for one as long as this.
+    let unknown = ground.run(None, &["attach", "--gateway-url", &format!("http://{}:8337", "x".repeat(64))]);
+    let said = stderr(&unknown);
+    assert!(said.contains("is not known") && said.contains("correct its name"), "{said}");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     // As OpenJarvis' own line has it: without a provider.
@@ -563,6 +567,13 @@ fn settings_are_taken_as_openjarvis_spells_them_and_lists_from_variables() {
         (&["inspect-model", "--model", "no/model"], "neither a folder nor a model"),
         (&["validate-model", "--model", "no/model"], "no plugin to mine with"),
         (&["init", "--yes", "--unset", "mining"], "is a section"),
+        (&["inspect-model", "--allow-planned", "no/model"], "neither a folder nor a model"),
+        // What has no meaning here is said with what has.
+        (&["inspect-model", "--hf-token-env", "HF_TOKEN", "no/model"], "nothing is downloaded"),
+        (&["inspect-model", "--timeout=3", "no/model"], "nobody is asked over the network"),
+        (&["validate-model", "--vllm-endpoint", "http://127.0.0.1:1/v1"], "the session of this home"),
+        (&["validate-model", "--prompt", "hello"], "`--prompts NUMBER`"),
+        (&["mine", "status"], "leave the word out: `pearlbed status`"),
     ] {
         let said = stderr(&ground.run(None, arguments));
         assert!(said.contains(words) && !said.contains("unexpected argument"), "{arguments:?}: {said}");

@@ -193,7 +193,12 @@ fn answers(flag: &str, url: &str) -> Result<(), Error> {
             .with_hint("start the miner first, or record it all the same with --unchecked")
     };
     let mut last = std::io::Error::other("the name has no address");
-    for address in address.to_socket_addrs().map_err(failed)? {
+    // What does not start by being waited for.
+    let unknown = |err: std::io::Error| {
+        Error::caused_by(format!("{flag}: the host of {} is not known", printable(url)), err)
+            .with_hint("correct its name, or record it all the same with --unchecked")
+    };
+    for address in address.to_socket_addrs().map_err(unknown)? {
         match TcpStream::connect_timeout(&address, ANSWER_TIME) {
             Ok(_) => return Ok(()),
             Err(err) => last = err,

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use dialoguer::console::Term;
 use pearlbed_plugin_api::HardwareInfo;
 
+mod flags;
+
+use self::flags::{flag_changes, provider_changes};
 use super::{Context, Error, PluginDirs, render};
 use crate::config::keys::{self, AUTO};
-use crate::config::{Change, Config, MinerSection, Place, SubmitTarget, nearest};
+use crate::config::{Change, Config, MinerSection, Place, SubmitTarget};
 use crate::exit::Exit;
 use crate::init::diff::{self, Shown};
 use crate::init::questions::{self, Ask, Known};
 use crate::init::{Candidate, Plan, Proposal, sentences};
-use crate::plugins::{Options, ProbeOptions, settings, survey};
+use crate::plugins::{Entry, Options, ProbeOptions, settings, survey};
 use crate::session::look;
 use crate::session::report::OtherWallet;
 use crate::text::{printable, printable_path};
@@ -65,7 +68,27 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     model: Option<String>,
 
-    /// Port of pearl-gateway on this machine
+    /// A folder with the model, for a provider with an inference engine
+    #[arg(long, value_name = "DIR")]
+    local_model_path: Option<PathBuf>,
+
+    /// The image, for a provider that is a container
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+
+    /// The cards of such a provider, with commas; all that fit without it
+    #[arg(long, value_name = "CARDS")]
+    cuda_visible_devices: Option<String>,
+
+    /// An argument for such a provider's inference engine (repeatable)
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    vllm_arg: Vec<String>,
+
+    /// Host of pearl-gateway, where it is another machine
+    #[arg(long, value_name = "HOST", conflicts_with = "gateway")]
+    gateway_host: Option<String>,
+
+    /// Port of pearl-gateway
     #[arg(long, value_name = "PORT", conflicts_with = "gateway")]
     gateway_port: Option<String>,
 
@@ -159,14 +182,16 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         }
         None => format!("wrote {}", printable_path(&file)),
     });
-    for mistake in mistakes(&plan.config, &args.plugins, context) {
-        context.note(&printable(&mistake));
+    let (read, notes) = afterwards(&plan.config, &changes, &args.plugins, context);
+    for note in notes {
+        context.note(&printable(&note));
     }
     if let Some(other) = look::other_wallet(&context.home()?, context.env()) {
         context.note(&printable(&other.sentence()));
         context.note(OtherWallet::FIX);
     }
     let mut text = String::from("\n");
+    let candidates = if only_settings { read } else { candidates };
     for sentence in sentences(&plan.config, &candidates) {
         render::hanging(&mut text, "", 0, &printable(&sentence), context.width());
     }
@@ -209,136 +234,41 @@ fn node_certificate(context: &Context) -> Option<PathBuf> {
     certificate.filter(|path| path.exists())
 }
 
-/// What the providers that are named in `config` would not take of their settings: `start` refuses it, and so it is said at
-/// once. No plugin's code runs for that.
-fn mistakes(config: &Config, dirs: &PluginDirs, context: &Context) -> Vec<String> {
+/// What is known of the providers that are named in `config` without any code of theirs: they themselves, and what there is to
+/// say of their settings. What a provider would not take `start` refuses, and so it is said at once; and so is what one of
+/// `changes` sets that it passes over.
+fn afterwards(
+    config: &Config,
+    changes: &[Change],
+    dirs: &PluginDirs,
+    context: &Context,
+) -> (Vec<Candidate>, Vec<String>) {
     let miners = || config.mining.miners.iter().filter(|miner| miner.enabled && miner.provider.is_some());
-    if miners().all(|miner| miner.extra.keys().all(|key| keys::is_own_extra(key))) {
-        return Vec::new();
+    if miners().next().is_none() {
+        return Default::default();
     }
     let options = Options { relaxed: dirs.relaxed(context), probe: None, trust: dirs.trust(context) };
     let survey = survey(&dirs.search_path(context), &options);
-    let said = miners().flat_map(|miner| {
-        let manifest = survey.find(miner.provider.as_deref()?)?.manifest()?;
+    let mut notes = Vec::new();
+    for miner in miners() {
+        let found = miner.provider.as_deref().and_then(|id| survey.find(id));
+        let Some(manifest) = found.and_then(Entry::manifest) else { continue };
         let passed = |key: &str| keys::is_own_extra(key) || settings::passes_over(manifest, key);
         let wrong = settings::check(manifest, &miner.extra, passed).into_iter();
-        Some(wrong.map(|one| {
+        notes.extend(wrong.map(|one| {
             format!("`{}` {}, and `pearlbed start` refuses that; {}", one.key, one.problem, one.fix)
-        }))
-    });
-    said.flatten().collect()
-}
-
-impl Args {
-    /// Whether only single settings are to be changed, which needs no look at the machine.
-    fn asks_for_settings_only(&self) -> bool {
-        let setup = [
-            &self.provider,
-            &self.wallet_address,
-            &self.submit_target,
-            &self.gateway,
-            &self.node_url,
-            &self.node_user,
-            &self.node_password_env,
-            &self.node_certificate,
-            &self.model,
-            &self.gateway_port,
-            &self.metrics_port,
-        ];
-        let settings = !(self.set.is_empty() && self.unset.is_empty());
-        settings && self.grant.is_empty() && setup.iter().all(|flag| flag.is_none())
-    }
-}
-
-/// The changes that flags mean by themselves.
-fn flag_changes(args: &Args) -> Result<Vec<Change>, Error> {
-    let mut changes = Vec::new();
-    let flag = |name: &str| Place::Flag(name.to_owned());
-    for setting in &args.set {
-        let Some((key, value)) = setting.split_once('=') else {
-            return Err(Error::usage(format!("`--set {}` has no `=`", printable(setting)))
-                .with_hint("write it like this: --set mining.extra.gateway_port=8337"));
-        };
-        changes.push(Change::set(key.trim(), value.trim(), &flag("--set"))?);
-    }
-    for key in &args.unset {
-        changes.push(Change::unset(key, &flag("--unset"))?);
-    }
-    for (name, key, value) in [
-        ("--wallet-address", "mining.wallet_address", &args.wallet_address),
-        ("--submit-target", "mining.submit_target", &args.submit_target),
-        ("--node-url", "mining.extra.pearld_rpc_url", &args.node_url),
-        ("--node-user", "mining.extra.pearld_rpc_user", &args.node_user),
-        ("--node-password-env", "mining.extra.pearld_rpc_password_env", &args.node_password_env),
-        ("--node-certificate", "mining.node.certificate", &args.node_certificate),
-        ("--model", "mining.extra.model", &args.model),
-        ("--gateway-port", "mining.extra.gateway_port", &args.gateway_port),
-        ("--metrics-port", "mining.extra.metrics_port", &args.metrics_port),
-    ] {
-        if let Some(value) = value {
-            changes.push(Change::set(key, value, &flag(name))?);
+        }));
+        let set = changes.iter().filter(|change| matches!(change, Change::Set { .. }));
+        let idle: Vec<&str> = set
+            .filter_map(|change| change.key().strip_prefix("mining.extra."))
+            .filter(|key| settings::passes_over(manifest, key))
+            .collect();
+        if !idle.is_empty() {
+            let id = &manifest.id;
+            notes.push(format!("`{id}` has no inference engine, and passes over {}", idle.join(", ")));
         }
     }
-    if let Some(gateway) = &args.gateway {
-        changes.extend(questions::gateway_changes(gateway, &flag("--gateway"))?);
-    }
-    Ok(changes)
-}
-
-/// The changes of `--provider` and `--grant`, for which the providers must be known.
-fn provider_changes(
-    args: &Args,
-    config: &Config,
-    candidates: &[Candidate],
-    proposal: Option<&Proposal>,
-) -> Result<Vec<Change>, Error> {
-    let mut changes = Vec::new();
-    let mut ids: Vec<String> = config.mining.provider.clone().into_iter().collect();
-    match (args.provider.as_deref(), proposal) {
-        (Some(AUTO), Some(proposal)) => {
-            changes.extend(proposal.changes());
-            ids = proposal.providers().into_iter().map(str::to_owned).collect();
-        }
-        (Some(wanted), _) => {
-            let chosen = if wanted == AUTO { best(candidates)? } else { known(wanted, candidates)? };
-            changes.push(Change::set("mining.provider", &chosen.id, &Place::Flag("--provider".into()))?);
-            ids = vec![chosen.id.clone()];
-        }
-        (None, _) => {}
-    }
-    for text in &args.grant {
-        let asks = |id: &&String| {
-            let candidate = candidates.iter().find(|candidate| candidate.id == **id);
-            candidate.is_some_and(|one| one.permissions.iter().any(|wanted| wanted.to_string() == *text))
-        };
-        // Of several those that ask for it; what nobody asks for is granted to the first, as it was said.
-        let mut to: Vec<&String> = ids.iter().filter(asks).collect();
-        if to.is_empty() {
-            to.extend(ids.first());
-        }
-        if to.is_empty() {
-            return Err(Error::usage("`--grant` needs a provider to grant to").with_hint("add --provider ID"));
-        }
-        for id in to {
-            changes.push(grant(config, &changes, id, text));
-        }
-    }
-    Ok(changes)
-}
-
-/// What grants `text` to `id`, beside what was granted before or by `changes`.
-fn grant(config: &Config, changes: &[Change], id: &str, text: &str) -> Change {
-    let key = format!("mining.grants.{id}");
-    let so_far = changes.iter().rev().find_map(|change| match change {
-        Change::Set { key: set, value } if *set == key => value.as_array().cloned(),
-        _ => None,
-    });
-    let before = || config.mining.grants.get(id).into_iter().flatten().map(ToString::to_string).collect();
-    let mut list: toml_edit::Array = so_far.unwrap_or_else(before);
-    if !list.iter().any(|granted| granted.as_str() == Some(text)) {
-        list.push(text);
-    }
-    Change::Set { key, value: list.into() }
+    (Candidate::of_survey(&survey), notes)
 }
 
 /// The providers of this machine, probed in their confined processes, and what they would mine on.
@@ -355,35 +285,6 @@ fn look_around(
     let survey = survey(&dirs.search_path(context), &options);
     let proposal = Proposal::of(&hardware, &survey);
     (Candidate::of_survey(&survey), proposal, hardware)
-}
-
-fn best(candidates: &[Candidate]) -> Result<&Candidate, Error> {
-    candidates.iter().find(|candidate| candidate.supported).ok_or_else(|| {
-        let reasons: Vec<_> = candidates
-            .iter()
-            .map(|candidate| {
-                format!("{}: {}", candidate.id, candidate.reason.as_deref().unwrap_or("gives no reason"))
-            })
-            .collect();
-        let what = match reasons.is_empty() {
-            true => "there is no provider to choose from".to_owned(),
-            false => format!("no provider supports this machine ({})", reasons.join("; ")),
-        };
-        Error::new(what).with_hint("`pearlbed doctor` says what is missing, and where plugins are looked for")
-    })
-}
-
-fn known<'a>(wanted: &str, candidates: &'a [Candidate]) -> Result<&'a Candidate, Error> {
-    candidates.iter().find(|candidate| candidate.id == wanted).ok_or_else(|| {
-        let ids: Vec<&str> = candidates.iter().map(|candidate| candidate.id.as_str()).collect();
-        let hint = match (nearest(wanted, ids.iter().copied()), ids.is_empty()) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, true) => "no plugin was found: `pearlbed plugins list` says where it looked".to_owned(),
-            (None, false) => format!("there are: {}", ids.join(", ")),
-        };
-        let err = Error::new(format!("there is no provider `{}`", printable(wanted)));
-        err.with_hint(hint).with_exit(Exit::Futile)
-    })
 }
 
 /// The flags for what is not known yet.

@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long = "model", id = "named", value_name = "PATH|ID", conflicts_with = "model")]
     named: Option<String>,
 
+    /// Pass also the registry's row of a model that is planned
+    #[arg(long)]
+    allow_planned: bool,
+
     /// Also write the answer as JSON to FILE
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -58,7 +62,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         (document, folder_text(&inspection, context.width()), inspection.ok)
     } else {
         let model = models::find(wanted).ok_or_else(|| unknown(wanted))?;
-        let ok = matches!(model.status, Status::Validated | Status::Published);
+        let ok = match model.status {
+            Status::Validated | Status::Published => true,
+            Status::Planned => args.allow_planned,
+            Status::Refused => false,
+        };
         let mut text = format!("{}: {}\n", render::styled(render::BOLD, &model.id), model.status.word());
         let facts = format!(
             "from {}; {} GiB VRAM; context {}. {}",

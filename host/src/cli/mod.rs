@@ -7,6 +7,7 @@
 //! stdout is the answer ([`Context::print`], [`Context::print_json`]); stderr is the story ([`Context::note`]).
 
 mod context;
+mod elsewhere;
 mod error;
 mod first;
 mod keep;
@@ -215,7 +216,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(err) => {
-            if let Some(err) = wrong_value(&err) {
+            let words: Vec<String> =
+                args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            if let Some(err) = wrong_value(&err).or_else(|| elsewhere::explain(&err, &words)) {
                 Context::of_process(&Global::default()).report(&err);
                 return err.exit();
             }

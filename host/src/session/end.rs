@@ -118,6 +118,7 @@ pub fn end(home: &Home, env: &Env, forget: bool, tell: &mut dyn FnMut(&str)) -> 
     let mut notes = Vec::new();
     if let Some(holder) = live_holder(home) {
         let what = end_live(home, env, &holder, &mut notes, tell)?;
+        notes.extend(left_there(home, forget)?);
         return Ok(End { what, notes });
     }
     clear(home, notes, forget)
@@ -263,9 +264,7 @@ fn clear_locked(
             }
             None => {
                 remove()?;
-                return Ok(Ended::Forgotten {
-                    what: format!("the record of a session of another program ({provider}) that has ended"),
-                });
+                return Ok(Ended::Forgotten { what: forgotten(&provider, record.foreign_life()) });
             }
             Some(_) => remove()?,
         }
@@ -288,6 +287,35 @@ fn clear_locked(
     // Without the record, `status` only says less about the past.
     let _ = past::write(home, &ended);
     Ok(Ended::Forgotten { what: format!("what a dead session (process {}) had left", dead.pid) })
+}
+
+/// What there is to say of the record of another program, where one lies beside a session of ours that has just ended. With
+/// `forget` it is removed, unless it is of a session that runs.
+fn left_there(home: &Home, forget: bool) -> Result<Option<String>, EndError> {
+    let path = home.sidecar_file();
+    let Some(record) = Sidecar::read(&path).ok().flatten().filter(|record| record.pearlbed.is_none()) else {
+        return Ok(None);
+    };
+    let provider = record.provider.as_deref().unwrap_or("without a name");
+    Ok(match record.foreign_life() {
+        Life::Ended => None,
+        Life::Unknown if forget => {
+            remove(&path).map_err(|err| EndError::Record { path: path.clone(), err })?;
+            Some(format!("removed {}", forgotten(provider, Life::Unknown)))
+        }
+        Life::Unknown | Life::Runs => Some(format!(
+            "the record of a session of another program ({provider}) is left there, for the program that started it"
+        )),
+    })
+}
+
+/// The record of another program's session, in words.
+fn forgotten(provider: &str, life: Life) -> String {
+    let whether = match life {
+        Life::Ended => "that has ended",
+        _ => "of which nobody here can tell whether it runs",
+    };
+    format!("the record of a session of another program ({provider}) {whether}")
 }
 
 /// Removes the file at `path`, also a folder without anything in it that lies in its place.

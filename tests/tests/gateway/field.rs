@@ -9,6 +9,9 @@ use pearlbed::work::HandOverError;
 
 use super::*;
 
+/// For as long as the test does not say otherwise.
+const FOR_LONG: Duration = Duration::from_secs(3600);
+
 /// A real proof for a header, whatever its target.
 fn prove(job: &WorkJob, seed: u64) -> Vec<u8> {
     let tile = PeriodicPattern::contiguous(16).unwrap();
@@ -36,15 +39,6 @@ impl Session {
         let found = FoundProof { job: job.clone(), proof, found: SystemTime::now(), block: false };
         self.handle.proofs.hand_over(found).map(|taken| taken.id)
     }
-
-    /// Waits, listening, until `done`.
-    async fn wait(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done(self) {
-            assert!(Instant::now() < deadline, "never saw {what}; saw {:#?}", self.events);
-            self.pause(Duration::from_millis(20)).await;
-        }
-    }
 }
 
 #[test]
@@ -53,7 +47,7 @@ fn nothing_is_handed_over_for_a_job_that_the_network_has_passed_though_the_gatew
         let network = network();
         let (gateway, node) = (Gateway::tcp(&network), node(&network));
         gateway.behave(|behaviour| {
-            behaviour.proving = Duration::from_millis(800);
+            behaviour.proving = FOR_LONG;
             // As long as it takes to be offered a hundred times.
             behaviour.old_answers = 100;
         });
@@ -67,6 +61,13 @@ fn nothing_is_handed_over_for_a_job_that_the_network_has_passed_though_the_gatew
         assert!(reason.contains("another block came first at height 1"), "{reason}");
         let condition = session.handle.status.borrow().condition.clone();
         assert!(!condition.is_earning(), "{condition:?}");
+        let offered = gateway.seen().polls;
+        gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
+        session.wait("the old job on offer", |_| gateway.seen().polls > offered + 10).await;
+        assert!(
+            gateway.seen().headers.iter().all(|(_, header)| *header == job.header),
+            "it is on offer still"
+        );
         for id in [&first, &second] {
             let ProofState::Stale { reason } = session.state(id, "stale").await else { unreachable!() };
             assert!(reason.contains("another block came first"), "{reason}");
@@ -87,11 +88,12 @@ fn a_fork_across_which_the_gateway_keeps_its_old_job_asks_for_a_newer_gateway() 
     run(|home| async move {
         let network = network();
         let (gateway, node) = (Gateway::tcp(&network), node(&network));
-        gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(3));
+        gateway.behave(|behaviour| behaviour.proving = FOR_LONG);
         let mut session = Session::start(home.path(), config(&gateway, Some(&node)));
         let job = session.job().await;
         let id = session.find(&job, 1);
         session.state(&id, "handed-over").await;
+        session.condition("proving").await;
         gateway.behave(|behaviour| behaviour.frozen = true);
         network.require_certificate(4);
         network.mine_elsewhere(1);
@@ -99,7 +101,7 @@ fn a_fork_across_which_the_gateway_keeps_its_old_job_asks_for_a_newer_gateway() 
         let condition = session.condition("needs-update").await;
         assert_eq!(condition, Condition::NeedsUpdate { wanted: 4, found: 3 });
         assert!(condition.hint().unwrap().contains("update pearl-gateway"));
-        gateway.behave(|behaviour| behaviour.frozen = false);
+        gateway.behave(|behaviour| (behaviour.proving, behaviour.frozen) = (Duration::ZERO, false));
         let next = session.job().await;
         assert_eq!(next.certificate_version, 4);
         session.condition("healthy").await;
@@ -156,37 +158,35 @@ fn a_gateway_that_proves_in_workers_answers_meanwhile_and_gets_the_time_it_needs
     run(|home| async move {
         let network = network();
         let (gateway, node) = (Gateway::tcp(&network), node(&network));
-        gateway.behave(|behaviour| {
-            behaviour.in_workers = true;
-            behaviour.proving = Duration::from_millis(300);
-        });
-        let mut session = Session::start(home.path(), config(&gateway, Some(&node)));
+        gateway.behave(|behaviour| (behaviour.in_workers, behaviour.proving) = (true, FOR_LONG));
+        // An answer comes in less than it, also where ten others want the processor; and none of it is ever fruitless here.
+        let quiet = Duration::from_secs(2);
+        let timing = GatewayTiming { quiet, again: PATIENCE, ..timing() };
+        let mut session =
+            Session::start(home.path(), GatewayConfig { timing, ..config(&gateway, Some(&node)) });
+        let proving = |session: &Session| session.handle.status.borrow().proving;
         let job = session.job().await;
         let id = session.find(&job, 1);
         session.state(&id, "handed-over").await;
-        session
-            .wait("that it proves", |session| {
-                session
-                    .handle
-                    .status
-                    .borrow()
-                    .proving
-                    .is_some_and(|proving| !proving.computes && proving.here)
-            })
-            .await;
+        let proves = |session: &Session| proving(session).is_some_and(|one| !one.computes && one.here);
+        session.wait("that it proves", proves).await;
+        // A block that took longer than an answer is what tells it from a gateway that proves in its loop.
+        session.pause(quiet).await;
+        gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
         session.state(&id, "in-block").await;
         assert_eq!(gateway.seen().submissions.len(), 1);
         // From then on it is known to compute while it answers, and who shares its processor can rest.
-        gateway.behave(|behaviour| behaviour.proving = Duration::from_secs(2));
+        gateway.behave(|behaviour| behaviour.proving = FOR_LONG);
         let next = session.job().await;
         let id = session.find(&next, 2);
         session.state(&id, "handed-over").await;
         session
             .wait("that it computes", |session| {
                 let answers = session.handle.status.borrow().condition == Condition::Healthy;
-                answers && session.handle.status.borrow().proving.is_some_and(|proving| proving.computes)
+                answers && proving(session).is_some_and(|one| one.computes)
             })
             .await;
+        gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
         session.state(&id, "in-block").await;
     });
 }
@@ -326,15 +326,15 @@ fn the_workers_of_a_gateway_end_with_it_at_its_own_end_and_at_a_stop() {
         // Each start leaves a worker behind; the second waits to be told to end, and says how it was told.
         let script = Script::new(
             "sleep 600 & echo $! >> $record\n[ $(wc -l < $record) = 1 ] && exit 3\n\
-             trap 'echo interrupted >> $record; exit 0' INT\nwhile :; do sleep 0.05; done\n",
+             trap 'echo interrupted >> $record; exit 0' INT\necho ready >> $record\nwhile :; do sleep 0.05; done\n",
         );
         let mut session = script.start(home.path());
-        session.wait("two workers", |_| script.lines().len() >= 2).await;
+        // The shell sets its trap after it has started the worker.
+        session.wait("two workers", |_| script.lines().len() >= 3).await;
         let workers = script.lines();
+        assert_eq!(workers[2], "ready", "{workers:?}");
         session.wait("the end of the first worker", |_| !lives(&workers[0])).await;
         assert!(lives(&workers[1]));
-        // The shell sets its trap after it has started the worker.
-        session.pause(Duration::from_millis(300)).await;
         session.handle.stop().await;
         assert!(ends(&workers[1]), "the worker of the second outlived it");
         assert_eq!(script.lines().last().unwrap(), "interrupted", "it was asked as a person asks");

@@ -15,6 +15,8 @@ def connect(address):
     else:
         host, port = address.rsplit(":", 1)
         link = socket.create_connection((host, int(port)))
+    # Longer than anybody takes; who never answers is found out.
+    link.settimeout(120)
     return link
 
 

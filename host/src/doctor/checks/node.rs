@@ -94,10 +94,11 @@ fn examined(facts: &Facts) -> Result<&Examination, Verdict> {
             Err(Verdict::skip("the node cannot be asked", "put right what the check `node-access` says")
                 .quiet())
         }
-        Some(Ok(examination)) if examination.chain.is_err() => {
-            Err(Verdict::skip("the node does not answer", "put right what the check `node-access` says")
-                .quiet())
-        }
+        Some(Ok(examination)) if examination.chain.is_err() => Err(Verdict::skip(
+            "the node gave no answer to judge",
+            "put right what the check `node-access` says",
+        )
+        .quiet()),
         Some(Ok(examination)) => Ok(examination),
     }
 }

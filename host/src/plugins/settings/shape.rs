@@ -86,15 +86,37 @@ pub(super) fn check<'a>(
     let of_tile = matches!(broken.rule(), 16 | 17 | 20);
     let at_fault = if of_tile { set_tile.or(set_depth) } else { set_depth.or(set_rank) };
     let setting = at_fault.or(set_rank).or(set_tile)?;
-    let default = match &*setting.default {
-        "" => "without it, what the provider likes best".to_owned(),
-        default => format!("the default is {}", printable(default)),
+    let right = match (broken.rule(), &*setting.default) {
+        // Neither alone is wrong, and the default of one may be as wrong beside the other.
+        (14 | 15, _) => fitting(depth, rank),
+        (_, "") => "without it, what the provider likes best".to_owned(),
+        (_, default) => format!("the default is {}", printable(default)),
     };
     Some(Mistake {
         key: format!("{}{}", printable(prefix), setting.key),
         problem: format!("breaks rule {} of the protocol (section 7): {broken}", broken.rule()),
-        fix: format!("no node takes a proof of such a shape; {default}"),
+        fix: format!("no node takes a proof of such a shape; {right}"),
     })
+}
+
+/// Which depths go with `rank`, and which ranks with `depth` (rules 14 and 15), in words.
+fn fitting(depth: u32, rank: u16) -> String {
+    let depths = |rank: u64| {
+        let low = (16 * rank).max(parameters::COMMON_DIM_MIN.into());
+        low..=(4 * rank * rank).min(parameters::COMMON_DIM_MAX.into())
+    };
+    let with_rank = depths(rank.into());
+    let ranks = RANKS.iter().filter(|rank| depths(**rank).contains(&depth.into()));
+    let ranks: Vec<String> = ranks.map(u64::to_string).collect();
+    let with_depth = match ranks.is_empty() {
+        true => "no rank".to_owned(),
+        false => format!("rank {}", ranks.join(" or ")),
+    };
+    format!(
+        "rank {rank} goes with a depth from {} to {}, and a depth of {depth} with {with_depth}",
+        with_rank.start(),
+        with_rank.end()
+    )
 }
 
 #[cfg(test)]
@@ -146,6 +168,32 @@ mod tests {
         ] {
             let right = extra.get("k") != Some(&json!(1024));
             assert_eq!(said(extra.clone()).is_empty(), right, "{extra}");
+        }
+    }
+
+    #[test]
+    fn what_is_advised_against_a_rank_and_a_depth_that_do_not_go_together_puts_it_right() {
+        for (extra, advice, right) in [
+            (
+                json!({"rank": 1024}),
+                "rank 1024 goes with a depth from 16384 to 65536",
+                json!({"rank": 1024, "k": 16384}),
+            ),
+            // The default of either would be as wrong.
+            (
+                json!({"rank": 1024, "k": 1024}),
+                "and a depth of 1024 with no rank",
+                json!({"rank": 1024, "k": 65536}),
+            ),
+            (
+                json!({"rank": 512, "k": 4096}),
+                "and a depth of 4096 with rank 128 or 256",
+                json!({"rank": 256, "k": 4096}),
+            ),
+        ] {
+            let wrong = said(extra.clone());
+            assert!(wrong.len() == 1 && wrong[0].contains(advice), "{extra}: {wrong:?}");
+            assert_eq!(said(right), Vec::<String>::new(), "{extra}");
         }
     }
 

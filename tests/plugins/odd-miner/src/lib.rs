@@ -136,6 +136,11 @@ impl MiningProvider for Odd {
         if order.is("panic-on-settings") && config.extra.keys().any(|key| key.contains("verify")) {
             panic!("told to panic on settings");
         }
+        if order.is("tell") {
+            let told =
+                format!("told of the wallet `{}` and {:?}", config.wallet_address, config.submit_target);
+            host.log(LogLevel::Info, &told);
+        }
         if order.is("keep-host") {
             std::mem::forget(host.clone());
         }
