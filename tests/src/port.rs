@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::build;
-use crate::session::Bed;
+use crate::session::{Bed, START_WAIT};
 
 /// Long enough for the slowest machine; nothing waits for its end unless something is wrong.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -86,7 +86,7 @@ pub fn second(first: &Bed, language: Language, provider: &str) -> Bed {
 
 /// Starts a session that was made by [`second`].
 pub fn start(bed: &Bed, first: &Bed) {
-    let answer = bed.run(&["start", "--plugin-dir", bed.plugins()]);
+    let answer = bed.run(&["start", "--wait", START_WAIT, "--plugin-dir", bed.plugins()]);
     assert_eq!(answer.code, 0, "{answer:?}\n{}\n{}", bed.log(), first.log());
 }
 

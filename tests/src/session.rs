@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::build;
 
+/// How many seconds a start waits for its first job, on the busiest machine; nobody waits for their end where all is well.
+pub const START_WAIT: &str = "120";
+
 /// How long a page may take, on the busiest machine.
 const HTTP_TIME: Duration = Duration::from_secs(60);
 
@@ -94,7 +97,7 @@ impl Bed {
 
     /// Starts a session on the devnet.
     pub fn start(&self) -> Answer {
-        self.run(&["start", "--devnet", "--plugin-dir", &self.plugins])
+        self.run(&["start", "--devnet", "--wait", START_WAIT, "--plugin-dir", &self.plugins])
     }
 
     /// `status --json`.

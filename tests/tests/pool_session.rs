@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use pearlbed_tests::reference_pool::ReferencePool;
-use pearlbed_tests::session::{Bed, ended};
+use pearlbed_tests::session::{Bed, START_WAIT, ended};
 use pearlbed_tests::terminal::Terminal;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ fn bed(address: &str) -> Bed {
 }
 
 fn start(bed: &Bed) -> pearlbed_tests::session::Answer {
-    bed.run(&["start", "--plugin-dir", bed.plugins()])
+    bed.run(&["start", "--wait", START_WAIT, "--plugin-dir", bed.plugins()])
 }
 
 fn credited(status: &Value) -> u64 {

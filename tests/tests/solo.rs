@@ -15,7 +15,7 @@ use pearl_pow::{CertificateVersion, Header, Job};
 use pearlbed_tests::gateway::{Gateway, Mishap, Seen, Submission};
 use pearlbed_tests::network::Network;
 use pearlbed_tests::node::Node;
-use pearlbed_tests::session::{Bed, wait_until};
+use pearlbed_tests::session::{Bed, START_WAIT, wait_until};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,7 +56,8 @@ impl Solo {
     }
 
     fn start(&self) {
-        let mut command = self.bed.command(&["start", "--plugin-dir", self.bed.plugins()]);
+        let mut command =
+            self.bed.command(&["start", "--wait", START_WAIT, "--plugin-dir", self.bed.plugins()]);
         self.starts.set(self.starts.get() + 1);
         let output = command.env("MY_NODE_PASSWORD", PASSWORD).output().unwrap();
         assert!(output.status.success(), "{output:?}");
