@@ -555,7 +555,7 @@ fn of_a_node_doctor_says_whether_it_is_busy_silent_of_another_network_or_not_the
     // these are over before it has.
     let waited = finding.split_once("did not answer within ").map(|(_, time)| time.trim_end_matches(" ms"));
     let waited = waited.map(|time| time.trim_end_matches(" s").parse::<f64>());
-    let told = matches!(waited, Some(Ok(time)) if time < 2.0 || time > 20.0);
+    let told = matches!(waited, Some(Ok(time)) if !(2.0..=20.0).contains(&time));
     assert!(state != "ok" && (told || finding.starts_with("no answer within")), "{state} {finding}");
     assert!(!told || fix.contains("it may be busy, or no pearld"), "{fix}");
 
