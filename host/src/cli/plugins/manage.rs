@@ -9,7 +9,7 @@ use crate::cli::{Context, Error, PluginDirs};
 use crate::exit::Exit;
 use crate::owned;
 use crate::plugins::trust::{self, Memory, SIGNATURE_SUFFIX, Signed, Trust};
-use crate::plugins::{Entry, Options, SearchPath, survey, survey_file};
+use crate::plugins::{Entry, Identity, Options, SearchPath, survey, survey_file};
 use crate::text::printable_path;
 
 const INSTALL_EXAMPLES: &str = "\
@@ -112,14 +112,14 @@ pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> 
         .and_then(|()| owned::create_open(&folder))
         .map_err(|err| io_error("create", &folder, err))?;
     let target = folder.join(name);
-    let copy = place(entry.real_path(), &target)?;
+    // Its signature was one of the file that was looked at.
+    let identity = entry.look.as_ref().and_then(|look| look.identity);
+    let copy = place(entry.real_path(), &target, identity.as_ref())?;
     let signature = with_suffix(&args.file);
-    let signature = signature.exists().then(|| place(&signature, &with_suffix(&target))).transpose()?;
+    let signature = signature.exists().then(|| place(&signature, &with_suffix(&target), None)).transpose()?;
     // What is put in place is what was looked at: the copy is looked at again, by its own name.
     let looked = survey_file(copy.path(), &Options { relaxed: false, probe: None, trust: Trust::default() });
-    if let Some(err) = refused(&looked)
-        .or_else(|| (looked.id() != entry.id()).then(|| Error::new("the file changed while it was copied")))
-    {
+    if let Some(err) = refused(&looked).or_else(|| (looked.id() != entry.id()).then(changed_meanwhile)) {
         return Err(err);
     }
     let others = carriers(&folder, &manifest.id);
@@ -148,8 +148,13 @@ pub(super) fn install(args: &Install, context: &Context) -> Result<Exit, Error> 
     Ok(Exit::Ok)
 }
 
-/// Copies `from` beside `to`, with the mode that a plugin has, so that one rename puts it in place.
-fn place(from: &Path, to: &Path) -> Result<tempfile::NamedTempFile, Error> {
+fn changed_meanwhile() -> Error {
+    Error::new("the file changed while it was copied").with_hint("run the command again")
+}
+
+/// Copies `from`, which is still the file with `identity`, beside `to`, with the mode that a plugin has, so that one rename puts
+/// it in place.
+fn place(from: &Path, to: &Path, identity: Option<&Identity>) -> Result<tempfile::NamedTempFile, Error> {
     use std::os::unix::fs::PermissionsExt;
     let failed = |err| io_error("write", to, err);
     let folder = to.parent().unwrap_or(Path::new("."));
@@ -164,7 +169,11 @@ fn place(from: &Path, to: &Path) -> Result<tempfile::NamedTempFile, Error> {
     file.flush().map_err(failed)?;
     file.as_file().set_permissions(PermissionsExt::from_mode(0o644)).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
-    Ok(file)
+    let now = source.metadata().map_err(|err| io_error("read", from, err))?;
+    match identity {
+        Some(looked_at) if Identity::of(&now) != *looked_at => Err(changed_meanwhile()),
+        _ => Ok(file),
+    }
 }
 
 fn persist(file: tempfile::NamedTempFile, to: &Path) -> Result<(), Error> {
@@ -264,4 +273,24 @@ pub(super) fn block(args: &Block, context: &Context) -> Result<Exit, Error> {
     };
     context.print(&text)?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// H7: what is installed as signed is what was found to be signed.
+    #[test]
+    fn a_file_that_is_exchanged_between_the_look_and_the_copy_is_not_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to, other] = ["from.so", "to.so", "other.so"].map(|name| folder.path().join(name));
+        std::fs::write(&from, "signed").unwrap();
+        let identity = Identity::of(&std::fs::metadata(&from).unwrap());
+        assert!(place(&from, &to, Some(&identity)).is_ok());
+        std::fs::write(&other, "other!").unwrap();
+        std::fs::rename(&other, &from).unwrap();
+        let said = format!("{:?}", place(&from, &to, Some(&identity)).unwrap_err());
+        assert!(said.contains("changed while it was copied"), "{said}");
+        assert!(place(&from, &to, None).is_ok());
+    }
 }
