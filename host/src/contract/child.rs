@@ -59,7 +59,7 @@ fn serve(channel: UnixStream) -> Option<()> {
     let provider = match loaded {
         Ok(loaded) => loaded.provider,
         Err(err) => {
-            bench.tell(&Event::NotMade(err.reason("").reason));
+            bench.tell(&Event::NotMade(err.failure()));
             return Some(());
         }
     };

@@ -112,7 +112,7 @@ fn ending(record: &Record, memory_bytes: u64, panicked: bool, found: &mut Findin
 fn of_event(event: &Event, manifest: Option<&Value>, found: &mut Findings) {
     let slow = |took: u64, most: u64| took > most;
     match event {
-        Event::NotMade(why) => found.fail("P3", why.clone()),
+        Event::NotMade(failure) => found.fail("P3", failure.reason("").reason),
         Event::Manifest(text) => {
             found.pass("P3", "it was loaded, and made its provider");
             let answered: Option<Value> = serde_json::from_str(text.trim_end_matches('\0')).ok();
@@ -129,9 +129,11 @@ fn of_event(event: &Event, manifest: Option<&Value>, found: &mut Findings) {
         Event::Running { .. } => found.fail("P20", "it told that it does not mine after `start`".to_owned()),
         Event::Stopped { step: Step::StopUnstarted, error, .. } => match error {
             None => found.pass("P19", "it answered OK"),
-            Some(why) => found.fail("P19", format!("with nothing started: {why}")),
+            Some(why) => found.fail("P19", format!("with nothing started it answered: {}", quoted(why))),
         },
-        Event::Stopped { error: Some(why), .. } => found.fail("P16", format!("it answered: {why}")),
+        Event::Stopped { error: Some(why), .. } => {
+            found.fail("P16", format!("it answered: {}", quoted(why)));
+        }
         Event::Stopped { took_ms, .. } if slow(*took_ms, STOP_MS) => {
             found.fail("P16", format!("it took {}", seconds(*took_ms)));
         }
@@ -139,7 +141,7 @@ fn of_event(event: &Event, manifest: Option<&Value>, found: &mut Findings) {
         Event::Started { step, error, took_ms } => {
             let id = if *step == Step::Again { "P18" } else { "P9" };
             match error {
-                Some(refusal) => found.fail(id, format!("it answered: {}", refusal.reason)),
+                Some(refusal) => found.fail(id, format!("it answered: {}", quoted(&refusal.reason))),
                 None if slow(*took_ms, START_MS) => found.fail(id, format!("it took {}", seconds(*took_ms))),
                 None if id == "P9" => found.pass(id, format!("it took {}", seconds(*took_ms))),
                 None => {}
@@ -175,7 +177,9 @@ fn of_event(event: &Event, manifest: Option<&Value>, found: &mut Findings) {
                 found.pass("P32", format!("{per_second:.0} times a second"));
             }
         }
-        Event::Stats { error: Some(why), .. } => found.fail("P21", why.clone()),
+        Event::Stats { error: Some(why), .. } => {
+            found.fail("P21", format!("it answered: {}", quoted(why)));
+        }
         Event::Stats { took_ms, .. } if slow(*took_ms, STATS_MS) => {
             found.fail("P21", format!("it took {}", seconds(*took_ms)));
         }
@@ -232,7 +236,9 @@ fn brief(value: Option<&Value>) -> String {
 fn strange(given: &str, error: Option<&Refusal>, running: bool, found: &mut Findings) {
     match error {
         None => found.pass("P23", "it ignored them"),
-        Some(refusal) if !refusal.in_order => found.fail("P23", format!("on {given}: {}", refusal.reason)),
+        Some(refusal) if !refusal.in_order => {
+            found.fail("P23", format!("on {given}: {}", quoted(&refusal.reason)))
+        }
         Some(refusal) if text::printable(&refusal.reason) != refusal.reason => {
             found.fail("P23", format!("its reason on {given} holds control characters"));
         }
@@ -240,7 +246,7 @@ fn strange(given: &str, error: Option<&Refusal>, running: bool, found: &mut Find
             found.fail("P23", format!("its reason on {given} has {} bytes", refusal.reason.len()));
         }
         Some(_) if running => found.fail("P23", format!("it refused {given}, and runs")),
-        Some(refusal) => found.pass("P23", format!("it refused them: {}", refusal.reason)),
+        Some(refusal) => found.pass("P23", format!("it refused them: {}", quoted(&refusal.reason))),
     }
 }
 
@@ -258,6 +264,11 @@ fn late(record: &Record, found: &mut Findings) {
 
 fn seconds(milliseconds: u64) -> String {
     text::duration(std::time::Duration::from_millis(milliseconds))
+}
+
+/// What the plugin's code says, as its own words.
+fn quoted(words: &str) -> String {
+    text::quotation(words, REASON_BYTES_MAX)
 }
 
 fn cut(text: &str, characters: usize) -> String {

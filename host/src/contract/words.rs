@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::plugins::Identity;
+use crate::plugins::{Failure, Identity};
 
 /// What the child is to try.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ pub enum Event {
     /// It begins a step.
     Begins(Step),
     /// The library could not be loaded, or its provider not be made.
-    NotMade(String),
+    NotMade(Failure),
     /// The manifest that the code answers.
     Manifest(String),
     /// What `is_running` told, and what is true.

@@ -129,7 +129,7 @@ pub enum FromProvider {
     Confined(String),
     /// The plugin is loaded and `start` has returned without an error.
     Started,
-    /// The plugin could not be loaded or refused to start: one phrase.
+    /// The plugin could not be loaded, refused to start, or stopped: JSON says how.
     Failed(String),
     /// The job with this id was handed to the provider.
     Took(u64),

@@ -53,6 +53,8 @@ pub struct Pulse {
     pub started: bool,
     /// Why it says that it failed.
     pub failed: Option<String>,
+    /// What the system kept from it, so that it could not run.
+    pub lacked: Option<String>,
     /// It says that it has stopped.
     pub stopped: bool,
 }
@@ -252,8 +254,9 @@ impl Life {
             return Fate::AsAsked(asked.then, (!pulse.stopped).then_some(untold));
         }
         let refused = !self.pulse.started && self.pulse.failed.is_some();
-        let reason = match (self.pulse.failed.take(), why) {
-            (Some(failed), _) => failed,
+        let said = self.pulse.failed.take().or(self.pulse.lacked.take());
+        let reason = match (said, why) {
+            (Some(said), _) => said,
             (None, Some(why)) => format!("was ended: {why}"),
             (None, None) => format!("ended unasked: {ending}"),
         };
@@ -380,6 +383,17 @@ mod tests {
         }
         assert!(matches!(life.ended(left("exit status 0"), now), Fate::GivenUp(..)));
         assert_eq!(life.restarts(), 2 + 9);
+    }
+
+    /// H8: what it lacks may be there soon, and it is not its plugin's doing.
+    #[test]
+    fn one_that_the_system_gave_no_thread_is_tried_again() {
+        let now = Instant::now();
+        let mut life = Life::new(RestartPolicy::FIRST_WAIT);
+        life.begins(now);
+        life.pulse.lacked = Some("was given no thread by the system".into());
+        let Fate::Restarts(line, _) = life.ended(left("exit status 0"), now) else { panic!() };
+        assert_eq!(line, "the provider was given no thread by the system");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod choice;
 mod devices;
 pub mod effect;
 mod excuse;
+mod fault;
 pub mod finds;
 pub mod fork;
 pub mod frame;

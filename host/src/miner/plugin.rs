@@ -15,7 +15,7 @@ use crate::explain::Explain;
 use crate::hardware;
 use crate::plugins::container::DataFile;
 use crate::plugins::trust::{Signed, Trust};
-use crate::plugins::{self, Entry, Identity, ProbeOptions, Reason, SearchPath, load, units};
+use crate::plugins::{self, Entry, Failure, Identity, ProbeOptions, Reason, SearchPath, load, units};
 
 /// How long a plugin may take to say what it expects of itself.
 const ESTIMATE_TIME: Duration = Duration::from_secs(1);
@@ -285,12 +285,12 @@ pub fn speakers(options: &Options, config: &Config, version: u32) -> Vec<String>
 ///
 /// # Errors
 ///
-/// One phrase on why there is none.
-pub fn load(order: &Order) -> Result<Provider, String> {
+/// Why there is none.
+pub fn load(order: &Order) -> Result<Provider, Failure> {
     // SAFETY: the provider process has confined itself before it was given an order, and is expendable.
     unsafe { load::open(&order.plugin, order.identity.as_ref(), Some(&order.provider)) }
         .map(|loaded| loaded.provider)
-        .map_err(|err| format!("could not be loaded: {}", err.reason(&order.provider)))
+        .map_err(|err| err.failure())
 }
 
 #[cfg(test)]

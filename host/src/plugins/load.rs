@@ -24,7 +24,6 @@ use self::memory::Image;
 use super::failure::{self, Failure};
 use super::file_identity::Identity;
 use super::pinned::{Pinned, Unpinned};
-use super::reason::Reason;
 use crate::text;
 
 /// Why a library could not be loaded or has no provider for this host.
@@ -64,7 +63,7 @@ pub enum LoadError {
 
 impl LoadError {
     /// What it is, without words of ours: see [`Failure`].
-    pub(super) fn failure(&self) -> Failure {
+    pub fn failure(&self) -> Failure {
         match self {
             Self::Changed { .. } => Failure::Changed,
             Self::OutOfReach => Failure::OutOfReach,
@@ -75,7 +74,7 @@ impl LoadError {
             | Self::NoEntryLayout
             | Self::Layout { .. }
             | Self::NoLayout { .. } => Failure::OtherLayout(self.to_string()),
-            Self::Door(_) => Failure::BrokenDoor(self.to_string()),
+            Self::Door(why) => Failure::BrokenDoor(why.clone()),
             Self::TwoTables => Failure::TwoTables,
             Self::Declined => Failure::Declined,
             Self::Create(err @ ProviderError::Panicked(_)) => Failure::PanickedInCreate(err.to_string()),
@@ -83,11 +82,6 @@ impl LoadError {
             Self::Create(err) => Failure::NotCreated(err.to_string()),
             Self::OtherId { answered, .. } => Failure::OtherId(answered.clone()),
         }
-    }
-
-    /// The reason, with its code and what to do. `expected` is the id that the plugin's file shows.
-    pub fn reason(&self, expected: &str) -> Reason {
-        self.failure().reason(expected)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::file_identity::Identity;
 use super::object::{Bytes, Object};
 use super::reason::Reason;
-use super::{manifest, object};
+use super::{brought, manifest, object, owner};
 use crate::text::printable_path;
 
 /// One check of a file, in the order they are made.
@@ -112,25 +112,25 @@ impl Look {
             return;
         };
 
-        match check_owner(&self.real_path, &metadata) {
-            Ok(finding) => self.push("owner", CheckState::Ok, finding),
-            Err(reason) if relaxed => {
-                self.relaxed = true;
-                self.push("owner", CheckState::Warn, format!("{reason}; let through as you asked"));
-            }
-            Err(reason) => self.fail("owner", reason),
-        }
-
+        let owner = owner::check("it", &self.real_path, &metadata);
         if is_data_file(path) {
+            self.owner(owner, relaxed);
             return self.read_data(path, &file, metadata.len());
         }
         let bytes = Bytes::of_file(&file, metadata.len());
-        let Some(object) =
-            self.step("format", |_| object::read(&bytes).map(|object| (object.kind.clone(), object)))
-        else {
+        let object = object::read(&bytes);
+        // Who may change what is loaded with it may change it.
+        self.owner(
+            owner.and_then(|finding| match &object {
+                Ok(object) => brought::check(&object.needs, &self.real_path).map(|more| finding + &more),
+                Err(_) => Ok(finding),
+            }),
+            relaxed,
+        );
+        let Some(object) = self.step("format", |_| object.map(|object| (object.kind.clone(), object))) else {
             return;
         };
-        let Object { kind, foreign, broken, entries, manifest: section } = object;
+        let Object { kind, foreign, broken, entries, manifest: section, needs: _ } = object;
         match foreign {
             Some(reason) => self.fail("machine", reason),
             None => self.push("machine", CheckState::Ok, format!("{kind}, as this machine")),
@@ -183,6 +183,17 @@ impl Look {
                     (),
                 ))
             });
+        }
+    }
+
+    fn owner(&mut self, checked: Result<String, Reason>, relaxed: bool) {
+        match checked {
+            Ok(finding) => self.push("owner", CheckState::Ok, finding),
+            Err(reason) if relaxed => {
+                self.relaxed = true;
+                self.push("owner", CheckState::Warn, format!("{reason}; let through as you asked"));
+            }
+            Err(reason) => self.fail("owner", reason),
         }
     }
 
@@ -311,37 +322,4 @@ fn cannot_open(path: &Path, err: &io::Error) -> Reason {
         }
         _ => Reason::new("unreadable", format!("it cannot be opened: {err}"), remedy(err, path)),
     }
-}
-
-/// Whether only root and this user can change the file.
-fn check_owner(real_path: &Path, metadata: &Metadata) -> Result<String, Reason> {
-    let me = rustix::process::geteuid().as_raw();
-    let shown = printable_path(real_path);
-    let mode = metadata.mode() & 0o7777;
-    if metadata.uid() != 0 && metadata.uid() != me {
-        return Err(Reason::new(
-            "wrong-owner",
-            format!("it belongs to user {}, who is neither you nor root", metadata.uid()),
-            format!("take it over (`sudo chown {me} {shown}`) if you trust it, or pass --relax-file-checks"),
-        ));
-    }
-    if mode & 0o022 != 0 {
-        let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
-        return Err(Reason::new(
-            "writable-by-others",
-            format!("{who} may write to it (mode {mode:04o})"),
-            format!("`chmod go-w {shown}`, or pass --relax-file-checks"),
-        ));
-    }
-    let folder = real_path.parent().and_then(|folder| Some((folder, std::fs::metadata(folder).ok()?)));
-    // In a sticky folder, as /tmp is, others can add files but not replace this one.
-    if let Some((folder, _)) = folder.filter(|(_, metadata)| metadata.mode() & 0o1002 == 0o002) {
-        return Err(Reason::new(
-            "folder-writable-by-others",
-            "everybody may replace it: its folder is writable by everybody",
-            format!("`chmod o-w {}`, or pass --relax-file-checks", printable_path(folder)),
-        ));
-    }
-    let owner = if metadata.uid() == me { "you" } else { "root" };
-    Ok(format!("belongs to {owner}, mode {mode:04o}"))
 }

@@ -19,6 +19,7 @@
 //! - A file that is replaced between the look and the probe is noticed by the probe, and reported as changed; what is
 //!   loaded is what was looked at, or nothing (`pinned` says where not).
 
+mod brought;
 pub mod container;
 mod failure;
 mod file_identity;
@@ -27,6 +28,7 @@ mod look;
 mod manifest;
 pub mod matrix;
 mod object;
+mod owner;
 mod pinned;
 mod probe;
 mod reason;
@@ -36,6 +38,7 @@ mod survey;
 pub mod trust;
 pub mod units;
 
+pub use self::failure::Failure;
 pub use self::file_identity::Identity;
 pub use self::look::{Check, CheckState, Look, is_data_file, look};
 pub use self::probe::{Impurity, Probe, ProbeOptions, ProbeTimes, run_probe_child};

@@ -103,6 +103,19 @@ pub struct Object {
     pub entries: Option<Entries>,
     /// The bytes of the section with the manifest.
     pub manifest: Option<Section>,
+    /// The libraries that it needs; of ELF alone.
+    pub needs: Needs,
+}
+
+/// Which other libraries a library needs, and where it says that they lie. Bytes as they are in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Their names, or paths.
+    pub libraries: Vec<Vec<u8>>,
+    /// Lists of folders that count for what they need in turn, where there are none of the other kind.
+    pub rpath: Vec<Vec<u8>>,
+    /// Lists of folders that count for itself alone.
+    pub runpath: Vec<Vec<u8>>,
 }
 
 /// The entry symbols that a library exports.

@@ -51,6 +51,11 @@ const CHILDREN_MAX: usize = 64;
 /// How often a plugin is tried again for which there was nothing to make a process with, and how long lies between.
 const LACKS_MAX: u32 = 100;
 const LACK_PAUSE: Duration = Duration::from_millis(50);
+/// The same where its process was ended for the memory of all: each try may use up that of the others again.
+const STARVED_COST: u32 = LACKS_MAX / 2;
+const STARVED_PAUSE: Duration = Duration::from_millis(200);
+/// The code of what had no time.
+const NO_TIME: &str = "not-probed";
 /// After so many plugins a child has earned its rest.
 const SERVED_MAX: usize = 200;
 
@@ -160,7 +165,7 @@ pub(super) fn probe(
     let room = memory.map_or(CHILDREN_MAX, |bytes| (bytes / MEMORY_BYTES) as usize);
     let mut queue = Queue::default();
     for (index, job) in jobs.into_iter().enumerate() {
-        queue.push(0, Duration::ZERO, Waiting { index, job, lacks: 0 });
+        queue.push(0, Duration::ZERO, Waiting { index, job, lacks: 0, lacked: None });
     }
     let pool = Pool {
         options,
@@ -192,6 +197,8 @@ struct Waiting {
     job: Job,
     /// How often there was nothing to probe it with.
     lacks: u32,
+    /// What was lacking then.
+    lacked: Option<Probe>,
 }
 
 /// What became of one turn of a plugin.
@@ -199,8 +206,8 @@ enum Turn {
     Done(Probe),
     /// It was put aside, and waits for this turn; how much of the processor it has used.
     Aside(usize, Duration),
-    /// There was nothing to probe it with, and why.
-    Lacked(Probe),
+    /// There was nothing to probe it with, and why; what that counts for, and when it is tried again.
+    Lacked(Probe, u32, Duration),
 }
 
 struct Pool<'a> {
@@ -232,7 +239,7 @@ impl<'a> Pool<'a> {
         let mut child: Option<Child> = None;
         loop {
             let next = lock(&self.queue).pop();
-            let Some((first, Waiting { index, job, lacks })) = next else { break };
+            let Some((first, Waiting { index, job, lacks, lacked })) = next else { break };
             let serve = || {
                 self.serve(&job, first, &mut child, |turn| {
                     let others = !lock(&self.queue).is_empty();
@@ -248,16 +255,20 @@ impl<'a> Pool<'a> {
             let turn =
                 std::panic::catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|_| Turn::Done(at_fault()));
             match turn {
+                // What kept it from being asked says more than that there was no time to try again.
+                Turn::Done(probe) if probe.had_no_time() => self.finish(index, lacked.unwrap_or(probe)),
                 Turn::Done(probe) => self.finish(index, probe),
-                Turn::Aside(turn, used) => lock(&self.queue).push(turn, used, Waiting { index, job, lacks }),
-                Turn::Lacked(probe) if lacks >= LACKS_MAX || self.is_over() => {
+                Turn::Aside(turn, used) => {
+                    lock(&self.queue).push(turn, used, Waiting { index, job, lacks, lacked });
+                }
+                Turn::Lacked(probe, ..) if lacks >= LACKS_MAX || self.is_over() => {
                     self.finish(index, probe);
                 }
                 // Others may give back what is short, and its own turn is none of its doing.
-                Turn::Lacked(_) => {
+                Turn::Lacked(probe, cost, pause) => {
                     drop(child.take());
-                    std::thread::sleep(LACK_PAUSE);
-                    let waiting = Waiting { index, job, lacks: lacks + 1 };
+                    std::thread::sleep(pause);
+                    let waiting = Waiting { index, job, lacks: lacks + cost, lacked: Some(probe) };
                     lock(&self.queue).push(first, Duration::ZERO, waiting);
                 }
             }
@@ -292,7 +303,7 @@ impl<'a> Pool<'a> {
                 Some(serving) => serving,
                 None => match Child::start(self.options) {
                     Ok(started) => started,
-                    Err(reason) => return Turn::Lacked(Probe::failed(reason)),
+                    Err(reason) => return Turn::Lacked(Probe::failed(reason), 1, LACK_PAUSE),
                 },
             };
             let was_fresh = serving.served == 0;
@@ -303,7 +314,8 @@ impl<'a> Pool<'a> {
                     *child = serves.then_some(serving);
                     return Turn::Aside(turn, used);
                 }
-                Fate::Lacks => return Turn::Lacked(probe),
+                Fate::Lacks => return Turn::Lacked(probe, 1, LACK_PAUSE),
+                Fate::Starved => return Turn::Lacked(probe, STARVED_COST, STARVED_PAUSE),
                 // Not its fault, perhaps: once more, where nobody was before.
                 Fate::Serves if !was_fresh && !isolates && probe.answer.is_err() => continue,
                 Fate::Serves if serving.served < SERVED_MAX => *child = Some(serving),
@@ -329,7 +341,7 @@ fn at_fault() -> Probe {
 /// Why there is no answer of a plugin that had no time, or not its share of it.
 pub(super) fn no_time_left() -> Reason {
     Reason::new(
-        "not-probed",
+        NO_TIME,
         "there was no time left to probe it: others took too long",
         "`pearlbed plugins inspect` on it alone says more",
     )
@@ -352,6 +364,10 @@ impl Probe {
             times: ProbeTimes { load: None, detect: Some(time), total: time },
             confinement: Report::default(),
         }
+    }
+
+    fn had_no_time(&self) -> bool {
+        self.answer.as_ref().is_err_and(|reason| reason.code == NO_TIME)
     }
 
     fn failed(reason: Reason) -> Self {

@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::container::SUFFIX as DATA_SUFFIX;
 use super::reason::Reason;
 use crate::home::{Env, Home};
-use crate::text::printable_path;
 
 /// The endings of files that are looked at, on every system: a plugin for another one is named as such.
 const SUFFIXES: [&str; 2] = ["so", "dylib"];
@@ -237,7 +236,7 @@ fn explain(folder: &Path, origin: Origin, err: &io::Error) -> Reason {
         io::ErrorKind::NotFound => Reason::new(
             "folder-missing",
             format!("there is no such folder ({from})"),
-            format!("create it (`mkdir -p {}`) or name another", printable_path(folder)),
+            format!("create it (`mkdir -p {}`) or name another", crate::text::in_shell(folder)),
         ),
         io::ErrorKind::NotADirectory => Reason::new(
             "folder-is-file",

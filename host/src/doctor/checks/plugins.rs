@@ -226,8 +226,9 @@ fn computes_only(entry: &Entry) -> bool {
 fn unsupported_fix(entry: &Entry) -> String {
     match entry
         .manifest()
-        .map(|manifest| printable(&manifest.homepage))
+        .map(|manifest| &*manifest.homepage)
         .filter(|homepage| !homepage.is_empty())
+        .map(crate::text::value)
     {
         Some(homepage) => {
             format!("do what the reason asks for, if this provider is meant to mine here; see {homepage}")

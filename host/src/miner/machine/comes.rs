@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Miner, Stats, info};
 use crate::miner::effect::{Candidate, Effect, Judged, Level, Speaker, Verdict};
+use crate::miner::fault::{Told, told};
 use crate::miner::frame::{FromProvider, Receipt, ToProvider};
 use crate::miner::link::{Submission, What};
 use crate::miner::vardiff::work_of;
@@ -13,16 +14,8 @@ use crate::work::{ProofId, ProofState};
 /// Refused proofs in a row that are logged in full.
 const REFUSALS_LOGGED: u64 = 10;
 
-/// How our half of a provider process begins to say why it failed; each is followed by a colon and words of the plugin's.
-const BEGINNINGS: [&str; 3] = ["could not be loaded", "refused to start", "stopped mining by itself"];
-
-/// Why a provider failed, as what follows its name: the process holds its code, which may say anything in our half's place,
-/// and nothing of it is shown as what we found.
-fn attributed(why: String) -> String {
-    let begins =
-        |begin: &str| why.strip_prefix(begin).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "));
-    if BEGINNINGS.into_iter().any(begins) { why } else { format!("says that it failed: {why}") }
-}
+/// The most characters that are quoted of what a provider says of its stop.
+const QUOTED_MAX: usize = 400;
 
 impl Miner {
     /// Something came over one of its links.
@@ -52,7 +45,10 @@ impl Miner {
                 let process = self.pid().map(|pid| format!(" (process {pid})")).unwrap_or_default();
                 out.push(info(format!("the provider has started{process}")));
             }
-            FromProvider::Failed(why) => self.life.pulse.failed = Some(attributed(why)),
+            FromProvider::Failed(text) => match told(&text, &self.plan.chosen.manifest.id) {
+                Told::Failed(why) => self.life.pulse.failed = Some(why),
+                Told::Lacked(why) => self.life.pulse.lacked = Some(why),
+            },
             FromProvider::Took(id) => self.took(id, now, out),
             FromProvider::Progress(hashes) => {
                 self.account.claimed(hashes, now);
@@ -70,6 +66,7 @@ impl Miner {
             FromProvider::Stopped(problem) => {
                 self.life.pulse.stopped = true;
                 if !problem.is_empty() {
+                    let problem = crate::text::quotation(&problem, QUOTED_MAX);
                     let text = format!("the provider could not stop in order: {problem}");
                     self.voice.trouble(text, out);
                 }

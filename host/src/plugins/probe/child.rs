@@ -12,11 +12,14 @@ use super::super::units::UNITS_MAX;
 use super::limits::MEMORY_BYTES;
 use super::queue::{self, OnSlow};
 use super::serve::{OUTPUT_BYTES_MAX, isolates, plausible};
+use super::trace::from_outside;
 use super::wire::{Change, Event, Message, Order, PACKET_BYTES_MAX, Request, Word};
 use super::words::{
-    REPORT, check, count, explain_ending, held_up, lack, left_behind, overdrawn, timed_out, with_attempts,
+    REPORT, check, count, explain_ending, held_up, is_full, lack, left_behind, overdrawn, starved, timed_out,
+    with_attempts,
 };
 use super::{Impurity, Job, Probe, ProbeOptions, ProbeTimes, no_time_left};
+use crate::hardware::group;
 use crate::sandbox::{self, Captured, Command, Confined, Crash, Ending, Limits, Policy, Reading};
 use crate::text;
 
@@ -56,11 +59,15 @@ pub enum Fate {
     PutAside { turn: usize, used: Duration, serves: bool },
     /// There was nothing to probe the plugin with: others may give it back.
     Lacks,
+    /// The system ended its process because others, and it, had used up the memory: they may give it back.
+    Starved,
 }
 
 /// A running child.
 pub struct Child {
     confined: Confined,
+    /// How many threads each of them may have.
+    threads_max: u32,
     /// How many plugins it has been asked about.
     pub served: usize,
     /// Each plugin is loaded in a process of its own.
@@ -92,6 +99,8 @@ struct Progress {
     ended: Option<Ending>,
     /// It used more memory than a probe may, past the limits that the kernel holds.
     overdrawn: bool,
+    /// The most threads that were seen of it where nobody counts them as they are made.
+    threads_seen: u32,
     /// It was slow while others had not had as long a turn: which turn it waits for, and what it has used of the processor.
     put_aside: Option<(usize, Duration)>,
 }
@@ -137,8 +146,8 @@ impl Child {
         if options.debug {
             command = command.env("RUST_BACKTRACE", "1");
         }
-        let confined =
-            sandbox::spawn(&command, &policy(options.threads_max)).map_err(|err| no_probe(&err))?;
+        let threads_max = options.threads_max.unwrap_or_else(threads_max);
+        let confined = sandbox::spawn(&command, &policy(threads_max)).map_err(|err| no_probe(&err))?;
         let mut hardware = serde_json::to_vec(&options.hardware).map_err(|err| no_probe(&err))?;
         if hardware.len() > PACKET_BYTES_MAX {
             // What may grow without bound is left out before anything else is.
@@ -149,7 +158,7 @@ impl Child {
         }
         confined.send(&hardware).map_err(|err| no_probe(&err))?;
         let isolates = isolates(confined.report());
-        Ok(Self { confined, served: 0, isolates, room: vec![0; PACKET_BYTES_MAX] })
+        Ok(Self { confined, threads_max, served: 0, isolates, room: vec![0; PACKET_BYTES_MAX] })
     }
 
     /// Asks it about one plugin. `on_slow` is called at the end of each turn from `first` on, with its number; all plugins
@@ -179,6 +188,7 @@ impl Child {
             each_device: job.each_device,
         };
         let mut progress = Progress::default();
+        let kills = group::memory_kills();
         let request = serde_json::to_vec(&request).expect("texts and numbers are JSON");
         // A child that has gone already is described by its ending.
         let _ = self.confined.send(&request);
@@ -207,6 +217,17 @@ impl Child {
         }
         let crash = Crash::take(&mut stderr);
         let impurities = self.impurities(&mut progress, ending);
+        // A process of a probe dies first where memory is short, whoever has used it up.
+        let is_killed = ending.is_some_and(|ending| ending.signal == Some(libc::SIGKILL));
+        if is_killed
+            && progress.answer.is_none()
+            && ending.is_some_and(|ending| !is_full(ending.memory_peak_bytes))
+            && group::memory_kills() > kills
+        {
+            let reason = starved(group::memory_limit(), progress.phase());
+            let probe = Probe { confinement: self.confined.report().clone(), ..Probe::failed(reason) };
+            return (probe, Fate::Starved);
+        }
         let fate = match (&progress.done, ending, progress.put_aside) {
             (.., Some((turn, used))) => Fate::PutAside { turn, used, serves: progress.ended.is_some() },
             // What it did, it did to a process that is gone.
@@ -216,6 +237,7 @@ impl Child {
                 if !self.isolates
                     && changes.is_empty()
                     && *threads <= 1
+                    && progress.threads_seen <= self.threads_max
                     && progress.forged == 0
                     && !progress.lowered =>
             {
@@ -331,6 +353,9 @@ impl Child {
                 if memory > MEMORY_BYTES + MEMORY_BYTES / 4 {
                     progress.overdrawn = true;
                     return None;
+                }
+                if !self.isolates {
+                    progress.threads_seen = progress.threads_seen.max(from_outside(self.process(progress)).0);
                 }
                 // Again and again: a thread that is started has the priority of the one that starts it.
                 if now >= hog_at && self.hogs(progress) {
@@ -479,6 +504,9 @@ impl Child {
                 note("left-behind", format!("left {} running", count(u64::from(threads - 1), "thread")));
             }
         }
+        if progress.threads_seen > self.threads_max {
+            note("start-thread", format!("had more than {} threads", self.threads_max));
+        }
         if progress.forged > 0 {
             note(
                 "forged",
@@ -512,7 +540,7 @@ pub fn threads_max() -> u32 {
 }
 
 /// Nothing but reading, computing, and a bounded amount of memory.
-fn policy(threads: Option<u32>) -> Policy {
+fn policy(threads: u32) -> Policy {
     Policy {
         reading: Reading::Everything,
         copies_itself: true,
@@ -522,7 +550,7 @@ fn policy(threads: Option<u32>) -> Policy {
             address_space_bytes: Some(64 << 30),
             file_bytes: Some(FILE_BYTES_MAX),
             open_files: 1024,
-            threads: Some(threads.unwrap_or_else(threads_max)),
+            threads: Some(threads),
             memory_files: Some(MEMORY_FILES_MAX),
             // Memory that is shared counts for no limit above; what `follow` sees of it comes late where it grows fast.
             dies_first: true,

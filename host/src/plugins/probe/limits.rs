@@ -6,12 +6,3 @@ pub const ANSWER_BYTES_MAX: usize = 1024;
 pub const MEMORY_BYTES: u64 = 512 << 20;
 /// The status of a child whose channel was closed under it.
 pub const CHANNEL_GONE: i32 = 81;
-
-/// The beginning of `text`, of at most `bytes` bytes.
-pub fn cut(text: &str, bytes: usize) -> &str {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}

@@ -6,7 +6,7 @@ use pearlbed_plugin_api::MiningCapabilities;
 
 use super::super::reason::Reason;
 use super::Impurity;
-use super::limits::{ANSWER_BYTES_MAX, CHANNEL_GONE, MEMORY_BYTES, cut};
+use super::limits::{ANSWER_BYTES_MAX, CHANNEL_GONE, MEMORY_BYTES};
 use super::wire::{Answer, Change};
 use crate::sandbox::{Captured, Crash, Ending};
 use crate::text;
@@ -48,9 +48,10 @@ pub fn check(answer: Answer) -> Result<MiningCapabilities, Reason> {
 }
 
 pub fn explain_ending(ending: Ending, crash: Option<&Crash>, phase: &str, stderr: &Captured) -> Reason {
-    let said =
-        last_words(&stderr.text).map(|line| format!(" (it said: {})", cut(line, 120))).unwrap_or_default();
-    if ending.memory_peak_bytes >= MEMORY_BYTES / 10 * 8 {
+    let said = last_words(&stderr.text)
+        .map(|line| format!(" (it said: {})", text::quotation(line, 120)))
+        .unwrap_or_default();
+    if is_full(ending.memory_peak_bytes) {
         let limit = text::bytes(MEMORY_BYTES);
         return Reason::new(
             "out-of-memory",
@@ -141,6 +142,23 @@ pub fn lack(errno: i32) -> Reason {
     };
     let fix = crate::remedy::for_process(&err).unwrap_or_else(|| "run the command again".into());
     Reason::new("no-probe", format!("it was not probed: {what} ({err})"), fix)
+}
+
+/// Whether a process that had so much memory in use died of its own limit.
+pub fn is_full(peak: u64) -> bool {
+    peak >= MEMORY_BYTES / 10 * 8
+}
+
+/// The system took its process for the memory of all, of which the group may have `limit`: a lack, and not its fault.
+pub fn starved(limit: Option<u64>, phase: &str) -> Reason {
+    let limit = limit.map_or_else(String::new, |bytes| format!(" ({})", text::bytes(bytes)));
+    Reason::new(
+        "no-probe",
+        format!(
+            "it was not probed: the system ended its process {phase} because the memory of the control group{limit} was used up"
+        ),
+        "raise that limit, or end what else uses memory there; `pearlbed plugins inspect` on it alone says more",
+    )
 }
 
 /// Memory of a kind that no limit of the kernel counts.

@@ -59,6 +59,13 @@ pub fn crowd(what: &str, argument: &str) -> bool {
                 say(what, made as i64);
                 std::thread::sleep(Duration::from_secs(3));
             }
+            // Within what a probe may have, for a while.
+            "hold-memory" => {
+                let mut held = vec![0_u8; argument.parse::<usize>().unwrap_or(100) << 20];
+                held.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+                say(what, held.len() as i64);
+                std::thread::sleep(Duration::from_millis(500));
+            }
             "hoard-files" => say(what, hoard_files()),
             "hoard-dropped" => say(what, hoard_dropped(false)),
             "hoard-dropped-file" => say(what, hoard_dropped(true)),

@@ -14,6 +14,10 @@ pub fn advise(way: &str) -> i64 {
         "library" => {
             format!("{{\"Failed\":{{\"failure\":{{\"missing-library\":\"{ADVICE}\"}},\"after\":{after}}}}}")
         }
+        "layout" | "door" => {
+            let code = if way == "door" { "broken-door" } else { "other-layout" };
+            format!("{{\"Failed\":{{\"failure\":{{\"{code}\":\"{ADVICE}\"}},\"after\":{after}}}}}")
+        }
         "words" => format!(
             "{{\"Failed\":{{\"reason\":{{\"code\":\"no-answer\",\"reason\":\"{ADVICE}\",\"fix\":\"{ADVICE}\"}},\"after\":{after}}}}}"
         ),
