@@ -264,7 +264,7 @@ pub fn resolve(
         home: around.home.root().to_owned(),
         image: asked.unwrap_or_else(|| file.image.name.clone()),
         image_instead: stands_for.then(|| file.image.name.clone()),
-        how: file.image.how.clone(),
+        how: file.how(),
         entrypoint,
         arguments,
         environment,

@@ -15,6 +15,9 @@ use crate::plugins::container::{DataFile, fitting};
 use crate::plugins::settings;
 use crate::text::{bytes, printable};
 
+/// The most characters that are quoted of what a file says of a setting.
+const HELP_CHARS_MAX: usize = 512;
+
 /// The setting with the image, as OpenJarvis calls it.
 const IMAGE: &str = "docker_image_tag";
 /// The setting with the cards.
@@ -214,7 +217,7 @@ impl<A: Ask> Asked<'_, A> {
         })?;
         if answer == own {
             if !self.file.image.how.is_empty() {
-                self.ask.tell(&format!("If it is not on this machine: {}", self.file.image.how));
+                self.ask.tell(&format!("If it is not on this machine: {}", self.file.how()));
             }
             self.unset(IMAGE);
         } else {
@@ -310,7 +313,9 @@ impl<A: Ask> Asked<'_, A> {
             return Ok(());
         }
         for (key, help) in rest {
-            self.ask.tell(&printable(&help));
+            // Whoever wrote the file asks, and not pearlbed.
+            self.ask
+                .tell(&format!("`{key}` is described as {}", crate::text::quotation(&help, HELP_CHARS_MAX)));
             self.number(&key, &key)?;
         }
         Ok(())

@@ -36,7 +36,7 @@ more = "args"
 cache = "/cache"
 read_only = true
 shared_memory_bytes = 1024
-passed = ["PASSED"]
+passed = ["HF_ENDPOINT"]
 model_folder = { setting = "folder", target = "/model" }
 token = { setting = "hf_token_env", variable = "TOKEN_PATH" }
 refused = { "--key" = "it would be seen" }

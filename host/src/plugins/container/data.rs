@@ -82,6 +82,23 @@ pub struct Image {
     pub stands_for: Vec<String>,
 }
 
+/// The variables of the user's that a container may be given: how the network is reached, and in which language and zone.
+const PASSED: [&str; 13] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "TRANSFORMERS_OFFLINE",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+];
+
 /// How a container is run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +124,7 @@ pub struct Run {
     /// Variables, with their values.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Variables of these names are the user's: they are passed on where he has them.
+    /// Variables of these names are the user's: they are passed on where he has them. None that could be a secret.
     #[serde(default)]
     pub passed: Vec<String>,
     /// Where the cache of models is mounted, which lives on.
@@ -363,6 +380,7 @@ impl DataFile {
                 }
             }
         }
+        self.check_users_own()?;
         let token = self.run.token.as_ref().map(|token| &token.variable);
         let variables = self.run.environment.keys().chain(&self.run.passed).chain(token);
         let variables = variables.chain(self.gateway.iter().flat_map(|gateway| gateway.environment.keys()));
@@ -370,6 +388,37 @@ impl DataFile {
             return Err(format!("`{variable}` is no name of a variable"));
         }
         Ok(())
+    }
+
+    /// What is the user's own goes into a container by the user's own word, and by nobody else's.
+    fn check_users_own(&self) -> Result<(), String> {
+        let named = [
+            self.run.model_folder.as_ref().map(|folder| &folder.setting),
+            self.run.token.as_ref().map(|token| &token.setting),
+        ];
+        for key in named.into_iter().flatten() {
+            let settings = &self.manifest.settings;
+            if settings.iter().any(|setting| setting.key == *key && !setting.default.is_empty()) {
+                return Err(format!("`{key}` names a folder or a secret of the user's, and has a default"));
+            }
+        }
+        if let Some(name) = self.run.passed.iter().find(|name| !PASSED.contains(&name.as_str())) {
+            let all = PASSED.join(", ");
+            return Err(format!(
+                "`run.passed` names `{name}`, which may be a secret: only these are passed on: {all}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// How its image is got, as its author's word and not ours; empty where it does not say.
+    pub fn how(&self) -> String {
+        match self.image.how.as_str() {
+            "" => String::new(),
+            how => {
+                format!("its data file says how to get it: {}", crate::text::quotation(how, MAX_TEXT_BYTES))
+            }
+        }
     }
 
     fn check_sizes(&self) -> Result<(), String> {

@@ -55,10 +55,28 @@ fn each_mistake_is_named() {
             "stands for nothing in `[gateway]`",
         ),
         ("[[\"{model}\"],", "[[],", "holds an empty group"),
+        // What would carry the user's own out of his machine.
+        (
+            "[run]",
+            "[run]\npassed = [\"AWS_SECRET_ACCESS_KEY\"]",
+            "`AWS_SECRET_ACCESS_KEY`, which may be a secret",
+        ),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let err = parse(&GOOD.replace(from, to)).unwrap_err().to_string();
         assert!(err.contains(said), "{to}: {err}");
+    }
+    for (setting, own) in [
+        (r#"'"~/.ssh"'"#, r#"model_folder = { setting = "mine", target = "/m" }"#),
+        (r#"'"GITHUB_TOKEN"'"#, r#"token = { setting = "mine", variable = "T" }"#),
+    ] {
+        let with = |default: &str| {
+            let mine = format!(", {{ key = \"mine\", kind = \"text\"{default} }}]\nimage");
+            parse(&GOOD.replace("]\nimage", &mine).replace("[run]", &format!("[run]\n{own}")))
+        };
+        let err = with(&format!(", default = {setting}")).unwrap_err().to_string();
+        assert_eq!(err, "`mine` names a folder or a secret of the user's, and has a default");
+        assert!(with("").is_ok());
     }
     let err = DataFile::parse("some-engine.container.toml", b"\xff").unwrap_err();
     assert!(matches!(err, DataError::NotText(0)));
