@@ -9,7 +9,7 @@
 //! miner  port                             one miner: its process, what it is offered, claims and proves | programs
 //! plugins  work                           providers | jobs and proofs
 //! config  hardware  sidecar  sandbox      plain services, no policy
-//! home  text  exit  explain  http  url  journal  owned  remedy  what everything stands on
+//! home  text  exit  explain  http  url  journal  limits  owned  remedy  what everything stands on
 //! ```
 
 // What a person types.
@@ -45,6 +45,7 @@ pub mod home;
 pub mod http;
 pub mod identity;
 pub mod journal;
+pub mod limits;
 pub mod owned;
 pub mod panic;
 pub mod progress;

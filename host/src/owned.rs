@@ -5,7 +5,7 @@
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Uid};
@@ -35,11 +35,11 @@ pub fn give_to_owner_of(folder: &Path, file: impl AsFd) -> io::Result<()> {
 }
 
 /// Opens the file at `path` as `options` say, and makes it where it is missing: for its owner alone, who is the owner of its
-/// folder. Never waits for the other end of a pipe.
+/// folder. Whatever somebody has put in its place, nobody is waited for.
 ///
 /// # Errors
 ///
-/// Whatever opening, making or giving away meets.
+/// Whatever opening, making or giving away meets, and where it is a folder, a pipe, a socket or a device.
 pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let mut made = options.clone();
     made.create_new(true).mode(0o600).custom_flags(libc::O_NONBLOCK);
@@ -52,7 +52,8 @@ pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
         }
         // Also a symbolic link, which leads to a file that is made, or nowhere.
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-            options.clone().create(true).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path)
+            let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+            regular(options.clone().create(true).mode(0o600).custom_flags(flags).open(path), path)
         }
         Err(err) => Err(err),
     }
@@ -62,25 +63,67 @@ pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// Whatever opening meets, and where it is a folder, a pipe or a device.
+/// Whatever opening meets, and where it is a folder, a pipe, a socket or a device.
 pub fn open(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let kind = file.metadata()?.file_type();
-    match kind.is_file() {
-        true => Ok(file),
-        false if kind.is_dir() => Err(io::Error::from_raw_os_error(libc::EISDIR)),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "what lies there is no file")),
-    }
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    regular(File::options().read(true).custom_flags(flags).open(path), path)
 }
 
-/// What the file at `path` holds.
+/// `opened`, unless it is no file.
+fn regular(opened: io::Result<File>, path: &Path) -> io::Result<File> {
+    let kind = match &opened {
+        Ok(file) => file.metadata()?.file_type(),
+        // A socket, and a pipe that nobody reads: the number alone says neither.
+        Err(err) if err.raw_os_error() == Some(libc::ENXIO) => std::fs::metadata(path)?.file_type(),
+        Err(_) => return opened,
+    };
+    if kind.is_file() {
+        return opened;
+    }
+    if kind.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
+    let what = if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, and no file")))
+}
+
+/// No file of ours that is read as a whole is larger, in bytes, unless it says so.
+pub const READ_BYTES_MAX: u64 = 16 << 20;
+
+/// What the file at `path` holds, of at most [`READ_BYTES_MAX`].
 ///
 /// # Errors
 ///
-/// As [`open`], and whatever reading meets.
+/// As [`open`], and whatever reading meets; [`io::ErrorKind::FileTooLarge`] for a larger one.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, READ_BYTES_MAX)
+}
+
+/// The same of at most `most` bytes.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let mut len = file.metadata()?.len();
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes)?;
+    if len <= most {
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        // It may have grown meanwhile.
+        len = bytes.len() as u64;
+    }
+    if len > most {
+        let (len, most) = (crate::text::bytes(len), crate::text::bytes(most));
+        let words = format!("it has {len}, more than the {most} that such a file may have");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, words));
+    }
     Ok(bytes)
 }
 
@@ -137,7 +180,8 @@ pub fn create_private(path: &Path) -> io::Result<()> {
 }
 
 /// Replaces the file at `path` by `bytes`, whole or not at all. It keeps the mode and the owner of the file that it replaces;
-/// a new one is for its owner alone, who is the owner of its folder.
+/// a new one is for its owner alone, who is the owner of its folder. So is one in the place of a link, a pipe or a device:
+/// what those lead to is left alone, and their mode is none of ours.
 ///
 /// # Errors
 ///
@@ -159,7 +203,7 @@ fn put(path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("the path has no folder"))?;
     // It is created with mode 0600 and removed again unless it is persisted.
     let mut file = tempfile::Builder::new().prefix(".pearlbed-").tempfile_in(folder).map_err(plain)?;
-    let replaced = std::fs::metadata(path).ok();
+    let replaced = std::fs::symlink_metadata(path).ok().filter(Metadata::is_file);
     if let Some(model) = replaced.clone().or_else(|| model(folder)) {
         give(file.as_file(), &model)?;
     }
@@ -181,13 +225,13 @@ fn put(path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
 ///
 /// Whatever reading or writing meets; nothing is left behind then.
 pub fn back_up(path: &Path) -> io::Result<PathBuf> {
-    let bytes = std::fs::read(path)?;
+    let bytes = read(path)?;
     let model = std::fs::metadata(path)?;
     for number in 1.. {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".bak-{number}"));
         let copy = PathBuf::from(name);
-        match File::options().write(true).create_new(true).open(&copy) {
+        match File::options().write(true).create_new(true).mode(0o600).open(&copy) {
             Ok(mut file) => {
                 let written = give(&file, &model)
                     .and_then(|()| file.set_permissions(Permissions::from_mode(model.mode() & 0o7777)))
@@ -254,12 +298,54 @@ mod tests {
             0,
         );
         made.unwrap();
-        assert!(read(&pipe).unwrap_err().to_string().contains("no file"));
-        assert!(open_or_make(&pipe, File::options().append(true)).is_err());
+        assert_eq!(read(&pipe).unwrap_err().to_string(), "it is a pipe, and no file");
+        for options in [File::options().append(true), File::options().read(true).write(true)] {
+            assert_eq!(open_or_make(&pipe, options).unwrap_err().to_string(), "it is a pipe, and no file");
+        }
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(read(&socket).unwrap_err().to_string(), "it is a socket, and no file");
+        for device in ["/dev/null", "/dev/zero"] {
+            assert_eq!(read(Path::new(device)).unwrap_err().to_string(), "it is a device, and no file");
+            let opened = open_or_make(Path::new(device), File::options().read(true).write(true));
+            assert_eq!(opened.unwrap_err().to_string(), "it is a device, and no file");
+        }
         assert_eq!(read(dir.path()).unwrap_err().raw_os_error(), Some(libc::EISDIR));
         let nowhere = dir.path().join("link");
         std::os::unix::fs::symlink("gone/file", &nowhere).unwrap();
         let err = open_or_make(&nowhere, File::options().append(true)).unwrap_err();
         assert_eq!(err.raw_os_error(), Some(libc::ENOENT));
+    }
+
+    #[test]
+    fn of_a_file_that_is_larger_than_ours_are_nothing_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "four").unwrap();
+        assert_eq!(read_at_most(&path, 4).unwrap(), b"four");
+        let err = read_at_most(&path, 3).unwrap_err();
+        assert_eq!((err.kind(), err.raw_os_error()), (io::ErrorKind::FileTooLarge, None), "{err}");
+        // It has no bytes on the disk, and would fill the memory.
+        File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(
+            read(&path).unwrap_err().to_string().starts_with("it has 1.0 TiB"),
+            "{}",
+            read(&path).unwrap_err()
+        );
+        assert!(back_up(&path).is_err());
+        assert_eq!(dir.path().read_dir().unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_link_has_neither_the_mode_nor_the_place_of_what_that_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (other, link) = (dir.path().join("other"), dir.path().join("link"));
+        std::fs::write(&other, "a letter").unwrap();
+        std::fs::set_permissions(&other, Permissions::from_mode(0o666)).unwrap();
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        replace(&link, b"ours").unwrap();
+        assert_eq!(std::fs::read(&other).unwrap(), b"a letter");
+        let now = std::fs::symlink_metadata(&link).unwrap();
+        assert!(now.is_file() && now.mode() & 0o777 == 0o600, "{now:?}");
     }
 }

@@ -25,6 +25,15 @@ fn number_in(text: &str) -> Option<i32> {
     rest.split_once(')')?.0.parse().ok()
 }
 
+/// What to do about `err`, as [`for_file`] says it, where `path` is none of a home's: another home would not help.
+pub fn for_file_elsewhere(err: &io::Error, path: &Path) -> Option<String> {
+    let local = "choose a home on a local disk, with --home or PEARLBED_HOME";
+    for_file(err, path).map(|text| {
+        let text = text.replace(&format!(", {ANOTHER}"), "").replace(local, "choose a place on a local disk");
+        text.replace("cannot do what a session needs", "cannot do that")
+    })
+}
+
 /// What to do about `err`, which was met while the file or folder at `path` was to be made, read or written. Nothing where
 /// the error itself is all that can be said.
 pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
@@ -33,9 +42,15 @@ pub fn for_file(err: &io::Error, path: &Path) -> Option<String> {
     let folder = if nearest.is_dir() { nearest } else { nearest.parent().unwrap_or(nearest) };
     let here = printable_path(folder);
     let Some(number) = number(err) else {
-        // A pipe or a device, which would never end.
-        let other = path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
-        return other.then(|| format!("what lies at {shown} is no file: move it away, {ANOTHER}"));
+        // A pipe or a device, which would never end, or more than anybody would read.
+        let large = err.kind() == io::ErrorKind::FileTooLarge;
+        let other = err.kind() == io::ErrorKind::InvalidInput
+            && path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+        return match (large, other) {
+            (true, _) => Some(format!("{shown} is none of pearlbed's own: move it away, {ANOTHER}")),
+            (_, true) => Some(format!("what lies at {shown} is no file: move it away, {ANOTHER}")),
+            _ => None,
+        };
     };
     Some(match number {
         libc::EROFS => format!("the file system of {here} is read-only: have it mounted writable, {ANOTHER}"),
@@ -85,10 +100,17 @@ pub fn in_words(text: &str) -> Option<String> {
 /// What to do about `err`, which was met while a process, a thread or a descriptor was to be made.
 pub fn for_process(err: &io::Error) -> Option<String> {
     Some(match number(err)? {
+        // A thread's stack that finds no room in the addresses that a process may have has the same number.
+        libc::EAGAIN if crate::limits::has_few_addresses() => {
+            "raise the limit of the memory that a process may map (`ulimit -v`, `ulimit -d`)".into()
+        }
         libc::EAGAIN => {
             "this user or container may have no more processes: end some, or raise the limit (`ulimit -u`, the pids limit of \
              the container, `TasksMax=` of the unit)"
                 .into()
+        }
+        libc::ENOMEM if crate::limits::has_few_addresses() => {
+            "raise the limit of the memory that a process may map (`ulimit -v`, `ulimit -d`)".into()
         }
         libc::ENOMEM => "free some memory, or raise the limit of the container".into(),
         libc::EMFILE => "raise the limit of open files (`ulimit -n`)".into(),
@@ -249,6 +271,11 @@ pub fn container() -> Option<&'static str> {
 
 /// Whether `err` stays until somebody changes what it was met at: whose a folder is, what lies where, what a file system can.
 pub fn is_for_good(err: &io::Error) -> bool {
+    // A pipe, a device, or more than anybody would read, which have no number.
+    let other = matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge);
+    if number(err).is_none() && other {
+        return true;
+    }
     matches!(
         number(err),
         Some(
@@ -261,6 +288,8 @@ pub fn is_for_good(err: &io::Error) -> bool {
                 | libc::EEXIST
                 | libc::ELOOP
                 | libc::ENAMETOOLONG
+                | libc::ENXIO
+                | libc::ENOTEMPTY
                 | libc::ENOLCK
                 | libc::EOPNOTSUPP
                 | libc::ENOSYS
@@ -341,6 +370,18 @@ mod tests {
         let err = tempfile::Builder::new().tempdir_in(folder.path().join("no")).unwrap_err();
         assert_eq!((err.raw_os_error(), number(&err)), (None, Some(libc::ENOENT)), "{err:?}");
         assert_eq!(number(&io::Error::other("nothing of the system's")), None);
+    }
+
+    #[test]
+    fn of_a_file_that_is_no_homes_nobody_is_sent_to_another_home() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.txt");
+        for number in [libc::EROFS, libc::ENOSPC, libc::EDQUOT, libc::EACCES, libc::EISDIR, libc::ENOLCK] {
+            let err = io::Error::from_raw_os_error(number);
+            let said = for_file_elsewhere(&err, &path).unwrap();
+            assert!(!said.contains("home") && !said.contains("session"), "{number}: {said}");
+            assert!(for_file(&err, &path).unwrap().contains("home"), "{number}");
+        }
     }
 
     #[test]

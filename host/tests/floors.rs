@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &[
         "home", "text", "exit", "explain", "panic", "identity", "http", "url", "progress", "journal",
-        "owned", "remedy",
+        "owned", "remedy", "limits",
     ],
     &["config", "hardware", "models", "sidecar", "sandbox"],
     &["plugins", "work"],

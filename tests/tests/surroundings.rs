@@ -231,6 +231,17 @@ fn a_session_of_another_user_is_neither_denied_nor_ended() {
         "{}",
         stderr(&stop)
     );
+    // Whatever else is asked of it is told the same, and nobody is sent to start one of his own in it.
+    for words in [&["pause"][..], &["resume"], &["restart", "cpu"], &["reload"]] {
+        let told = ground.run(Some(SOMEBODY), words);
+        let said = stderr(&told);
+        assert_eq!(told.status.code(), Some(1), "{words:?}: {said}");
+        assert!(
+            said.contains("its record belongs to root") && !said.contains("pearlbed start"),
+            "{words:?}: {said}"
+        );
+        assert!(said.contains(&format!("{} {}`", ground.home().display(), words[0])), "{words:?}: {said}");
+    }
 }
 
 /// A service's home is not to be taken away from it, and who starts a session of his own in it leaves it usable.
@@ -635,4 +646,185 @@ fn a_variable_that_is_a_slip_of_a_settings_is_named_whatever_it_begins_with() {
         let wanted = format!("unknown environment variable {slip} hint: did you mean {meant}?");
         assert!(stderr(&output).contains(&wanted), "{}", stderr(&output));
     }
+}
+
+/// What somebody can put in the place of a file.
+#[derive(Clone, Copy, Debug)]
+enum Thing {
+    Pipe,
+    Socket,
+    Folder,
+    /// A link that leads nowhere.
+    Nowhere,
+    /// More than anybody would read, and no byte of it on the disk.
+    Large,
+    /// A device that never ends. It is a link, so that whoever writes in its place would write over the device.
+    Endless,
+}
+
+const THINGS: [Thing; 6] =
+    [Thing::Pipe, Thing::Socket, Thing::Folder, Thing::Nowhere, Thing::Large, Thing::Endless];
+
+/// Puts `thing` at `path`, in the place of what is there; nothing where this machine cannot make it.
+fn put(thing: Thing, path: &Path) -> Option<()> {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    if path.is_dir() {
+        std::fs::remove_dir_all(path).unwrap()
+    } else {
+        _ = std::fs::remove_file(path)
+    }
+    match thing {
+        Thing::Pipe => mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap(),
+        Thing::Socket => drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+        Thing::Folder => std::fs::create_dir(path).unwrap(),
+        Thing::Nowhere => std::os::unix::fs::symlink("gone/file", path).unwrap(),
+        Thing::Large => std::fs::File::create(path).unwrap().set_len(1 << 40).ok()?,
+        Thing::Endless => {
+            // One of its own: the machine's own is not to be lost by a mistake of ours.
+            let device = path.with_extension("device");
+            mknodat(CWD, &device, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, makedev(1, 5)).ok()?;
+            std::fs::File::open(&device).ok()?;
+            std::os::unix::fs::symlink(device.file_name()?, path).unwrap();
+        }
+    }
+    Some(())
+}
+
+/// What lies there, by its kind and its size.
+fn kind(path: &Path) -> (u32, u64) {
+    let found = std::fs::symlink_metadata(path).unwrap();
+    (found.mode(), found.len())
+}
+
+impl Ground {
+    /// The command, which is given up after a while that no command of these takes: status 124.
+    fn run_bounded(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(self.folder.path().join("pearlbed")).args(arguments);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("PEARLBED_HOME", self.home());
+        command.output().unwrap()
+    }
+}
+
+#[test]
+fn whatever_lies_in_the_place_of_the_configuration_is_told_with_a_remedy_by_every_command_and_left_alone() {
+    let ground = Ground::new();
+    std::fs::create_dir(ground.home()).unwrap();
+    let file = ground.home().join("config.toml");
+    for thing in THINGS {
+        if put(thing, &file).is_none() {
+            skipped(&format!("{thing:?}"), "it cannot be made here");
+            continue;
+        }
+        let before = kind(&file);
+        for words in [
+            &["config", "show"][..],
+            &["start", "--devnet"],
+            &["init", "--set", "mining.session.stop_grace=20s", "--yes"],
+        ] {
+            let output = ground.run_bounded(words);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(6), "{thing:?}, {words:?}: {said}");
+            assert!(said.contains("config.toml") && said.contains("hint: "), "{thing:?}, {words:?}: {said}");
+            assert!(said.contains("move it away") || said.contains("remove it"), "{thing:?}: {said}");
+        }
+        let status = ground.run_bounded(&["status", "--json"]);
+        assert_eq!(status.status.code(), Some(3), "{thing:?}: {}", stderr(&status));
+        let report: Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert!(
+            report["hint"].as_str().unwrap().starts_with("put the configuration right first"),
+            "{report:#}"
+        );
+        let doctor = ground.run_bounded(&["doctor", "--only", "config", "--json"]);
+        assert_eq!(doctor.status.code(), Some(1), "{thing:?}: {}", stderr(&doctor));
+        assert_eq!(kind(&file), before, "{thing:?}");
+    }
+    let names = std::fs::read_dir(ground.home()).unwrap().flatten().map(|entry| entry.file_name());
+    let others: Vec<_> = names.filter(|name| name != "config.toml" && name != "config.device").collect();
+    assert!(
+        others.iter().all(|name| name == "runtime" || name == "logs"),
+        "nothing is left behind: {others:?}"
+    );
+}
+
+#[test]
+fn whatever_lies_in_the_place_of_a_record_of_ours_is_never_waited_for_and_told_where_it_matters() {
+    let ground = Ground::new();
+    let (runtime, logs) = (ground.home().join("runtime"), ground.home().join("logs"));
+    std::fs::create_dir_all(&runtime).unwrap();
+    std::fs::create_dir_all(&logs).unwrap();
+    let status = |what: &str| {
+        let output = ground.run_bounded(&["status", "--json"]);
+        assert_eq!(output.status.code(), Some(3), "{what}: {}", stderr(&output));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    for thing in THINGS {
+        // The lock: nobody runs, and whoever starts is told what is in the way.
+        let lock = runtime.join("mining.lock");
+        if put(thing, &lock).is_none() {
+            continue;
+        }
+        status(&format!("{thing:?} as the lock"));
+        let stop = ground.run_bounded(&["stop"]);
+        assert_eq!(stop.status.code(), Some(0), "{thing:?}: {}", stderr(&stop));
+        if !matches!(thing, Thing::Large) {
+            let doctor = ground.run_bounded(&["doctor", "--only", "home-folder"]);
+            assert_eq!(doctor.status.code(), Some(1), "{thing:?} as the lock");
+        }
+        put(Thing::Folder, &lock);
+        std::fs::remove_dir(&lock).unwrap();
+        // How the last session ended.
+        let last = runtime.join("last-session.json");
+        put(thing, &last).unwrap();
+        let report = status(&format!("{thing:?} as the record"));
+        let said = report["reason"].as_str().unwrap();
+        assert!(said.contains("how the last session ended is not known"), "{thing:?}: {said}");
+        assert!(said.contains("last-session.json"), "{thing:?}: {said}");
+        put(Thing::Folder, &last);
+        std::fs::remove_dir(&last).unwrap();
+        // What was blocked: never written over, and never taken for nothing.
+        let memory = ground.home().join("plugins.json");
+        put(thing, &memory).unwrap();
+        let before = kind(&memory);
+        let block = ground.run_bounded(&["plugins", "block", "some-id"]);
+        assert_eq!(block.status.code(), Some(6), "{thing:?}: {}", stderr(&block));
+        assert!(stderr(&block).contains("hint: "), "{thing:?}: {}", stderr(&block));
+        assert_eq!(kind(&memory), before, "{thing:?}");
+        put(Thing::Folder, &memory);
+        std::fs::remove_dir(&memory).unwrap();
+        // An older part of the log: it costs its own lines.
+        put(Thing::Folder, &logs.join("mining.log")).unwrap();
+        std::fs::remove_dir(logs.join("mining.log")).unwrap();
+        std::fs::write(logs.join("mining.log"), "a line of today\n").unwrap();
+        put(thing, &logs.join("mining.log.1")).unwrap();
+        let shown = ground.run_bounded(&["logs"]);
+        assert_eq!(shown.status.code(), Some(0), "{thing:?}: {}", stderr(&shown));
+        assert_eq!(String::from_utf8_lossy(&shown.stdout), "a line of today\n", "{thing:?}");
+        put(thing, &logs.join("mining.log")).unwrap();
+        assert_ne!(ground.run_bounded(&["logs"]).status.code(), Some(124), "{thing:?}");
+        status(&format!("{thing:?} as the log"));
+    }
+}
+
+/// A shell's limits are met before anything is started, each with its own remedy.
+#[test]
+fn where_a_limit_forbids_a_session_doctor_and_start_say_so_with_its_remedy_and_a_soft_one_is_raised() {
+    let ground = Ground::new();
+    let limited = |limit: &str, words: &str| {
+        let script = format!("ulimit {limit} && exec timeout 60 \"$0\" {words}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(ground.folder.path().join("pearlbed"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("PEARLBED_HOME", ground.home()).output().unwrap()
+    };
+    for (limit, words) in [("-n 12", "12 files"), ("-f 0", "no file may be larger")] {
+        let start = limited(limit, "start --devnet");
+        assert_eq!(start.status.code(), Some(6), "{limit}: {}", stderr(&start));
+        assert!(stderr(&start).contains(words) && stderr(&start).contains("ulimit -"), "{}", stderr(&start));
+        let doctor = limited(limit, "doctor --only limits");
+        assert_eq!(doctor.status.code(), Some(1), "{limit}: {}", stderr(&doctor));
+        assert!(String::from_utf8_lossy(&doctor.stdout).contains("ulimit"), "{doctor:?}");
+    }
+    let soft = limited("-S -n 12", "doctor --only limits --json");
+    let report: Value = serde_json::from_slice(&soft.stdout).unwrap();
+    assert!(soft.status.success() && !report.to_string().contains("open-files"), "{report:#}");
 }

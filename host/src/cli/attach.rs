@@ -111,6 +111,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
                 version: env!("CARGO_PKG_VERSION").into(),
                 attached: true,
                 pool: None,
+                pays: Vec::new(),
             }),
             ..Sidecar::default()
         }

@@ -38,6 +38,12 @@ impl Error {
         Self { hint, ..Self::caused_by(what, err) }
     }
 
+    /// The same where `path` is none of a home's.
+    pub fn of_other_file(what: impl Into<String>, err: std::io::Error, path: &std::path::Path) -> Self {
+        let hint = crate::remedy::for_file_elsewhere(&err, path);
+        Self { hint, ..Self::caused_by(what, err) }
+    }
+
     /// A wrong command line that clap cannot see, with status 2.
     pub fn usage(what: impl Into<String>) -> Self {
         Self::new(what.into()).with_exit(Exit::Usage)

@@ -89,8 +89,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     };
     if let Some(file) = &args.output {
         let text = format!("{document:#}\n");
-        std::fs::write(file, text)
-            .map_err(|err| Error::of_file(format!("failed to write {}", printable_path(file)), err, file))?;
+        std::fs::write(file, text).map_err(|err| {
+            Error::of_other_file(format!("failed to write {}", printable_path(file)), err, file)
+        })?;
         context.note(&format!("wrote {}", printable_path(file)));
     }
     if args.json {

@@ -20,6 +20,15 @@ pub(super) fn close_for_others() {
     }
 }
 
+/// Has a limit of a file's size be an error to whoever writes, as a full disk is, and no reason to die without a word. What is
+/// started from here on has its own way again.
+pub(super) fn survive_large_files() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: the handler does nothing at all, which is safe at any moment; it lives as long as the program.
+    unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
+}
+
 /// Has the owner keep his rights on what is made from here on: by a mask of 0777 nobody could read what a session wrote, and
 /// it itself would take its record for somebody else's. What the mask takes from others stays taken.
 pub(super) fn keep_own_rights() {

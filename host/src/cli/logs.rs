@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Context, Error};
 use crate::exit::Exit;
-use crate::session::log::{self, Follower};
+use crate::session::log::{self, Follower, Tail};
 
 /// Show what the session wrote
 #[derive(clap::Args, Debug)]
@@ -30,20 +30,29 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let path = context.home()?.log_file();
-    let unreadable = |err| {
-        Error::of_file(format!("failed to read the log {}", crate::text::printable_path(&path)), err, &path)
+    let unreadable = |path: &std::path::Path, err| {
+        Error::of_file(format!("failed to read the log {}", crate::text::printable_path(path)), err, path)
     };
     let keep = |line: &str| !args.provider || log::is_from_provider(line);
     // Opened before the tail is read, so that nothing falls between the two.
-    let mut follower = if args.follow { Some(Follower::from_end(&path).map_err(unreadable)?) } else { None };
-    let lines = log::tail(&path, args.lines, keep).map_err(unreadable)?;
+    let mut follower = if args.follow {
+        Some(Follower::from_end(&path).map_err(|err| unreadable(&path, err))?)
+    } else {
+        None
+    };
+    let Tail { lines, unread } = log::tail(&path, args.lines, keep);
+    match unread {
+        Some((part, err)) if lines.is_empty() => return Err(unreadable(&part, err)),
+        Some((part, err)) => context.report(&unreadable(&part, err)),
+        None => {}
+    }
     if lines.is_empty() && follower.is_none() {
         context.note("there is no log yet: `pearlbed start` begins one");
     }
     print(context, lines.iter().map(String::as_str))?;
     while let Some(follower) = &mut follower {
         std::thread::sleep(Duration::from_millis(200));
-        let lines = follower.read().map_err(unreadable)?;
+        let lines = follower.read().map_err(|err| unreadable(&path, err))?;
         print(context, lines.iter().map(String::as_str).filter(|line| keep(line)))?;
         if context.output_closed() {
             break;

@@ -19,7 +19,11 @@ pub struct Args {
 /// Writes one page for the program and one for each command.
 pub fn run(args: &Args, _: &Context) -> Result<Exit, Error> {
     let failed = |err| {
-        Error::of_file(format!("failed to write into {}", printable_path(&args.folder)), err, &args.folder)
+        Error::of_other_file(
+            format!("failed to write into {}", printable_path(&args.folder)),
+            err,
+            &args.folder,
+        )
     };
     std::fs::create_dir_all(&args.folder).map_err(failed)?;
     clap_mangen::generate_to(super::command(), &args.folder).map_err(failed)?;

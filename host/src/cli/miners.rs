@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Context, Error};
 use crate::exit::Exit;
+use crate::home::Home;
 use crate::session::control::{self, AskError, Request};
 use crate::session::look;
 
@@ -12,15 +13,31 @@ fn ask(context: &Context, request: &Request) -> Result<Value, Error> {
     let home = context.home()?;
     let answer = match control::ask(&home.control_socket(), request, look::ANSWER_TIME) {
         Ok(answer) => answer,
-        Err(AskError::Nobody { .. }) if look::live_holder(&home).is_none() => {
-            return Err(Error::new("no session runs").with_hint("`pearlbed start` starts one"));
+        Err(err) => {
+            if let Some(kept) = kept(&home, request.command()) {
+                return Err(kept);
+            }
+            if matches!(err, AskError::Nobody { .. }) && look::live_holder(&home).is_none() {
+                return Err(Error::new("no session runs").with_hint("`pearlbed start` starts one"));
+            }
+            return Err(err.into());
         }
-        Err(err) => return Err(err.into()),
     };
     match answer["error"].as_str() {
         Some(why) => Err(Error::new(crate::text::printable(why).into_owned())),
         None => Ok(answer),
     }
+}
+
+/// That this user cannot tell whether a session runs, and whose the home is, for whoever typed `pearlbed <words>`.
+pub(super) fn kept(home: &Home, words: &str) -> Option<Error> {
+    let kept = look::kept_from(home)?;
+    let hint = kept.hint(home, words);
+    let err = Error::new(kept.reason);
+    Some(match hint {
+        Some(hint) => err.with_hint(hint),
+        None => err,
+    })
 }
 
 fn names(answer: &Value, key: &str) -> Vec<String> {

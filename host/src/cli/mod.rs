@@ -195,6 +195,16 @@ pub fn main() -> ExitCode {
     left_open::close_for_others();
     left_open::keep_own_rights();
     let args: Vec<OsString> = std::env::args_os().collect();
+    // What a confined process may have was set by whoever started it.
+    if args.get(1).is_none_or(|word| !word.as_encoded_bytes().starts_with(b"__")) {
+        left_open::survive_large_files();
+        crate::limits::raise_open_files();
+        if let Some(shortage) = crate::limits::may_end_without_a_word() {
+            let words =
+                format!("{}, and this command may end for want of it; {}", shortage.finding, shortage.fix);
+            Context::of_process(&Global::default()).note(&words);
+        }
+    }
     if first::is_this() {
         call_process("first");
         return match first::run(&args) {

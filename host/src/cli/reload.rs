@@ -46,6 +46,9 @@ pub fn run(_: &Args, context: &Context) -> Result<Exit, Error> {
     let home = context.home()?;
     let answer = match control::ask(&home.control_socket(), &Request::Reload, RELOAD_TIME) {
         Err(err @ AskError::Nobody { .. }) => {
+            if let Some(kept) = super::miners::kept(&home, "reload") {
+                return Err(kept);
+            }
             return Err(
                 Error::from(err).with_hint(format!("`{}` says what runs here", home.command("status")))
             );

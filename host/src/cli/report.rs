@@ -68,7 +68,7 @@ pub fn write(context: &Context, path: &Path, text: &str) -> Result<(), Error> {
     let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|err| {
         let there = err.kind() == io::ErrorKind::AlreadyExists;
-        let err = Error::of_file(format!("failed to write {}", printable_path(path)), err, path);
+        let err = Error::of_other_file(format!("failed to write {}", printable_path(path)), err, path);
         match there {
             true if path.is_dir() => err.with_hint("it is a folder: name a file in it"),
             true => err.with_hint("remove it, or name another file: `pearlbed doctor --report FILE`"),
@@ -139,7 +139,7 @@ fn configuration(config: &Result<Config, Error>, context: &Context) -> String {
 /// knows.
 fn unused(context: &Context) -> String {
     let file = context.home().map(|home| home.config_file());
-    let text = file.ok().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let text = file.ok().and_then(|file| crate::config::read_file(&file).ok()).unwrap_or_default();
     let Ok(table) = text.parse::<toml::Table>() else { return String::new() };
     let mut out = String::from("\nits keys, and texts by their length alone:\n\n");
     for section in ["mining", "plugins"] {
@@ -235,10 +235,15 @@ fn session(context: &Context) -> String {
 
 fn last_lines(context: &Context) -> String {
     let Ok(home) = context.home() else { return String::new() };
-    match log::tail(&home.log_file(), LOG_LINES, |_| true) {
-        Ok(lines) if lines.is_empty() => "there is no log".into(),
-        // A log may have been written to by others.
-        Ok(lines) => lines.iter().map(|line| crate::text::printable(line) + "\n").collect(),
-        Err(err) => format!("cannot be read: {err}"),
+    let log::Tail { lines, unread } = log::tail(&home.log_file(), LOG_LINES, |_| true);
+    // A log may have been written to by others.
+    let mut text: String = lines.iter().map(|line| crate::text::printable(line) + "\n").collect();
+    match unread {
+        Some((part, err)) => {
+            text.push_str(&format!("{} cannot be read: {err}\n", printable_path(&part)));
+        }
+        None if lines.is_empty() => text.push_str("there is no log"),
+        None => {}
     }
+    text
 }

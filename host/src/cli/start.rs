@@ -83,6 +83,9 @@ impl Args {
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let options = args.options(context)?;
+    if let Some(shortage) = crate::limits::forbids(1) {
+        return Err(SuperviseError::Limit(shortage).into());
+    }
     let ends_with_us = !args.foreground && first::is_command();
     if ends_with_us {
         context.note(
@@ -101,6 +104,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
         };
     }
     if let Some(holder) = look::live_holder(&options.home) {
+        // Somebody else's, of which nothing more is known to this user, and which is none that he has started.
+        if let Some(kept) = super::miners::kept(&options.home, "status") {
+            return Err(kept);
+        }
         return already_running(context, &options, Some(holder));
     }
     if service::is_command(context.env(), std::process::id()) {

@@ -123,7 +123,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let found = found?;
     let document = document(args, &found, &home.sidecar_file());
     if let Some(file) = &args.output {
-        let failed = |err| Error::of_file(format!("failed to write {}", printable_path(file)), err, file);
+        let failed =
+            |err| Error::of_other_file(format!("failed to write {}", printable_path(file)), err, file);
         if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }

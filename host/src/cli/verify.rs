@@ -156,7 +156,7 @@ fn read(path: Option<&std::path::Path>) -> Result<Vec<u8>, Error> {
     let failed = |err| {
         let what = format!("failed to read the proof from {name}");
         match path {
-            Some(path) => Error::of_file(what, err, path),
+            Some(path) => Error::of_other_file(what, err, path),
             None => Error::caused_by(what, err),
         }
     };

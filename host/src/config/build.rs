@@ -23,6 +23,8 @@ pub(super) fn build(
     miners: Vec<Written>,
     configured: bool,
 ) -> Config {
+    // A session has another working folder than the command that started it, and doctor another still.
+    let path_of = |path: &str| file.parent().unwrap_or(Path::new("")).join(expand(path));
     let get = |path: &str| settings.get(path).map(|setting| &setting.value);
     let text = |path: &str| match get(path) {
         Some(Value::Text(text)) => Some(text.clone()),
@@ -61,7 +63,7 @@ pub(super) fn build(
         }
     };
     let endpoint = match text("mining.gateway.socket") {
-        Some(socket) => GatewayEndpoint::Unix(expand(&socket)),
+        Some(socket) => GatewayEndpoint::Unix(path_of(&socket)),
         None => GatewayEndpoint::Tcp {
             host: text("mining.extra.gateway_host").unwrap_or_default(),
             port: port("mining.extra.gateway_port").unwrap_or_default(),
@@ -71,7 +73,7 @@ pub(super) fn build(
         url,
         user: text("mining.extra.pearld_rpc_user").unwrap_or_default(),
         password_env: text("mining.extra.pearld_rpc_password_env").unwrap_or_default(),
-        certificate: text("mining.node.certificate").map(|path| expand(&path)),
+        certificate: text("mining.node.certificate").map(|path| path_of(&path)),
     });
     let metrics_port = port("mining.extra.metrics_port").or(port("mining.extra.gateway_metrics_port"));
     let metrics_listen = text("mining.session.metrics_listen")
@@ -157,7 +159,7 @@ pub(super) fn build(
                 stall_after: duration("mining.session.stall_after"),
                 restart_wait: duration("mining.session.restart_wait"),
                 metrics_listen,
-                metrics_socket: text("mining.session.metrics_socket").map(|path| expand(&path)),
+                metrics_socket: text("mining.session.metrics_socket").map(|path| path_of(&path)),
                 log_bytes_max: number("mining.session.log_size").unwrap_or_default(),
                 container_engines: matches!(get("mining.session.container_engines"), Some(Value::Flag(true))),
             },
@@ -182,7 +184,7 @@ pub(super) fn build(
             port: PortSection {
                 unix: match get("mining.port.unix") {
                     Some(Value::Flag(true)) => Some(PortSocket::OfHome),
-                    Some(Value::Text(path)) => Some(PortSocket::At(expand(path))),
+                    Some(Value::Text(path)) => Some(PortSocket::At(path_of(path))),
                     _ => None,
                 },
                 listen: text("mining.port.listen")
@@ -192,7 +194,7 @@ pub(super) fn build(
             },
         },
         plugins: PluginsSection {
-            dirs: list("plugins.dirs").unwrap_or_default().iter().map(|dir| expand(dir)).collect(),
+            dirs: list("plugins.dirs").unwrap_or_default().iter().map(|dir| path_of(dir)).collect(),
             probe_timeout: duration("plugins.probe_timeout"),
             relax_trust: matches!(get("plugins.relax_trust"), Some(Value::Flag(true))),
             keys: list("plugins.keys").unwrap_or_default(),

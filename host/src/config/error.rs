@@ -86,9 +86,15 @@ impl Explain for ConfigError {
             Self::UnknownVariable { .. } => {
                 Some("`pearlbed config show --origin` lists the variables".to_owned())
             }
-            Self::WrongType { key, example, .. } => {
-                Some(format!("write it like this: {} = {example}", last(key)))
-            }
+            Self::WrongType { key, example, place, .. } => Some(match place {
+                Place::Environment(variable) => {
+                    format!("write it like this: {variable}={}", as_a_word(example))
+                }
+                Place::Flag(flag) if flag == "--set" => {
+                    format!("write it like this: --set {key}={}", as_a_word(example))
+                }
+                _ => format!("write it like this: {} = {example}", last(key)),
+            }),
             Self::Invalid { fix, .. } | Self::Missing { fix, .. } => Some(fix.clone()),
         }
     }
@@ -129,6 +135,13 @@ impl ConfigError {
             _ => None,
         }
     }
+}
+
+/// A value of TOML as it is typed in a shell.
+fn as_a_word(example: &str) -> String {
+    let text = example.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(example);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{text}'") }
 }
 
 fn last(key: &str) -> &str {

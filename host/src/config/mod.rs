@@ -32,7 +32,7 @@ pub use change::Change;
 pub use error::{ConfigError, Place};
 pub use miner::{Device, MinerSection};
 pub use pool::{Pin, PoolUrl};
-pub use read::{Override, Sources};
+pub use read::{Override, Sources, read_file};
 pub use suggest::nearest;
 pub use types::{
     BackupSection, Config, ContainerEngine, ContainerNetwork, ContainerSection, GatewayEndpoint,

@@ -112,16 +112,28 @@ impl Config {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, ConfigError> {
-    match std::fs::read(path) {
+/// A configuration is written by hand: no larger one is, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The text of the file at `path`; none where there is no file. Whatever somebody has put in its place, nobody is waited for.
+///
+/// # Errors
+///
+/// [`ConfigError::Read`] and [`ConfigError::NotText`].
+pub fn read_file(path: &Path) -> Result<String, ConfigError> {
+    match crate::owned::read_at_most(path, FILE_BYTES_MAX) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|err| ConfigError::NotText {
             path: path.to_owned(),
             offset: err.utf8_error().valid_up_to(),
         }),
-        Err(err) if err.kind() == ErrorKind::NotFound => Ok(String::new()),
+        // A link that leads nowhere is the way to a file that somebody has: it is not on this machine, or not mounted.
+        Err(err) if err.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(String::new()),
         Err(err) => Err(ConfigError::Read { path: path.to_owned(), err }),
     }
 }
+
+/// The variables of ours that are no settings.
+const PLACES: [&str; 2] = ["PEARLBED_HOME", "PEARLBED_PLUGIN_PATH"];
 
 struct Reader<'a> {
     file: &'a Path,
@@ -335,10 +347,12 @@ impl Reader<'_> {
         }
         // Of other names of ours nothing is known here, but that one of them is a slip of a setting's.
         let others = env.with_prefix("PEARLBED_").map(|(variable, _)| variable);
-        let slip = others.filter(|variable| !is_ours(variable)).find_map(|variable| {
-            let near = KEYS.iter().map(Key::env).find(|known| distance(variable, known) <= 2)?;
-            Some((variable.to_owned(), near))
-        });
+        let slip =
+            others.filter(|variable| !is_ours(variable) && !PLACES.contains(variable)).find_map(|variable| {
+                let named = KEYS.iter().map(Key::env).chain(PLACES.map(str::to_owned));
+                let near = named.into_iter().find(|known| distance(variable, known) <= 2)?;
+                Some((variable.to_owned(), near))
+            });
         if let Some((variable, near)) = slip {
             return Err(ConfigError::UnknownVariable { variable, nearest: Some(near) });
         }

@@ -81,6 +81,35 @@ pub struct MiningSection {
     pub container: ContainerSection,
 }
 
+impl MiningSection {
+    /// How many miners are asked for, one at least.
+    pub fn miners_enabled(&self) -> usize {
+        self.miners.iter().filter(|miner| miner.enabled).count().max(1)
+    }
+
+    /// Who is paid, in the order of the pools where there are any, each once; nobody on the devnet, or where nobody is named.
+    pub fn paid(&self) -> Vec<String> {
+        let wallet = self.wallet_address.as_ref();
+        let mut paid: Vec<String> = Vec::new();
+        let mut add = |who: Option<&String>| {
+            if let Some(who) = who.filter(|who| !paid.contains(who)) {
+                paid.push(who.clone());
+            }
+        };
+        match &self.submit_target {
+            SubmitTarget::Devnet => {}
+            SubmitTarget::Solo => add(wallet),
+            SubmitTarget::Pool(_) => {
+                add(self.pool.manner.account.as_ref().or(wallet));
+                for backup in &self.pool.backups {
+                    add(backup.manner.account.as_ref().or(backup.wallet_address.as_ref()).or(wallet));
+                }
+            }
+        }
+        paid
+    }
+}
+
 /// `[mining.container]`: how providers that are containers are run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSection {

@@ -8,7 +8,7 @@ fn file(home: &Path, miner: &str) -> PathBuf {
 
 /// The digest that the image called `name` had when the container of `miner` was made last, if it was made of that.
 pub fn last_image(home: &Path, miner: &str, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file(home, miner)).ok()?;
+    let text = String::from_utf8(crate::owned::read_at_most(&file(home, miner), 4096).ok()?).ok()?;
     let (last, digest) = text.trim_end().split_once(' ')?;
     (last == name).then(|| digest.to_owned())
 }

@@ -1,11 +1,11 @@
 //! What the file becomes, checked before it is written, and the writing.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::edit::{self, EditError};
-use crate::config::{Change, Config, ConfigError, Place, Sources};
+use crate::config::{Change, Config, ConfigError, Place, Sources, read_file};
 use crate::exit::Exit;
 use crate::explain::Explain;
 use crate::home::Env;
@@ -72,14 +72,7 @@ impl Plan {
     ///
     /// [`InitError::Config`] where the result would not be a configuration: nothing wrong is ever written.
     pub fn new(file: &Path, changes: &[Change]) -> Result<Self, InitError> {
-        let old = match fs::read(file) {
-            Ok(bytes) => String::from_utf8(bytes).map_err(|err| ConfigError::NotText {
-                path: file.to_owned(),
-                offset: err.utf8_error().valid_up_to(),
-            })?,
-            Err(err) if err.kind() == ErrorKind::NotFound => String::new(),
-            Err(err) => return Err(ConfigError::Read { path: file.to_owned(), err }.into()),
-        };
+        let old = read_file(file)?;
         let base = if old.is_empty() { HEADING } else { &old };
         let edited = edit::apply(base, &shared(changes)).and_then(|new| complete(&new));
         let new = match edited {
@@ -122,12 +115,8 @@ impl Plan {
         let target = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
         let folder = target.parent().expect("the file lies in the home folder");
         owned::create_private(folder).map_err(failed(folder))?;
-        let now = match fs::read(&target) {
-            Ok(bytes) => bytes,
-            Err(err) if err.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(err) => return Err(failed(&target)(err)),
-        };
-        if now != self.old.as_bytes() {
+        // Also what has come to lie there meanwhile and is no file: root would take a device's place.
+        if read_file(&target)? != self.old {
             return Err(InitError::ChangedMeanwhile(self.file.clone()));
         }
         let backup =

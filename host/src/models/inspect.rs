@@ -3,7 +3,7 @@
 //! Reads names, sizes, small JSON files and the first bytes of weights. It never reads the weights themselves.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -392,7 +392,7 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 fn json(path: &Path) -> Result<Value, String> {
     let refused = |err: io::Error| format!("cannot be read: {err}");
     let length = regular(path)?;
-    let file = File::open(path).map_err(refused)?;
+    let file = crate::owned::open(path).map_err(refused)?;
     if length.len() > JSON_BYTES_MAX {
         return Err(format!("has {}, which is too much", crate::text::bytes(length.len())));
     }
@@ -426,7 +426,7 @@ fn tokenizer_model(path: &Path) -> Result<(), String> {
     let refused = |err: io::Error| format!("cannot be read: {err}");
     regular(path)?;
     let mut head = [0; 8];
-    let count = File::open(path).map_err(refused)?.read(&mut head).map_err(refused)?;
+    let count = crate::owned::open(path).map_err(refused)?.read(&mut head).map_err(refused)?;
     match &head[..count] {
         [] => Err("is empty".to_owned()),
         // Field 1, a message.

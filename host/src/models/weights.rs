@@ -3,7 +3,7 @@
 //! The weights themselves are never read.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub fn file(path: &Path) -> Result<WeightFile, String> {
         return Ok(WeightFile { bytes: length, parameters: length, tensors: BTreeSet::new() });
     }
     // safetensors: eight bytes of header length, then that much JSON, then the tensors that it places.
-    let mut file = File::open(path).map_err(refused)?;
+    let mut file = crate::owned::open(path).map_err(refused)?;
     let mut head = [0; 9];
     let broken = "is not a safetensors file: perhaps a pointer of Git LFS, or a download that was cut off";
     file.read_exact(&mut head).map_err(|_| broken.to_owned())?;

@@ -261,7 +261,10 @@ impl<'a> Pool<'a> {
                 Turn::Aside(turn, used) => {
                     lock(&self.queue).push(turn, used, Waiting { index, job, lacks, lacked });
                 }
-                Turn::Lacked(probe, ..) if lacks >= LACKS_MAX || self.is_over() => {
+                // What a limit forbids is not given back by anybody.
+                Turn::Lacked(probe, ..)
+                    if lacks >= LACKS_MAX || self.is_over() || crate::limits::forbids(1).is_some() =>
+                {
                     self.finish(index, probe);
                 }
                 // Others may give back what is short, and its own turn is none of its doing.

@@ -330,7 +330,7 @@ impl Comparing {
         use std::io::Read;
         let Some(left) = self.bytes.checked_sub(len) else { return false };
         self.bytes = left;
-        let (Ok(mut one), Ok(mut other)) = (std::fs::File::open(one), std::fs::File::open(other)) else {
+        let (Ok(mut one), Ok(mut other)) = (crate::owned::open(one), crate::owned::open(other)) else {
             return false;
         };
         let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);

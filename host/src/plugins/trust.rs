@@ -94,7 +94,13 @@ pub struct Memory {
     seen: BTreeMap<String, Seen>,
     /// Ids and hashes that the user has blocked.
     blocked: BTreeSet<String>,
+    /// Why what is there cannot be read: what was blocked is not known then.
+    #[serde(skip)]
+    unread: Option<String>,
 }
+
+/// The record of some plugins is small, in bytes.
+const MEMORY_BYTES_MAX: u64 = 4 << 20;
 
 /// A plugin as it was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,12 +142,28 @@ impl Memory {
 
     /// What is known; nothing where nothing was kept or it cannot be read.
     pub fn read(home: &Home) -> Self {
-        let bytes = crate::owned::read(&Self::file(home)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+        Self::open(home).unwrap_or_else(|err| Self { unread: Some(err.to_string()), ..Self::default() })
+    }
+
+    /// The file and why it cannot be read, where that is so.
+    pub fn unread(home: &Home) -> Option<(PathBuf, io::Error)> {
+        Self::open(home).err().map(|err| (Self::file(home), err))
+    }
+
+    fn open(home: &Home) -> io::Result<Self> {
+        let path = Self::file(home);
+        match crate::owned::read_at_most(&path, MEMORY_BYTES_MAX) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|err| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("it is not understood: {err}"))
+            }),
+            Err(err) if err.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(Self::default()),
+            Err(err) => Err(err),
+        }
     }
 
     fn change<T>(home: &Home, change: impl FnOnce(&mut Self) -> T) -> io::Result<T> {
-        let mut memory = Self::read(home);
+        // What cannot be read is not written over: it says what was blocked.
+        let mut memory = Self::open(home)?;
         let before = memory.clone();
         let answer = change(&mut memory);
         memory.schema = 1;
@@ -246,6 +268,20 @@ impl Trust {
     /// Judges the file at `path`, of which `look` was taken. Reads it only where something asks for its contents, and gives
     /// up at `until`.
     pub fn judge(&self, path: &Path, look: &Look, until: Option<Instant>) -> Judgement {
+        let judgement = self.judge_by_memory(path, look, until);
+        match &self.memory.unread {
+            Some(err) if judgement.refusal.is_none() => {
+                let words =
+                    "whether you have blocked it, and who signed it when it was used first, is not known";
+                let unread = format!("{words}: plugins.json in the home folder cannot be read: {err}");
+                let note = judgement.note.map_or(unread.clone(), |note| format!("{note}; {unread}"));
+                Judgement { note: Some(note), ..judgement }
+            }
+            _ => judgement,
+        }
+    }
+
+    fn judge_by_memory(&self, path: &Path, look: &Look, until: Option<Instant>) -> Judgement {
         let Some((manifest, identity)) = look.manifest.as_ref().zip(look.identity) else {
             return Judgement::default();
         };
@@ -511,8 +547,11 @@ mod tests {
         assert_eq!(Memory::read(&home).blocked().collect::<Vec<_>>(), ["some-id"]);
         assert!(Memory::block(&home, "some-id", false).unwrap());
         assert_eq!(Memory::read(&home).blocked().count(), 0);
+        // What cannot be read is told, and what was blocked is not written over.
         std::fs::write(folder.path().join("plugins.json"), "{\"seen\":7").unwrap();
-        assert_eq!(Memory::read(&home), Memory::default());
+        assert!(Memory::read(&home).unread.is_some() && Memory::unread(&home).is_some());
+        assert!(Memory::block(&home, "some-id", true).is_err());
+        assert_eq!(std::fs::read(folder.path().join("plugins.json")).unwrap(), b"{\"seen\":7");
     }
 
     #[test]

@@ -53,6 +53,20 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The command that asks so.
+    pub const fn command(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Stop => "stop",
+            Self::Reload => "reload",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
+            Self::Restart { .. } => "restart",
+        }
+    }
+}
+
 /// A request with the way back for its answer.
 #[derive(Debug)]
 pub struct Call {

@@ -1,6 +1,5 @@
 //! Starts a supervisor in the background and hears how it fares until it has its first job.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
@@ -35,8 +34,7 @@ pub fn launch(options: &Options) -> Result<Launched, SuperviseError> {
     make_folders(&options.home)?;
     let runtime = SuperviseError::Runtime;
     let path = options.home.log_file();
-    let log = crate::owned::open_or_make(&path, File::options().append(true))
-        .map_err(|err| SuperviseError::Log { path, err })?;
+    let log = super::log::open_to_append(&path).map_err(|err| SuperviseError::Log { path, err })?;
     let program = if cfg!(target_os = "linux") {
         "/proc/self/exe".into()
     } else {

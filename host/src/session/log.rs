@@ -15,6 +15,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,6 +27,12 @@ use crate::text::printable;
 const PARTS: u64 = 3;
 /// Longest line, in bytes before escapes.
 const LINE_BYTES_MAX: usize = 2048;
+/// What is longer in a log that is read is no line of ours, whatever was escaped in it, in bytes.
+const LINE_READ_MAX: usize = 64 << 10;
+/// So much of a log is read at a time, in bytes.
+const BLOCK_BYTES: u64 = 64 << 10;
+/// So much of what was appended is read at a time, in bytes.
+const FOLLOWED_BYTES: u64 = 4 << 20;
 /// Shorter values are not blotted out: they would tear holes into ordinary text.
 const SECRET_BYTES_MIN: usize = 4;
 
@@ -209,7 +216,32 @@ fn open_for_append(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         owned::create_private(folder)?;
     }
-    owned::open_or_make(path, File::options().append(true))
+    open_to_append(path)
+}
+
+/// Opens the log at `path`, in a folder that is there, and makes it where it is missing. Also what is no file: whoever has put
+/// a link to `/dev/null` or to a container's output there means it.
+///
+/// # Errors
+///
+/// As [`owned::open_or_make`], and where nobody reads a pipe's other end, for which nobody waits.
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    let options = &mut File::options();
+    match owned::open_or_make(path, options.append(true)) {
+        Err(err) if err.kind() == io::ErrorKind::InvalidInput => {
+            options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(|_| err)
+        }
+        opened => opened,
+    }
+}
+
+/// Why a session could not write to what lies in the place of the log at `path`; nothing where nothing does.
+pub fn unusable(path: &Path) -> Option<io::Error> {
+    let there = path.is_symlink() || path.exists();
+    if !there {
+        return None;
+    }
+    File::options().append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).err()
 }
 
 fn part_path(path: &Path, part: u64) -> PathBuf {
@@ -229,29 +261,69 @@ pub fn is_from_provider(line: &str) -> bool {
     matches!(line.split_ascii_whitespace().nth(2), Some("provider" | "output"))
 }
 
-/// The last `count` lines that `keep` wants, oldest first, from all parts of the log at `path`.
-///
-/// # Errors
-///
-/// Where a part is there and cannot be read; no log at all is an empty answer.
-pub fn tail(path: &Path, count: usize, keep: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
-    let mut found: Vec<String> = Vec::new();
+/// The end of a log.
+#[derive(Debug, Default)]
+pub struct Tail {
+    /// Its last lines, oldest first.
+    pub lines: Vec<String>,
+    /// The newest part of it that is there and cannot be read, and why.
+    pub unread: Option<(PathBuf, io::Error)>,
+}
+
+/// The last `count` lines that `keep` wants, from all parts of the log at `path`; none where there is none. A part that cannot
+/// be read costs its own lines. Of a part in which somebody has written what is no line of ours the rest is passed over.
+pub fn tail(path: &Path, count: usize, keep: impl Fn(&str) -> bool) -> Tail {
+    let mut tail = Tail::default();
     for part in 0..=PARTS {
-        if found.len() >= count {
+        if tail.lines.len() >= count {
             break;
         }
         let part = if part == 0 { path.to_owned() } else { part_path(path, part) };
-        let bytes = match owned::read(&part) {
-            Ok(bytes) => bytes,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
-            Err(err) => return Err(err),
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        found.extend(
-            text.lines().rev().filter(|line| keep(line)).take(count - found.len()).map(str::to_owned),
-        );
+        let wanted = count - tail.lines.len();
+        match owned::open(&part).and_then(|mut file| last_lines(&mut file, wanted, &keep)) {
+            Ok(lines) => tail.lines.extend(lines),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            Err(err) => _ = tail.unread.get_or_insert((part, err)),
+        }
     }
-    found.reverse();
+    tail.lines.reverse();
+    tail
+}
+
+/// The last `wanted` lines of `file` that `keep` wants, newest first, read from its end on, however long it is.
+fn last_lines(file: &mut File, wanted: usize, keep: &impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let mut at = file.seek(SeekFrom::End(0))?;
+    let mut found = Vec::new();
+    // What was read of a line whose beginning lies before `at`.
+    let mut rest: Vec<u8> = Vec::new();
+    let mut is_end = true;
+    while found.len() < wanted && at > 0 && rest.len() <= LINE_READ_MAX {
+        let size = at.min(BLOCK_BYTES);
+        at -= size;
+        file.seek(SeekFrom::Start(at))?;
+        let mut block = Vec::new();
+        Read::take(&mut *file, size).read_to_end(&mut block)?;
+        block.append(&mut rest);
+        rest = block;
+        while found.len() < wanted {
+            // The first line has none before it.
+            let start = match memchr::memrchr(b'\n', &rest) {
+                Some(newline) => newline + 1,
+                None if at == 0 => 0,
+                None => break,
+            };
+            let line = String::from_utf8_lossy(&rest[start..]);
+            // Behind the last newline there is no line yet.
+            if !(is_end && line.is_empty()) && keep(&line) {
+                found.push(line.into_owned());
+            }
+            is_end = false;
+            if start == 0 {
+                break;
+            }
+            rest.truncate(start - 1);
+        }
+    }
     Ok(found)
 }
 
@@ -292,10 +364,13 @@ impl Follower {
         // longer exist anywhere.
         for _ in 0..=PARTS {
             if let Some(file) = &mut self.file {
-                file.read_to_end(&mut self.rest)?;
+                Read::take(&mut *file, FOLLOWED_BYTES).read_to_end(&mut self.rest)?;
                 while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
                     let line: Vec<u8> = self.rest.drain(..=end).collect();
                     lines.push(String::from_utf8_lossy(&line[..end]).into_owned());
+                }
+                if self.rest.len() > LINE_READ_MAX {
+                    self.rest.clear();
                 }
             }
             let now = match owned::open(&self.path) {
@@ -337,6 +412,57 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_log_is_found_however_long_it_is_and_a_part_that_is_none_costs_its_own_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.log");
+        let lines = |count: usize| tail(&path, count, |_| true).lines;
+        assert!(lines(9).is_empty());
+        for (text, shown) in [
+            ("", &[][..]),
+            ("\n", &[""]),
+            ("one", &["one"]),
+            ("one\n", &["one"]),
+            ("one\n\ntwo\nthree", &["", "two", "three"]),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(lines(3), shown, "{text:?}");
+        }
+        // Across many blocks, each line as it was written.
+        let all: Vec<String> =
+            (0..9000).map(|number| format!("{number} {}", "x".repeat(number % 60))).collect();
+        std::fs::write(&path, all.join("\n") + "\n").unwrap();
+        assert_eq!(lines(9000), all);
+        assert_eq!(tail(&path, 2, |line| line.starts_with("77")).lines, all[7798..7800]);
+        // Somebody has grown it: what is before the lines is none, and nobody reads it.
+        std::fs::write(&path, "before\n").unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        (&file).write_all(b"\nbehind\n").unwrap();
+        assert_eq!(lines(9), ["behind"]);
+        // Of the older parts one is a folder.
+        std::fs::create_dir(part_path(&path, 1)).unwrap();
+        std::fs::write(part_path(&path, 2), "older\n").unwrap();
+        let tail = tail(&path, 9, |_| true);
+        assert_eq!(tail.lines, ["older", "behind"]);
+        let (part, err) = tail.unread.unwrap();
+        assert_eq!((part, err.raw_os_error()), (part_path(&path, 1), Some(libc::EISDIR)));
+    }
+
+    #[test]
+    fn what_somebody_has_put_in_the_place_of_the_log_is_used_where_it_takes_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mining.log");
+        assert!(unusable(&path).is_none());
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(unusable(&path).is_none());
+        open_to_append(&path).unwrap().write_all(b"a line").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _nobody = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(unusable(&path).is_some());
+        assert_eq!(open_to_append(&path).unwrap_err().to_string(), "it is a socket, and no file");
+    }
+
+    #[test]
     fn lines_of_others_stay_one_line_and_secrets_are_blotted_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("logs/mining.log");
@@ -351,8 +477,8 @@ mod tests {
             "1970-01-01T00:00:00Z warn  provider    a\\nb \\u{1b}[31m [hidden] x\n\
              1970-01-01T00:00:01Z info  supervisor  done\n"
         );
-        assert_eq!(tail(&path, 9, is_from_provider).unwrap().len(), 1);
-        assert_eq!(tail(&path, 1, |_| true).unwrap(), ["1970-01-01T00:00:01Z info  supervisor  done"]);
+        assert_eq!(tail(&path, 9, is_from_provider).lines.len(), 1);
+        assert_eq!(tail(&path, 1, |_| true).lines, ["1970-01-01T00:00:01Z info  supervisor  done"]);
     }
 
     #[test]
@@ -393,7 +519,7 @@ mod tests {
             .sum();
         assert!(sizes <= bound, "{sizes}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count() as u64, PARTS + 1);
-        let lines = tail(&path, 300, |_| true).unwrap();
+        let lines = tail(&path, 300, |_| true).lines;
         assert_eq!(lines.len(), 300);
         assert!(lines[299].contains("line 2999 ") && lines[0].contains("line 2700 "), "{}", lines[0]);
     }

@@ -11,7 +11,7 @@ use super::log;
 use super::past;
 use super::report::{OtherWallet, ProofReport, Report};
 use super::state::{self, RemainingFacts, State};
-use crate::config::{Config, Sources, SubmitTarget};
+use crate::config::{Config, Sources};
 use crate::explain::{Explain, chain};
 use crate::home::{Env, Home};
 use crate::http;
@@ -85,7 +85,7 @@ impl Kept {
 pub fn kept_from(home: &Home) -> Option<Kept> {
     let denied = |err: &std::io::Error| err.kind() == std::io::ErrorKind::PermissionDenied;
     let (lock, socket) = (home.lock_file(), home.control_socket());
-    let (path, err) = match std::fs::File::open(&lock) {
+    let (path, err) = match crate::owned::open(&lock) {
         Err(err) if denied(&err) => (lock, err),
         _ => {
             let connected = super::socket::reachable(&socket)
@@ -116,11 +116,11 @@ pub fn other_wallet(home: &Home, env: &Env) -> Option<OtherWallet> {
     let file = home.config_file();
     let mining = Config::load(&Sources { file: &file, text: None, env, flags: &[] }).ok()?.mining;
     let record = Sidecar::read(&home.sidecar_file()).ok()??;
-    let runs = record.pearlbed.is_some_and(|own| !own.attached) && live_holder(home).is_some();
-    let (pays, configured) = (record.wallet_address?, mining.wallet_address?);
-    let drifted =
-        runs && !pays.is_empty() && pays != configured && mining.submit_target != SubmitTarget::Devnet;
-    drifted.then_some(OtherWallet { pays, configured })
+    let own = record.pearlbed.filter(|own| !own.attached)?;
+    let (pays, configured) = (own.pays, mining.paid());
+    let drifted = !pays.is_empty() && !configured.is_empty() && pays != configured;
+    (drifted && live_holder(home).is_some())
+        .then(|| OtherWallet { pays: pays.join(", "), configured: configured.join(", ") })
 }
 
 /// Who holds the lock, if that process still runs.
@@ -206,10 +206,22 @@ fn remains(home: &Home, env: &Env, left_behind: Option<&ProcessIdentity>) -> Rep
         }
         _ => ("nothing runs".to_owned(), Some("`pearlbed start` starts mining")),
     };
-    let lines = log::tail(&home.log_file(), 3, |_| true).unwrap_or_default();
+    let lines = log::tail(&home.log_file(), 3, |_| true).lines;
+    // A record that cannot be read is none of a session that never was.
+    let unread = last.is_none().then(|| past::unread(home)).flatten();
+    let (reason, hint) = match unread {
+        None => (reason, hint.map(str::to_owned)),
+        Some((path, err)) => (
+            format!(
+                "{reason}; how the last session ended is not known: {} cannot be read: {err}",
+                crate::text::printable_path(&path)
+            ),
+            crate::remedy::for_file(&err, &path).or(hint.map(str::to_owned)),
+        ),
+    };
     Report {
         reason: Some(reason),
-        hint: wrong.or(hint.map(str::to_owned)),
+        hint: wrong.or(hint),
         provider: last.as_ref().and_then(|last| last.provider.clone()).or(provider),
         since: last.as_ref().map(|last| last.ended_at),
         last_session: last,

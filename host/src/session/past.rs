@@ -16,9 +16,23 @@ fn file(home: &Home) -> PathBuf {
     home.runtime_dir().join("last-session.json")
 }
 
+/// A rig of hundreds of miners has a tenth of that, in bytes.
+const BYTES_MAX: u64 = 1 << 20;
+
 /// The record, where there is one that can be read.
 pub fn read(home: &Home) -> Option<LastSession> {
-    serde_json::from_slice(&crate::owned::read(&file(home)).ok()?).ok()
+    serde_json::from_slice(&crate::owned::read_at_most(&file(home), BYTES_MAX).ok()?).ok()
+}
+
+/// Why the record that is there tells nothing, and where it lies; nothing where there is none, or a good one.
+pub fn unread(home: &Home) -> Option<(PathBuf, io::Error)> {
+    let path = file(home);
+    let err = match crate::owned::read_at_most(&path, BYTES_MAX) {
+        Ok(bytes) => serde_json::from_slice::<LastSession>(&bytes).err().map(io::Error::other),
+        Err(err) if err.kind() == io::ErrorKind::NotFound && !path.is_symlink() => None,
+        Err(err) => Some(err),
+    };
+    err.map(|err| (path, err))
 }
 
 /// The record of the session whose supervisor was `dead`, where there is one.
@@ -123,6 +137,14 @@ mod tests {
         let names: Vec<_> =
             home.runtime_dir().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["last-session.json"]);
+        // Whatever else lies there says nothing of the last session, and that is said.
+        assert!(unread(&home).is_none());
+        std::fs::write(file(&home), "{\"ended_at\":").unwrap();
+        assert!(read(&home).is_none() && unread(&home).is_some());
+        std::fs::remove_file(file(&home)).unwrap();
+        assert!(unread(&home).is_none());
+        std::fs::create_dir(file(&home)).unwrap();
+        assert_eq!(unread(&home).unwrap().1.raw_os_error(), Some(libc::EISDIR));
     }
 
     #[test]

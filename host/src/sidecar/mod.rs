@@ -83,6 +83,9 @@ pub struct Own {
     /// The pool that is mined for, in a session on pools that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<OwnPool>,
+    /// Who is paid, in the order of the pools where there are any, each once; nobody on the devnet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pays: Vec<String>,
 }
 
 /// The pool of a session.
@@ -173,21 +176,15 @@ impl Sidecar {
     /// - [`SidecarError::Corrupt`]: it is no record, whoever wrote it.
     pub fn read(path: &Path) -> Result<Option<Self>, SidecarError> {
         let read = |err| SidecarError::Read { path: path.to_owned(), err };
-        let metadata = match std::fs::metadata(path) {
-            Ok(metadata) => metadata,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(err) => return Err(read(err)),
-        };
         let corrupt = |problem: String| SidecarError::Corrupt { path: path.to_owned(), problem };
-        if !metadata.is_file() {
-            return Err(corrupt("not a regular file".into()));
-        }
-        if metadata.len() > BYTES_MAX {
-            return Err(corrupt(format!("{} bytes long", metadata.len())));
-        }
-        let bytes = match std::fs::read(path) {
+        let bytes = match owned::read_at_most(path, BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A folder, a pipe, a device, or a file that is none of anybody's records: it is there, and it is none.
+            Err(err) if err.raw_os_error() == Some(libc::EISDIR) => {
+                return Err(corrupt("it is a folder".into()));
+            }
+            Err(err) if err.raw_os_error().is_none() => return Err(corrupt(err.to_string())),
             Err(err) => return Err(read(err)),
         };
         // By way of an object: a bare list of the right values would pass for a record otherwise.
@@ -302,6 +299,7 @@ mod tests {
                 version: "0.1.0".into(),
                 attached: false,
                 pool: None,
+                pays: vec!["prl1p".into()],
             }),
             ..Sidecar::default()
         }

@@ -278,6 +278,13 @@ impl Explain for SpawnError {
             Self::Wallet { hint, .. } => Some(hint.clone()),
         }
     }
+
+    fn exit(&self) -> crate::exit::Exit {
+        match self {
+            Self::Devnet(err) => err.exit(),
+            Self::Pool { .. } | Self::Wallet { .. } => crate::exit::Exit::Futile,
+        }
+    }
 }
 
 /// Starts a source in the running tokio runtime (a current-thread one will do).

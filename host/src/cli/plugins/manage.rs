@@ -1,6 +1,5 @@
 //! `pearlbed plugins install`, `remove`, `trust` and `block`: what lies in the home folder's plugins, and what is known.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -164,7 +163,7 @@ fn place(from: &Path, to: &Path, identity: Option<&Identity>) -> Result<tempfile
         .suffix(&suffix)
         .tempfile_in(folder)
         .map_err(|err| failed(owned::plain(err)))?;
-    let mut source = File::open(from).map_err(|err| io_error("read", from, err))?;
+    let mut source = owned::open(from).map_err(|err| io_error("read", from, err))?;
     std::io::copy(&mut source, &mut file).map_err(failed)?;
     file.flush().map_err(failed)?;
     file.as_file().set_permissions(PermissionsExt::from_mode(0o644)).map_err(failed)?;

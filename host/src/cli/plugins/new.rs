@@ -158,7 +158,7 @@ fn fill(text: &str, id: &str, source: &Source) -> String {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let failed = |err| Error::of_file(format!("failed to write {}", printable_path(path)), err, path);
+    let failed = |err| Error::of_other_file(format!("failed to write {}", printable_path(path)), err, path);
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(failed)?;
     std::fs::write(path, text).map_err(failed)

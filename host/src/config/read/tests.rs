@@ -103,3 +103,79 @@ fn a_secret_in_the_place_of_a_name_is_never_repeated() {
     let said = format!("{err} {}", err.hint().unwrap());
     assert!(!said.contains("hunter2"), "{said}");
 }
+
+#[test]
+fn whoever_is_paid_is_named_once_also_where_a_pool_has_an_account_of_its_own() {
+    let wallets = [
+        "prl1pqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ss8729k",
+        "prl1pquyqjzstpsxsurcszyfpx9q4zct3sxg6rvwp68slyqsjygeyy5nq54mnzx",
+    ];
+    let paid = |rest: &str| {
+        let text = format!("[mining]\nwallet_address = \"{}\"\n{rest}", wallets[0]);
+        load(&text).unwrap().mining.paid()
+    };
+    assert_eq!(paid("submit_target = \"devnet\"\n"), Vec::<String>::new());
+    assert_eq!(paid(""), [wallets[0]]);
+    let pool = "submit_target = \"pool:stratum+tcp://pool.example:3333\"\n";
+    assert_eq!(paid(pool), [wallets[0]]);
+    // Solo pays the wallet, whatever account a pool would be told.
+    let account = format!("[mining.pool]\naccount = \"{}\"\n", wallets[1]);
+    assert_eq!(paid(&account), [wallets[0]]);
+    assert_eq!(paid(&format!("{pool}{account}")), [wallets[1]]);
+    let backup = "[[mining.pool.backup]]\nurl = \"stratum+tcp://other.example:3333\"\n";
+    assert_eq!(paid(&format!("{pool}{account}{backup}")), [wallets[1], wallets[0]]);
+    assert_eq!(paid(&format!("{pool}{backup}")), [wallets[0]]);
+}
+
+#[test]
+fn what_is_no_file_or_more_than_one_would_write_is_no_configuration_and_a_link_to_nowhere_is_no_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    assert_eq!(read_file(&path).unwrap(), "");
+    std::os::unix::fs::symlink("gone/config.toml", &path).unwrap();
+    let err = read_file(&path).unwrap_err();
+    assert!(err.hint().unwrap().contains("leads nowhere"), "{:?}", err.hint());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+    let err = read_file(&path).unwrap_err();
+    assert!(err.hint().unwrap().contains("move it away"), "{:?}", err.hint());
+    assert_eq!(err.exit(), crate::exit::Exit::Futile);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_in_the_form_in_which_it_was_given() {
+    let variable = |name: &str, value: &str| {
+        let env = Env::of([(name, value)]);
+        let sources = Sources { file: Path::new("/nowhere/config.toml"), text: None, env: &env, flags: &[] };
+        Config::load(&sources).unwrap_err()
+    };
+    let hint = variable("PEARLBED_MINING_NICE", "x").hint().unwrap();
+    assert_eq!(hint, "write it like this: PEARLBED_MINING_NICE=10");
+    let hint = load("[mining]\nnice = \"x\"\n").unwrap_err().hint().unwrap();
+    assert_eq!(hint, "write it like this: nice = 10");
+    // A slip in the name of what is no setting leads to another home, or to other plugins.
+    for (name, meant) in
+        [("PEARLBED_HOM", "PEARLBED_HOME"), ("PEARLBED_PLUGIN_PATHS", "PEARLBED_PLUGIN_PATH")]
+    {
+        let hint = variable(name, "/x").hint().unwrap();
+        assert_eq!(hint, format!("did you mean {meant}?"));
+    }
+    for name in ["PEARLBED_HOME", "PEARLBED_PLUGIN_PATH"] {
+        let env = Env::of([(name, "/x")]);
+        let sources = Sources { file: Path::new("/nowhere/config.toml"), text: None, env: &env, flags: &[] };
+        assert!(Config::load(&sources).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_path_of_the_configuration_leads_to_the_same_place_from_wherever_it_is_read() {
+    let text = "[mining.gateway]\nsocket = \"gw.sock\"\n[mining.session]\nmetrics_socket = \"m.sock\"\n\
+                [plugins]\ndirs = [\"mine\", \"/opt/others\"]\n";
+    let file = Path::new("/home/me/.openjarvis/config.toml");
+    let sources = Sources { file, text: Some(text), env: &Env::default(), flags: &[] };
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.mining.gateway.endpoint.to_string(), "unix:/home/me/.openjarvis/gw.sock");
+    let socket = config.mining.session.metrics_socket.unwrap();
+    assert_eq!(socket, Path::new("/home/me/.openjarvis/m.sock"));
+    assert_eq!(config.plugins.dirs, [Path::new("/home/me/.openjarvis/mine"), Path::new("/opt/others")]);
+}

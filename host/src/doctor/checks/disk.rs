@@ -115,12 +115,18 @@ fn below(facts: &Facts, good: Verdict) -> Verdict {
 
 /// The first of a session's own files and folders in the place of which something else lies, so that none would start.
 fn in_the_way(home: &Home) -> Option<(PathBuf, io::Error)> {
-    for path in [home.lock_file(), home.log_file()] {
-        match crate::owned::open(&path) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {}
-            Err(err) => return Some((path, err)),
-            Ok(_) => {}
-        }
+    let (lock, log) = (home.lock_file(), home.log_file());
+    match crate::owned::open(&lock) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound && !lock.is_symlink() => {}
+        Err(err) => return Some((lock, err)),
+        Ok(_) => {}
+    }
+    if let Some(err) = crate::session::log::unusable(&log) {
+        return Some((log, err));
+    }
+    // The record of the plugins that were used, and of those that were blocked.
+    if let Some((file, err)) = crate::plugins::trust::Memory::unread(home) {
+        return Some((file, err));
     }
     for path in [home.proofs_dir(), home.devnet_dir()] {
         match std::fs::metadata(&path) {

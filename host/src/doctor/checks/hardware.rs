@@ -17,6 +17,11 @@ pub fn cpu(facts: &Facts) -> Vec<Verdict> {
     if cpu.logical_cores == 0 && cpu.brand.is_empty() {
         return vec![Verdict::warn("the processor cannot be read", "make /proc/cpuinfo and /sys readable")];
     }
+    // Of one that nobody may look at nothing is missing.
+    if cpu.brand.is_empty() && cpu.features.is_empty() {
+        let finding = format!("{}; what it can do cannot be read", describe_cpu(cpu));
+        return vec![Verdict::warn(finding, "make /proc/cpuinfo readable")];
+    }
     let mut finding = describe_cpu(cpu);
     let detail = |name| info.details.get(name);
     if let Some(usable) = detail("usable_threads").and_then(serde_json::Value::as_u64)

@@ -6,6 +6,7 @@ mod container;
 mod devices;
 mod disk;
 mod hardware;
+mod limits;
 mod node;
 mod plugins;
 mod session;
@@ -161,6 +162,13 @@ pub const CHECKS: &[Check] = &[
         question: "whether the configured provider was granted what it wants",
         if_silent: FOLDER_SILENT,
         run: plugins::grants,
+    },
+    Check {
+        id: "limits",
+        section: Session,
+        question: "what is too little for a session of what this shell, unit or container allows",
+        if_silent: "config.toml cannot be read to its end",
+        run: limits::limits,
     },
     Check {
         id: "session-state",

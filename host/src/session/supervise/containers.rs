@@ -470,7 +470,7 @@ impl Containers {
             return None;
         }
         one.refused.0 = Some(now);
-        let text = std::fs::read(kept).ok()?;
+        let text = crate::owned::read(kept).ok()?;
         let file = crate::work::proofs::read_file(&text).ok()?.found;
         let job = Job {
             header: Header::from_bytes(file.job.header),

@@ -9,6 +9,7 @@ use super::settings::SettingsError;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::explain::Explain;
+use crate::limits::Shortage;
 use crate::miner::plugin::ChooseError;
 use crate::session::lock::LockError;
 use crate::work::{self, StoreError};
@@ -54,6 +55,8 @@ pub enum SuperviseError {
     Container(ContainerError),
     #[error("cannot start the work source")]
     Work(#[source] work::SpawnError),
+    #[error("no session can run here: {}", .0.finding)]
+    Limit(Shortage),
     #[error("cannot set up the supervisor")]
     Runtime(#[source] io::Error),
     #[error("{whose} is recorded in {} and {}", crate::text::printable_path(path), runs(present))]
@@ -137,6 +140,7 @@ impl Explain for SuperviseError {
             }
             Self::Provider { why, .. } => Some(about_a_provider(why)),
             Self::NoMinerLeft { whys } => Some(about_a_provider(&whys.join("; "))),
+            Self::Limit(shortage) => Some(shortage.fix.clone()),
             Self::Runtime(err) => crate::remedy::for_process(err),
             Self::WorkEnded => None,
         }
@@ -149,6 +153,8 @@ impl Explain for SuperviseError {
             Self::Choose(err) => err.exit(),
             Self::Container(err) => err.exit(),
             Self::Proofs(err) => err.exit(),
+            Self::Work(err) => err.exit(),
+            Self::Limit(_) => Exit::Futile,
             Self::Folder { err, .. } | Self::Control { err, .. } | Self::Log { err, .. } => {
                 crate::remedy::exit_for(err)
             }

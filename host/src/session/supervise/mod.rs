@@ -111,9 +111,16 @@ pub fn run(options: &Options, announcer: Announcer, foreground: bool) -> Result<
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
-        .thread_keep_alive(std::time::Duration::from_secs(2))
+        // For good: a session that needs a thread again just when its user may have no more would end of it, where one that
+        // is there already takes the work.
+        .thread_keep_alive(std::time::Duration::from_secs(365 * 24 * 3600))
         .build()
         .map_err(SuperviseError::Runtime)?;
+    // Where not even that one can be had nothing can be done here, and the runtime would panic over it.
+    let trial = std::thread::Builder::new().spawn(|| {}).map_err(SuperviseError::Runtime)?;
+    let _ = trial.join();
+    let result = runtime.block_on(runtime.spawn_blocking(|| {}));
+    result.map_err(|err| SuperviseError::Runtime(std::io::Error::other(err)))?;
     let result = runtime.block_on(supervise(options, announcer, foreground, holder, lock.clone()));
     // Whoever waits for the lock may look at the folder at once: only now is it tidy.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -133,6 +140,9 @@ async fn supervise(
     // A limit of a file's size is an error to whoever writes, as a full disk is, and no reason to die.
     let _ = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ));
     let config = options.config().map_err(SuperviseError::config)?;
+    if let Some(shortage) = crate::limits::forbids(config.mining.miners_enabled()) {
+        return Err(SuperviseError::Limit(shortage));
+    }
     let echo = match (foreground, journal::is_stderr(&options.env)) {
         (false, _) => Echo::No,
         (true, false) => Echo::Plain,

@@ -164,6 +164,7 @@ impl Record {
                 version: env!("CARGO_PKG_VERSION").into(),
                 attached: false,
                 pool: work.pool.as_ref().and_then(|pool| self.pool(pool)),
+                pays: config.mining.paid(),
             }),
             strange: Vec::new(),
         };

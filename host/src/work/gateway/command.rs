@@ -75,7 +75,7 @@ fn without_interpreter(file: &Path) -> Option<String> {
     /// A longer first line is cut off by the system, too.
     const LINE_BYTES_MAX: u64 = 256;
     let mut head = Vec::new();
-    std::fs::File::open(file).ok()?.take(LINE_BYTES_MAX).read_to_end(&mut head).ok()?;
+    crate::owned::open(file).ok()?.take(LINE_BYTES_MAX).read_to_end(&mut head).ok()?;
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?;
     let interpreter = line.split_whitespace().next()?;

@@ -59,17 +59,19 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
+/// No file of certificates that is read is larger, in bytes.
+const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
+
 /// A client that talks to nobody but the holder of a certificate in the PEM file at `path`.
 ///
 /// # Errors
 ///
 /// Half a sentence: the file cannot be read or holds no certificate.
 pub fn pinned_client(path: &Path) -> Result<Arc<ClientConfig>, String> {
+    // Whatever somebody has put there, nobody is waited for.
+    let pem = crate::owned::read_at_most(path, CERTIFICATES_BYTES_MAX).map_err(|err| err.to_string())?;
     let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|err| match err {
-            rustls::pki_types::pem::Error::Io(err) => err.to_string(),
-            _ => "it is not a PEM file".to_owned(),
-        })?;
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| "it is not a PEM file")?;
     if certificates.is_empty() {
         return Err("it holds no certificate".to_owned());
     }
