@@ -147,7 +147,7 @@ fn what_is_short_is_named_and_not_the_plugin() {
 #[test]
 fn whoever_is_ended_for_the_memory_of_all_is_not_the_one_to_blame() {
     // No more than one of them has room, and none of the last.
-    let settings = [("memory", "memory.limit_in_bytes", "160000000"), ("memory", "memory.swappiness", "0")];
+    let settings = [("memory", "memory.limit_in_bytes", "157286400"), ("memory", "memory.swappiness", "0")];
     let group = match Group::new("starved", &settings) {
         Ok(group) => group,
         Err(err) => return skipped("H8", &err),
@@ -169,7 +169,7 @@ fn whoever_is_ended_for_the_memory_of_all_is_not_the_one_to_blame() {
     }
     let starved = &plugins["b-too-much.so"];
     let reason = "it was not probed: the system ended its process in detect because the memory of the control group \
-                  (152.6 MiB) was used up";
+                  (150 MiB) was used up";
     assert_eq!((&starved["code"], &starved["reason"]), (&"no-probe".into(), &reason.into()), "{starved:#}");
 }
 
