@@ -328,7 +328,7 @@ mod tests {
         // It has no bytes on the disk, and would fill the memory.
         File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(
-            read(&path).unwrap_err().to_string().starts_with("it has 1.0 TiB"),
+            read(&path).unwrap_err().to_string().starts_with("it has 1 TiB"),
             "{}",
             read(&path).unwrap_err()
         );
