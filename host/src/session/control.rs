@@ -17,6 +17,7 @@ use super::socket::{OwnSocket, reachable};
 
 const REQUEST_BYTES_MAX: u64 = 4 << 10;
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
+/// How long a peer may take over its request, and over taking the answer. What the session needs in between is its own affair.
 const PEER_TIME: Duration = Duration::from_secs(5);
 const PEERS_MAX: usize = 32;
 
@@ -98,6 +99,10 @@ impl ControlSocket {
 
     /// Answers peers for ever; `calls` is where their requests go.
     pub async fn serve(self, calls: mpsc::Sender<Call>) {
+        self.serve_within(calls, PEER_TIME).await;
+    }
+
+    async fn serve_within(self, calls: mpsc::Sender<Call>, peer_time: Duration) {
         let peers = std::sync::Arc::new(tokio::sync::Semaphore::new(PEERS_MAX));
         loop {
             let Ok(permit) = peers.clone().acquire_owned().await else { return };
@@ -106,7 +111,7 @@ impl ControlSocket {
                     let calls = calls.clone();
                     tokio::spawn(async move {
                         // A peer that breaks off has nobody else to complain to.
-                        let _ = tokio::time::timeout(PEER_TIME, answer(stream, calls)).await;
+                        let _ = answer(stream, calls, peer_time).await;
                         drop(permit);
                     });
                 }
@@ -117,7 +122,11 @@ impl ControlSocket {
     }
 }
 
-async fn answer(mut stream: tokio::net::UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
+async fn answer(
+    mut stream: tokio::net::UnixStream,
+    calls: mpsc::Sender<Call>,
+    peer_time: Duration,
+) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     let own = rustix::process::geteuid().as_raw();
     if peer != own && peer != 0 {
@@ -125,7 +134,8 @@ async fn answer(mut stream: tokio::net::UnixStream, calls: mpsc::Sender<Call>) -
     }
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
-    tokio::io::BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let mut reader = tokio::io::BufReader::new(reader.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(peer_time, reader.read_line(&mut line)).await??;
     let value = match serde_json::from_str(&line) {
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
@@ -137,7 +147,7 @@ async fn answer(mut stream: tokio::net::UnixStream, calls: mpsc::Sender<Call>) -
     };
     let mut text = value.to_string();
     text.push('\n');
-    writer.write_all(text.as_bytes()).await
+    tokio::time::timeout(peer_time, writer.write_all(text.as_bytes())).await?
 }
 
 /// Why a supervisor did not answer.
@@ -219,6 +229,29 @@ mod tests {
                     tokio::task::spawn_blocking(move || ask(&path, &Request::Status, limit)).await.unwrap();
                 assert_eq!(asked.unwrap(), serde_json::json!({ "asked": { "command": "status" } }));
             }
+        });
+    }
+
+    #[test]
+    fn a_session_may_take_longer_over_its_answer_than_a_peer_over_its_request() {
+        runtime().block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("s");
+            let (calls, mut called) = mpsc::channel::<Call>(4);
+            let peer_time = Duration::from_secs(1);
+            tokio::spawn(ControlSocket::bind(&path).unwrap().serve_within(calls, peer_time));
+            // One that says nothing is left before the other is answered.
+            let mut mute = tokio::net::UnixStream::connect(&path).await.unwrap();
+            let limit = Duration::from_secs(20);
+            let asked = tokio::task::spawn_blocking(move || ask(&path, &Request::Reload, limit));
+            let call = called.recv().await.unwrap();
+            assert_eq!(mute.read(&mut [0]).await.unwrap(), 0);
+            tokio::time::sleep(peer_time).await;
+            call.answer.send(serde_json::json!({ "asked": call.request })).unwrap();
+            assert_eq!(
+                asked.await.unwrap().unwrap(),
+                serde_json::json!({ "asked": { "command": "reload" } })
+            );
         });
     }
 
