@@ -64,7 +64,7 @@ fn start_mines_status_tells_and_stop_leaves_nothing_behind() {
     let status = bed.status();
     assert_eq!(status["state"], "STOPPED");
     assert!(status["last_session"]["proofs"]["accepted"].as_u64() >= Some(2));
-    for command in [&["pause"][..], &["resume"], &["restart", "odd-miner"]] {
+    for command in [&["pause"][..], &["resume"], &["restart", "odd-miner"], &["reload"]] {
         let answer = bed.run(command);
         assert_eq!(answer.code, 1, "{answer:?}");
         assert!(answer.stderr.contains("no session runs"), "{answer:?}");

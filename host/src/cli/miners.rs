@@ -1,5 +1,7 @@
 //! `pearlbed pause`, `resume`, `restart`: what may be asked of a running session about its miners.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{Context, Error};
@@ -10,23 +12,29 @@ use crate::session::look;
 
 /// Asks the session, and answers what it said unless that was an error.
 fn ask(context: &Context, request: &Request) -> Result<Value, Error> {
-    let home = context.home()?;
-    let answer = match control::ask(&home.control_socket(), request, look::ANSWER_TIME) {
-        Ok(answer) => answer,
-        Err(err) => {
-            if let Some(kept) = kept(&home, request.command()) {
-                return Err(kept);
-            }
-            if matches!(err, AskError::Nobody { .. }) && look::live_holder(&home).is_none() {
-                return Err(Error::new("no session runs").with_hint("`pearlbed start` starts one"));
-            }
-            return Err(err.into());
-        }
-    };
+    let answer = reach(&context.home()?, request, look::ANSWER_TIME)?;
     match answer["error"].as_str() {
         Some(why) => Err(Error::new(crate::text::printable(why).into_owned())),
         None => Ok(answer),
     }
+}
+
+/// What the session in `home` answers within `limit`; an error that says whether there is one.
+pub(super) fn reach(home: &Home, request: &Request, limit: Duration) -> Result<Value, Error> {
+    control::ask(&home.control_socket(), request, limit).map_err(|err| {
+        if let Some(kept) = kept(home, request.command()) {
+            return kept;
+        }
+        match err {
+            AskError::Nobody { .. } if look::live_holder(home).is_none() => {
+                Error::new("no session runs").with_hint("`pearlbed start` starts one")
+            }
+            err @ AskError::Nobody { .. } => {
+                Error::from(err).with_hint(format!("`{}` says what runs here", home.command("status")))
+            }
+            err => err.into(),
+        }
+    })
 }
 
 /// That this user cannot tell whether a session runs, and whose the home is, for whoever typed `pearlbed <words>`.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::exit::Exit;
-use crate::session::control::{self, AskError, Request};
+use crate::session::control::Request;
 
 /// How long reading the configuration and looking for the plugins again may take.
 const RELOAD_TIME: Duration = Duration::from_secs(20);
@@ -44,17 +44,7 @@ enum Answer {
 /// Runs the command.
 pub fn run(_: &Args, context: &Context) -> Result<Exit, Error> {
     let home = context.home()?;
-    let answer = match control::ask(&home.control_socket(), &Request::Reload, RELOAD_TIME) {
-        Err(err @ AskError::Nobody { .. }) => {
-            if let Some(kept) = super::miners::kept(&home, "reload") {
-                return Err(kept);
-            }
-            return Err(
-                Error::from(err).with_hint(format!("`{}` says what runs here", home.command("status")))
-            );
-        }
-        answer => answer?,
-    };
+    let answer = super::miners::reach(&home, &Request::Reload, RELOAD_TIME)?;
     match serde_json::from_value(answer) {
         Ok(Answer::Refused { error }) => Err(Error::new(error)
             .with_exit(Exit::Futile)
