@@ -168,12 +168,13 @@ fn of_event(event: &Event, manifest: Option<&Value>, found: &mut Findings) {
             );
         }
         Event::Proved { took_ms, longest_silence_ms, reports, .. } => {
-            let per_second = *reports as f64 / (*took_ms as f64 / 1000.0).max(0.001);
-            if *reports == 0 || *longest_silence_ms > SILENCE_MS {
+            // Where a proof came in milliseconds there were a few: what counts is how many a whole second has.
+            let per_second = *reports as f64 / (*took_ms as f64 / 1000.0).max(1.0);
+            if *longest_silence_ms > SILENCE_MS {
                 found.fail("P32", format!("it reported nothing for {}", seconds(*longest_silence_ms)));
             } else if per_second > REPORTS_PER_SECOND {
                 found.fail("P32", format!("it reported {per_second:.0} times a second"));
-            } else {
+            } else if *reports > 0 {
                 found.pass("P32", format!("{per_second:.0} times a second"));
             }
         }
@@ -303,6 +304,20 @@ mod tests {
         let mut found = Findings::default();
         judge(&record, 1000, None, &mut found);
         assert_eq!(found.failed(), ["P16"]);
+    }
+
+    #[test]
+    fn reports_are_counted_by_whole_seconds_and_missed_after_two() {
+        let failed = |took_ms, longest_silence_ms, reports| {
+            let proved = Event::Proved { hashes: 1, work: 1e6, took_ms, longest_silence_ms, reports };
+            let mut found = Findings::default();
+            judge(&Record { events: vec![proved], ..Record::default() }, 1000, None, &mut found);
+            found.has_failed("P32")
+        };
+        // The first proof came after five milliseconds, with six reports or before any.
+        assert!(!failed(5, 5, 6) && !failed(5, 5, 0));
+        assert!(failed(5, 5, 1001) && failed(3000, 1, 3003) && !failed(3000, 1, 3000));
+        assert!(failed(3000, 2001, 1) && failed(3000, 3000, 0));
     }
 
     fn sandbox_ending(signal: i32, memory_peak_bytes: u64) -> crate::sandbox::Ending {
