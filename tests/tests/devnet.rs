@@ -111,7 +111,7 @@ fn it_serves_a_socket_keeps_its_chain_and_ends_in_order() {
 fn an_address_that_others_can_reach_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let output = Devnet::command(home.path(), &["--listen", "0.0.0.0:0"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let story = String::from_utf8(output.stderr).unwrap();
     assert!(story.contains("loopback") && story.contains("hint: "), "{story}");
     // A port that somebody has.
