@@ -158,6 +158,11 @@ fn assert_valid(submission: &Submission) {
     pearl_pow::verify_bytes(&job, &submission.proof).unwrap();
 }
 
+/// Between two jobs it is idle for a moment, and whoever looks once may meet that.
+fn earning(status: &Value) -> bool {
+    status["earning"] == true
+}
+
 #[test]
 fn proofs_become_blocks_through_a_gateway_that_goes_deaf_and_the_node_says_so() {
     let solo = Solo::new();
@@ -165,8 +170,7 @@ fn proofs_become_blocks_through_a_gateway_that_goes_deaf_and_the_node_says_so() 
     solo.accepted(2);
     // That minutes are borne is a matter of defaults, which `gateway.rs` holds.
     solo.gateway.behave(|behaviour| behaviour.proving = FOR_LONG);
-    let status = solo.wait(|status| status["work"]["condition"] == "proving");
-    assert_eq!(status["earning"], true, "{status:#}");
+    let status = solo.wait(|status| status["work"]["condition"] == "proving" && earning(status));
     let before = status["proofs"]["accepted"].as_u64().unwrap();
     solo.gateway.behave(|behaviour| behaviour.proving = Duration::ZERO);
     let status = solo.accepted(before + 2);
@@ -287,8 +291,8 @@ fn a_fork_stops_the_provider_with_a_sentence_and_mining_resumes_by_itself() {
     let before = status["proofs"]["accepted"].as_u64().unwrap();
     solo.network.require_certificate(3);
     solo.network.mine_elsewhere(1);
-    let status = solo.accepted(before + 1);
-    assert_eq!(status["earning"], true);
+    solo.accepted(before + 1);
+    solo.wait(earning);
     solo.assert_manners();
 }
 
@@ -365,15 +369,20 @@ fn trouble_with_the_node_or_the_gateway_is_shown_while_it_lasts_and_no_longer() 
 
     // Mining goes on without the node, and says so.
     solo.node.behave(|behaviour| behaviour.down = true);
-    let status = solo.wait(|status| trouble(status, "node")["since_seconds"].as_f64() >= Some(2.0));
-    assert_eq!((&status["earning"], &status["condition"]), (&true.into(), &"earning".into()), "{status:#}");
+    let status =
+        solo.wait(|status| trouble(status, "node")["since_seconds"].as_f64() >= Some(2.0) && earning(status));
+    assert_eq!(status["condition"], "earning", "{status:#}");
     // What became of the proofs since then is not known, so it is not held against the provider.
     assert_eq!(status["hashrate"]["accepted"], Value::Null, "{status:#}");
     let verified = &status["hashrate"]["verified"];
     assert!(verified["low"].as_f64() > Some(0.0), "{status:#}");
-    let answer = solo.bed.run(&["status"]);
-    assert_eq!(answer.code, 0);
-    assert!(answer.stdout.lines().any(|line| line.starts_with("trouble    node, for ")), "{}", answer.stdout);
+    let answer = std::cell::OnceCell::new();
+    solo.wait(|_| {
+        let said = solo.bed.run(&["status"]);
+        said.code == 0 && answer.set(said.stdout).is_ok()
+    });
+    let said = answer.into_inner().unwrap();
+    assert!(said.lines().any(|line| line.starts_with("trouble    node, for ")), "{said}");
     let lasted = trouble(&status, "node")["since_seconds"].as_f64();
 
     // It comes back and refuses: that is the same trouble in another form.
@@ -584,9 +593,9 @@ fn of_a_very_easy_target_every_find_is_accounted_for_nothing_is_restarted_and_th
     solo.start();
     let status = solo.wait(|status| {
         let count = |key: &str| status["proofs"][key].as_u64().unwrap_or(0);
-        count("accepted") >= 3 && count("found") > 50 && count("spare") > 20
+        count("accepted") >= 3 && count("found") > 50 && count("spare") > 20 && earning(status)
     });
-    assert_eq!((&status["restarts"], &status["earning"]), (&0.into(), &true.into()), "{status:#}");
+    assert_eq!(status["restarts"], 0, "{status:#}");
     assert_eq!(solo.bed.run(&["stop"]).code, 0);
     let ended = solo.bed.status()["last_session"]["proofs"].clone();
     let count = |key: &str| ended[key].as_u64().unwrap();
