@@ -142,7 +142,12 @@ pub fn run(
     confined.stderr.drain();
     (record.stdout, record.stderr) = (confined.stdout.take(), confined.stderr.take());
     record.crash = Crash::take(&mut record.stderr);
-    record.violations = confined.violations().take().iter().map(ToString::to_string).collect();
+    let mut violations = confined.violations().take();
+    // A crash ends the other threads, ours too, in the middle of what they may do, and leaves nobody to say what it was.
+    if record.ending.is_some() {
+        violations.retain(|violation| !violation.is_unknown());
+    }
+    record.violations = violations.iter().map(ToString::to_string).collect();
     Ok(record)
 }
 

@@ -119,6 +119,17 @@ pub struct Violation {
     pub count: u64,
 }
 
+/// What an attempt was on whose path could not be read: there was none, or nobody left who made it.
+pub(super) const UNREADABLE_PATH: &str = "a path that cannot be read";
+
+impl Violation {
+    /// Whether nobody can say what was tried: of a process that was ended in the middle of a call it may have been anything,
+    /// what is allowed as well.
+    pub fn is_unknown(&self) -> bool {
+        self.what == UNREADABLE_PATH
+    }
+}
+
 /// Whether an attempt, as [`Violation`] shows it without its count, is what the libraries of graphics drivers try on
 /// their own and do well without: their caches of shaders, and the name service that the C library asks where `HOME` is
 /// not set. It is told, but it is no trouble.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
+use super::super::violation::UNREADABLE_PATH;
 use super::super::{Policy, Reading, ViolationKind as Kind, Violations};
 use super::connect::{self, Destination};
 use super::desk::{Answer, Desk, Notification};
@@ -590,7 +591,7 @@ fn process(id: i32, waiting: &Waiting) -> String {
 }
 
 fn shown(path: Option<PathBuf>) -> String {
-    path.map_or_else(|| "a path that cannot be read".into(), |path| printable_path(&path))
+    path.map_or_else(|| UNREADABLE_PATH.into(), |path| printable_path(&path))
 }
 
 /// The program that runs the script at `path`, if it is one.
